@@ -1,0 +1,23 @@
+// Whether a definition can be run, with every reason why not.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "proto/segments/v1/definition.pb.h"
+
+namespace segmentd {
+
+struct Violation {
+  // Proto field names with list indexes: "live.actions.any_of[1].where[0].matches".
+  std::string path;
+  // What is wrong and what is allowed.
+  std::string message;
+  // Right by the contract, but this version can't run it: UNIMPLEMENTED rather than INVALID_ARGUMENT.
+  bool unimplemented = false;
+};
+
+// Everything but what depends on other segments (a taken ID, references). Empty: the segment can be compiled.
+std::vector<Violation> CheckSegment(const segments::v1::Segment& segment);
+
+}  // namespace segmentd

@@ -1,0 +1,75 @@
+// The whole core behind one header: what a segment means.
+//
+// An event enters by apply(), the passing of time by advance(), and there is no third way. Both work on one user's state, which the
+// caller keeps, and append the changes of that user's memberships. Nothing here reads a clock, does I/O or starts a thread; an
+// engine belongs to one task and one thread at a time. Membership is the function F of the specification: which changes come out depends on the
+// user's records and the clock given, never on how records were batched.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "proto/segments/v1/membership_service.pb.h"
+#include "segment/change.h"
+#include "segment/event.h"
+#include "segment/rule_set.h"
+#include "segment/settings.h"
+#include "segment/user_state.h"
+
+namespace segmentd {
+
+// What became of an event; for the counters.
+enum class Outcome : uint8_t {
+  kApplied,
+  // Older than what was already decided: evaluated again from before it.
+  kLate,
+  // Too old for triggers; its profile commands count from now on.
+  kTooLate,
+  // Its message ID was seen within max_lateness: without effect.
+  kDuplicate,
+};
+
+// Things cut off by a bound, ever since the engine was made.
+struct EngineCounters {
+  int64_t pendings_dropped = 0;
+  int64_t facts_dropped = 0;
+  int64_t message_ids_dropped = 0;
+  int64_t profile_writes_refused = 0;
+};
+
+class Engine {
+ public:
+  Engine(std::shared_ptr<const RuleSet> rules, Settings settings);
+  ~Engine();
+  Engine(Engine&&) noexcept;
+  Engine& operator=(Engine&&) noexcept;
+
+  // Applies the user's next record (offsets ascend). First the user's deadlines up to the later of `clock` and record time minus
+  // grace fire, then the event takes its place. `clock`: up to where the partition's deadlines have fired; it never goes back.
+  Outcome apply(const Event& event, Time clock, UserState& user, Changes& out);
+
+  // Fires the user's deadlines up to and including `clock`, each at its exact moment, those of one moment as one step.
+  void advance(Time clock, UserState& user, Changes& out);
+
+  // Continues with other rules, between two steps. States of a changed definition (same slot, higher version) are taken over when the user is next
+  // touched: members stay, pendings end.
+  void use(std::shared_ptr<const RuleSet> rules);
+
+  // Takes the segment in `slot`, which is being deleted, out of the user's state; a member gets a REMOVE at `clock`. False
+  // when the user had no state of it.
+  bool remove(Slot slot, Time clock, UserState& user, Changes& out);
+
+  // Why the user is or is not in the segment, at the later of `clock` and the user's newest event. `segment_id` and `user_id` are
+  // left for the caller to fill in.
+  segments::v1::Explanation explain(Slot slot, Time clock, const UserState& user) const;
+
+  const RuleSet& rules() const;
+  const Settings& settings() const;
+  const EngineCounters& counters() const;
+
+ private:
+  struct Core;
+  std::unique_ptr<Core> core_;
+};
+
+}  // namespace segmentd

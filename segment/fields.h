@@ -1,0 +1,44 @@
+// The event properties that definitions refer to, as a tree that a decoder walks along with the event's JSON.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "segment/event.h"
+
+namespace segmentd {
+
+// Paths: "amount", "cart.id" (nested objects), "items[].sku" (a list of objects: the value is the list of the elements' values),
+// "tags" (a list of scalars is a value). "context.…" reaches the body's context, all else its properties.
+class Fields {
+ public:
+  struct Node {
+    // kNone: no definition refers to this very path.
+    FieldIndex field = kNone;
+    // By object key; the key of a list's elements is "[]".
+    absl::flat_hash_map<std::string, uint32_t> children;
+  };
+  static constexpr FieldIndex kNone = UINT32_MAX;
+  static constexpr uint32_t kNoNode = UINT32_MAX;
+
+  Fields();
+  // The index of `path`, added when new. Adding is for building; the rest is const and may be shared by threads.
+  FieldIndex add(std::string_view path);
+
+  // Node 0 is the root.
+  const Node& node(uint32_t index) const { return nodes_[index]; }
+  // kNoNode when no definition refers to anything under this key.
+  uint32_t child(uint32_t node, std::string_view key) const;
+
+  const std::string& path(FieldIndex field) const { return paths_[field]; }
+  uint32_t size() const { return static_cast<uint32_t>(paths_.size()); }
+
+ private:
+  std::vector<Node> nodes_;
+  std::vector<std::string> paths_;
+};
+
+}  // namespace segmentd

@@ -1,0 +1,54 @@
+// The definitions of a task, compiled: every distinct condition once, as an atom, with an index that leads an event to its atoms.
+//
+// Lookup: event name -> value of an equality's property (the pivot) -> the remaining predicates. Immutable once built; any thread may read it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "proto/segments/v1/definition.pb.h"
+#include "segment/change.h"
+#include "segment/event.h"
+#include "segment/fields.h"
+
+namespace segmentd {
+
+// A definition as a task runs it.
+struct ActiveSegment {
+  Slot slot = 0;
+  segments::v1::Segment segment;
+  // Only records from here on count as triggers, cancellations and exits.
+  Offset activation_offset;
+  // The partition clock at activation.
+  Time activation_clock = Time::Min();
+  // Deleted, and not yet gone from every user's state: not evaluated any more.
+  bool deleting = false;
+};
+
+class RuleSet {
+ public:
+  // INVALID_ARGUMENT names the segment and the path that can't be run. Slots are distinct.
+  static absl::StatusOr<std::shared_ptr<const RuleSet>> Compile(std::vector<ActiveSegment> segments);
+  ~RuleSet();
+
+  const Fields& fields() const;
+  // By slot; null when the slot is not in use.
+  const ActiveSegment* segment(Slot slot) const;
+  // Null for an unknown ID, and for a segment that is being deleted.
+  const ActiveSegment* find(std::string_view id) const;
+  const std::vector<ActiveSegment>& segments() const;
+  size_t atoms() const;
+
+  // What the engine works on; see compiled_rules.h.
+  struct Compiled;
+  const Compiled& compiled() const { return *compiled_; }
+
+ private:
+  explicit RuleSet(std::unique_ptr<const Compiled> compiled);
+  std::unique_ptr<const Compiled> compiled_;
+};
+
+}  // namespace segmentd

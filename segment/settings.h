@@ -1,0 +1,39 @@
+// The settings that memberships depend on. A task records them, and a replay runs under the recorded ones.
+#pragma once
+
+#include <cstdint>
+
+#include "segment/time.h"
+
+namespace segmentd {
+
+struct Settings {
+  // An event older than its own record time, or than the user's newest event, by more than this takes no part in triggers.
+  Duration max_lateness = Duration::Hours(2);
+  // How long deadlines wait for events still on their way.
+  Duration deadline_grace = Duration::Seconds(1);
+  // An event time ahead of its record time by more is replaced by the record time.
+  Duration max_future_skew = Duration::Minutes(2);
+  // Bounds of what is kept of a user for late events; past them the oldest goes, as if max_lateness were shorter for this user.
+  uint32_t max_facts = 4096;
+  uint32_t max_message_ids = 4096;
+};
+
+// Limits of section "Definitions" and of what is kept per user.
+inline constexpr int kMaxSegments = 2500;
+inline constexpr int kMaxTriggers = 10;
+inline constexpr int kMaxConditions = 100;
+inline constexpr int kMaxDepth = 8;
+inline constexpr int kMaxNameLength = 200;
+inline constexpr int kMaxIdLength = 64;
+inline constexpr int kMaxValueBytes = 1024;
+inline constexpr int kMaxPendings = 25;
+inline constexpr int kMaxPageCount = 1000;
+inline constexpr int kMaxProfileProperties = 256;
+inline constexpr int kMaxProfileBytes = 16 * 1024;
+inline constexpr Duration kMaxWindow = Duration::Days(540);
+inline constexpr Duration kMinWithin = Duration::Seconds(1);
+inline constexpr Duration kMaxWithin = Duration::Days(90);
+inline constexpr Duration kSessionGap = Duration::Minutes(30);
+
+}  // namespace segmentd

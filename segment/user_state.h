@@ -1,0 +1,113 @@
+// All that is kept of one user: a base, folded up to where no late event can reach, the facts since then, and the present.
+//
+// Invariant: `present` is what folding `facts` and `writes`, with the deadlines between them, onto `base` gives at moment `now`.
+// A late event is a fact inserted and the fold done again. Whatever is here is a function of the user's own records and of the clock.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/container/inlined_vector.h"
+#include "segment/change.h"
+#include "segment/event.h"
+#include "segment/profile.h"
+#include "segment/time.h"
+
+namespace segmentd {
+
+// That an event met a condition.
+struct Fact {
+  EventOrder order;
+  // Fingerprint of the condition (RuleSet's atom), the same in every build of the rules that has it.
+  uint64_t atom = 0;
+  // What the condition's segments need of the event: a fingerprint of a property's value, 0 when it is missing or nothing is needed.
+  uint64_t value = 0;
+  bool operator==(const Fact&) const = default;
+};
+
+// Something counted or waited for: a pending inaction (value: of its `match` property), a page counted (value: of its URL).
+struct Instance {
+  uint64_t value = 0;
+  // Its event's time.
+  Time at;
+  // Deadline, Time::Max() for none.
+  Time due = Time::Max();
+  bool operator==(const Instance&) const = default;
+};
+
+// Where a user stands with one segment. Absent means: all as in a new one.
+struct SegmentState {
+  Slot slot = 0;
+  // Of the definition that this belongs to.
+  int32_t version = 0;
+  bool member = false;
+  // Index of the trigger behind the membership.
+  uint8_t trigger = 0;
+  // Pages in the session.
+  uint32_t count = 0;
+  // Joined at.
+  Time since = Time::Min();
+  // The event behind the membership: the last one that qualified.
+  Time cause_at = Time::Min();
+  // Leaves at; Time::Max() for never.
+  Time exit_at = Time::Max();
+  // Last page event.
+  Time session_at = Time::Min();
+  // The `match` value joined by.
+  uint64_t joined_value = 0;
+  // Oldest first; bounded by kMaxPendings, or by the count a page_count needs.
+  absl::InlinedVector<Instance, 1> instances;
+  bool operator==(const SegmentState&) const = default;
+};
+
+// The result of a fold.
+struct FoldState {
+  Profile profile;
+  // Sorted by slot.
+  std::vector<SegmentState> segments;
+  // The first so many of UserState::writes are in `profile`.
+  uint32_t writes_applied = 0;
+  bool operator==(const FoldState&) const = default;
+};
+
+// A message ID seen, for the recognition of duplicates.
+struct SeenMessage {
+  // Never 0.
+  uint64_t id = 0;
+  Time record_time;
+  bool operator==(const SeenMessage&) const = default;
+};
+
+struct UserState {
+  FoldState present;
+  // Null: as of before everything.
+  std::unique_ptr<FoldState> base;
+  // Of the newest fact or write folded into the base: an event older than this can't be inserted any more.
+  Time base_time = Time::Min();
+  // Sorted by order; those of one event stand together.
+  std::vector<Fact> facts;
+  // Sorted by (effective, offset).
+  std::vector<ProfileWrite> writes;
+  // In the order of offsets.
+  std::vector<SeenMessage> seen;
+
+  // The earliest event time; Time::Max() while no record was understood: such a user does not exist.
+  Time exists_since = Time::Max();
+  Time newest_event = Time::Min();
+  // Deadlines up to here have fired.
+  Time now = Time::Min();
+  // The newest deadline that has fired.
+  Time decided = Time::Min();
+  // The earliest deadline still to fire; Time::Max() for none. A deadline may turn out to have no effect.
+  Time next_deadline = Time::Max();
+};
+
+// Whether the user is in the segment, by the present.
+const SegmentState* FindSegment(const FoldState& state, Slot slot);
+bool IsMember(const UserState& user, Slot slot);
+
+// A hash of the memberships and the next deadline; its sum over all users tells a wrong recovery.
+uint64_t StateHash(const UserState& user);
+
+}  // namespace segmentd
