@@ -55,7 +55,7 @@ fuzz: deps
 tidy: deps
 	scripts/format.sh --check
 	test -f build-tidy/build.ninja || cmake --preset tidy
-	ninja -C build-tidy -j $(JOBS)
+	ninja -C build-tidy -k 0 -j $(JOBS)
 
 format: deps
 	scripts/format.sh
