@@ -51,9 +51,13 @@ class Engine {
   // Fires the user's deadlines up to and including `clock`, each at its exact moment, those of one moment as one step.
   void advance(Time clock, UserState& user, Changes& out);
 
-  // Continues with other rules, between two steps. States of a changed definition (same slot, higher version) are taken over when the user is next
-  // touched: members stay, pendings end.
+  // Continues with other rules, between two steps.
   void use(std::shared_ptr<const RuleSet> rules);
+
+  // Carries the user's states of a changed definition (same slot, another version) over to the present one: members stay, and an
+  // `exit: after` counts from the activation; pendings and counts end. apply() and advance() do it first; after use() the caller does it for all
+  // users, because the new definition may have deadlines that the old one had not. True when something changed.
+  bool take_over(UserState& user);
 
   // Takes the segment in `slot`, which is being deleted, out of the user's state; a member gets a REMOVE at `clock`. False
   // when the user had no state of it.

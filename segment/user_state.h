@@ -101,6 +101,9 @@ struct UserState {
   Time decided = Time::Min();
   // The earliest deadline still to fire; Time::Max() for none. A deadline may turn out to have no effect.
   Time next_deadline = Time::Max();
+
+  // Which rules of its engine this state was last taken over to; not stored.
+  uint32_t rules_generation = 0;
 };
 
 // Whether the user is in the segment, by the present.

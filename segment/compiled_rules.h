@@ -1,0 +1,129 @@
+// What RuleSet::Compile makes: tests, atoms, live rules, filters and the index from an event to its atoms.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/inlined_vector.h"
+#include "segment/fields.h"
+#include "segment/predicate.h"
+#include "segment/rule_set.h"
+#include "segment/settings.h"
+
+namespace segmentd {
+
+// One predicate on one field of an event; distinct ones only.
+struct Test {
+  enum class Kind : uint8_t {
+    kPredicate,
+    // `field` is a URL with another host than the one in `other`.
+    kExternal,
+  };
+  Kind kind = Kind::kPredicate;
+  FieldIndex field = 0;
+  FieldIndex other = Fields::kNone;
+  Predicate predicate;
+};
+
+// What a hit means to a segment; a set of these for one event.
+using Roles = uint8_t;
+inline constexpr Roles kTriggers = 1;
+inline constexpr Roles kCancels = 2;
+inline constexpr Roles kExits = 4;
+// Keeps a session going, or is a page to be counted.
+inline constexpr Roles kIsPage = 8;
+
+struct Subscription {
+  Slot slot = 0;
+  Roles roles = 0;
+  // Of a trigger: its index in the definition.
+  uint8_t trigger = 0;
+};
+
+// A distinct event condition.
+struct Atom {
+  // Of the event name, the tests and the needed property; names the atom in stored facts.
+  uint64_t fingerprint = 0;
+  std::string event;
+  absl::InlinedVector<uint32_t, 2> tests;
+  // The property whose value's fingerprint a fact carries; Fields::kNone for none.
+  FieldIndex needed = Fields::kNone;
+  // False when every subscriber is order-free: hits then need not be kept for late events.
+  bool kept = false;
+  std::vector<Subscription> subscriptions;
+};
+
+// The atoms of one event name.
+struct EventIndex {
+  struct Pivot {
+    FieldIndex field = 0;
+    // By ValueFingerprint.
+    absl::flat_hash_map<uint64_t, std::vector<uint32_t>> atoms;
+  };
+  std::vector<Pivot> pivots;
+  std::vector<uint32_t> unpivoted;
+};
+
+// A filter in prefix order: children follow their parent.
+struct FilterNode {
+  enum class Kind : uint8_t { kAllOf, kAnyOf, kNot, kProperty };
+  Kind kind = Kind::kProperty;
+  // Index just behind the node's last descendant.
+  uint32_t end = 0;
+  std::string property;
+  Predicate predicate;
+};
+
+// A live definition as the fold runs it.
+struct LiveRule {
+  enum class Kind : uint8_t { kActions, kReferrer, kPagesOfSession, kPagesWithin, kInaction };
+  enum class Exit : uint8_t {
+    kNever,
+    kAfter,
+    kOn,
+    // Inaction's default: at a does_not_do event.
+    kCancel,
+  };
+
+  // False: the slot is free, or its segment is being deleted.
+  bool runs = false;
+  Kind kind = Kind::kActions;
+  Exit exit = Exit::kNever;
+  bool repeat = false;
+  bool restart = false;
+  bool match = false;
+  bool distinct = false;
+  // Membership is "has ever qualified": the order of events does not matter, so hits need not be kept.
+  bool order_free = false;
+  Slot slot = 0;
+  int32_t version = 0;
+  uint32_t at_least = 0;
+  Duration within;
+  Duration exit_after;
+  Offset activation_offset;
+  Time activation_clock = Time::Min();
+  // Event names of the triggers, by index.
+  std::vector<std::string> triggers;
+  std::vector<FilterNode> filter;
+};
+
+// No trigger is known (the member was taken over from another version).
+inline constexpr uint8_t kNoTrigger = 255;
+
+struct RuleSet::Compiled {
+  std::vector<ActiveSegment> segments;
+  Fields fields;
+  std::vector<Test> tests;
+  std::vector<Atom> atoms;
+  absl::flat_hash_map<uint64_t, uint32_t> atom_by_fingerprint;
+  absl::flat_hash_map<std::string, EventIndex> events;
+  // By slot.
+  std::vector<LiveRule> rules;
+  std::vector<const ActiveSegment*> by_slot;
+  absl::flat_hash_map<std::string, const ActiveSegment*> by_id;
+};
+
+}  // namespace segmentd

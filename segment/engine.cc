@@ -1,0 +1,404 @@
+#include "segment/engine.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "segment/compiled_rules.h"
+#include "segment/explain.h"
+#include "segment/fold.h"
+#include "segment/matcher.h"
+
+namespace segmentd {
+namespace {
+
+// A base moves on when at least so many facts and writes, and at least half of all, are beyond the reach of late events: each is then
+// folded twice in all, and the cost is spread.
+constexpr size_t kWorthFolding = 16;
+
+EventOrder OrderOf(const ProfileWrite& write) { return {write.effective, write.order.offset}; }
+
+const SegmentState* Find(const std::vector<SegmentState>& segments, Slot slot) {
+  const auto it = std::lower_bound(segments.begin(), segments.end(), slot,
+                                   [](const SegmentState& s, Slot at) { return s.slot < at; });
+  return it != segments.end() && it->slot == slot ? &*it : nullptr;
+}
+
+}  // namespace
+
+struct Engine::Core {
+  Core(std::shared_ptr<const RuleSet> rules_in, Settings settings_in)
+      : rules(std::move(rules_in)),
+        settings(settings_in),
+        matcher(rules->compiled()),
+        fold(rules->compiled()) {}
+
+  void use(std::shared_ptr<const RuleSet> next) {
+    dropped_before += fold.pendings_dropped;
+    refused_before += fold.writes_refused;
+    rules = std::move(next);
+    matcher = Matcher(rules->compiled());
+    fold = Fold(rules->compiled());
+    ++generation;
+  }
+
+  bool take_over(UserState& user);
+  void fire(Time until, UserState& user, Changes& out);
+  void fold_in_order(const Event& event, EventOrder order, UserState& user, Changes& out);
+  void fold_again(const Event& event, EventOrder order, bool late, UserState& user, Changes& out);
+  void insert_writes(const Event& event, Time effective, UserState& user);
+  bool seen_before(const Event& event, UserState& user);
+  void remember(const Event& event, UserState& user);
+  void move_base(UserState& user);
+
+  std::shared_ptr<const RuleSet> rules;
+  Settings settings;
+  Matcher matcher;
+  Fold fold;
+  uint32_t generation = 1;
+  EngineCounters counters;
+  int64_t dropped_before = 0;
+  int64_t refused_before = 0;
+  // Scratch.
+  uint64_t message = 0;
+  FoldState again;
+  Changes transitions;
+};
+
+bool Engine::Core::take_over(UserState& user) {
+  if (user.rules_generation == generation) return false;
+  user.rules_generation = generation;
+  const RuleSet::Compiled& compiled = rules->compiled();
+  bool changed = false;
+  for (SegmentState& segment : user.present.segments) {
+    if (segment.slot >= compiled.rules.size()) continue;
+    const LiveRule& rule = compiled.rules[segment.slot];
+    if (!rule.runs || segment.version == rule.version) continue;
+    SegmentState taken;
+    taken.slot = segment.slot;
+    taken.version = rule.version;
+    if (segment.member) {
+      taken.member = true;
+      taken.trigger = kNoTrigger;
+      taken.since = segment.since;
+      taken.cause_at = segment.cause_at;
+      taken.joined_value = segment.joined_value;
+      if (rule.exit == LiveRule::Exit::kAfter) {
+        taken.exit_at = rule.activation_clock + rule.exit_after;
+      }
+    }
+    segment = taken;
+    changed = true;
+    // The base of this version is the membership at its activation, whatever the facts before it were.
+    if (!user.base) user.base = std::make_unique<FoldState>();
+    auto& base = user.base->segments;
+    const auto it = std::lower_bound(base.begin(), base.end(), taken.slot,
+                                     [](const SegmentState& s, Slot slot) { return s.slot < slot; });
+    if (it != base.end() && it->slot == taken.slot) {
+      *it = taken;
+    } else {
+      base.insert(it, taken);
+    }
+  }
+  if (changed) user.next_deadline = fold.next_deadline(user.present);
+  return changed;
+}
+
+// Deadlines one moment after the other, up to and including `until`.
+void Engine::Core::fire(Time until, UserState& user, Changes& out) {
+  while (user.next_deadline <= until && user.next_deadline != Time::Max()) {
+    const Time moment = user.next_deadline;
+    fold.apply_writes(user.writes, {moment, Offset(-1)}, user.present);
+    fold.fire(moment, user.present, out);
+    user.decided = std::max(user.decided, moment);
+    user.next_deadline = fold.next_deadline(user.present);
+  }
+  user.now = std::max(user.now, until);
+  fold.apply_writes(user.writes, {user.now, Offset(INT64_MAX)}, user.present);
+}
+
+void Engine::Core::insert_writes(const Event& event, Time effective, UserState& user) {
+  for (const ProfileCommand& command : event.profile) {
+    ProfileWrite write;
+    write.order = {event.time, event.offset};
+    write.effective = effective;
+    write.operation = command.operation;
+    write.property = std::string(command.property);
+    write.value = OwnedValue(command.value);
+    const auto at = std::upper_bound(
+        user.writes.begin(), user.writes.end(), write,
+        [](const ProfileWrite& a, const ProfileWrite& b) { return OrderOf(a) < OrderOf(b); });
+    user.writes.insert(at, std::move(write));
+  }
+}
+
+bool Engine::Core::seen_before(const Event& event, UserState& user) {
+  message = event.message_id.empty() ? 0 : ValueFingerprint(Value::String(event.message_id));
+  if (message == 0) return false;
+  const Time oldest = event.record_time - settings.max_lateness;
+  return std::any_of(user.seen.begin(), user.seen.end(), [&](const SeenMessage& seen) {
+    return seen.id == message && seen.record_time >= oldest;
+  });
+}
+
+void Engine::Core::remember(const Event& event, UserState& user) {
+  if (message == 0) return;
+  const Time oldest = event.record_time - settings.max_lateness;
+  // Pruned at sizes that double, not at capacities: what is kept must not depend on when the state was last loaded.
+  const size_t size = user.seen.size();
+  if (size >= settings.max_message_ids || (size >= 8 && (size & (size - 1)) == 0)) {
+    user.seen.erase(std::remove_if(user.seen.begin(), user.seen.end(),
+                                   [&](const SeenMessage& s) { return s.record_time < oldest; }),
+                    user.seen.end());
+    if (user.seen.size() >= settings.max_message_ids) {
+      user.seen.erase(user.seen.begin());
+      ++counters.message_ids_dropped;
+    }
+  }
+  user.seen.push_back({message, event.record_time});
+}
+
+void Engine::Core::fold_in_order(const Event& event, EventOrder order, UserState& user,
+                                 Changes& out) {
+  fire(event.time, user, out);
+  fold.apply_writes(user.writes, order, user.present);
+  fold.begin_event();
+  for (const Hit& hit : matcher.hits()) {
+    const Atom& atom = rules->compiled().atoms[hit.atom];
+    if (atom.kept) user.facts.push_back({order, atom.fingerprint, hit.value});
+    fold.hit(atom, hit.value, order.offset);
+  }
+  if (!fold.touched()) return;
+  fold.step({order, event.name, event.message_id}, user.present, out);
+  user.next_deadline = fold.next_deadline(user.present);
+}
+
+// The event came after something that it precedes: its facts take their place, and all since the base is folded again.
+void Engine::Core::fold_again(const Event& event, EventOrder order, bool late, UserState& user,
+                              Changes& out) {
+  const RuleSet::Compiled& compiled = rules->compiled();
+  auto at = std::upper_bound(user.facts.begin(), user.facts.end(), order,
+                             [](const EventOrder& o, const Fact& f) { return o < f.order; });
+  for (const Hit& hit : matcher.hits()) {
+    const Atom& atom = compiled.atoms[hit.atom];
+    if (!atom.kept) continue;
+    at = std::next(user.facts.insert(at, {order, atom.fingerprint, hit.value}));
+  }
+  if (user.base) {
+    again = *user.base;
+  } else {
+    again = FoldState();
+  }
+  transitions.clear();
+  Fold::Marked own;
+  fold.run(user.facts, user.writes, std::max(user.now, event.time), order, again, user.decided, transitions, own);
+
+  // Segments whose facts are not kept: the event can only add a first qualification.
+  for (const SegmentState& segment : user.present.segments) {
+    if (segment.slot >= compiled.rules.size() || !compiled.rules[segment.slot].order_free) continue;
+    const auto it = std::lower_bound(
+        again.segments.begin(), again.segments.end(), segment.slot,
+        [](const SegmentState& s, Slot slot) { return s.slot < slot; });
+    if (it != again.segments.end() && it->slot == segment.slot) {
+      *it = segment;
+    } else {
+      again.segments.insert(it, segment);
+    }
+  }
+  fold.begin_event();
+  for (const Hit& hit : matcher.hits()) {
+    const Atom& atom = compiled.atoms[hit.atom];
+    if (std::any_of(atom.subscriptions.begin(), atom.subscriptions.end(),
+                    [&](const Subscription& s) { return compiled.rules[s.slot].order_free; })) {
+      fold.hit_order_free(atom, order.offset);
+    }
+  }
+  if (fold.touched()) fold.step({order, event.name, {}}, again, transitions);
+
+  // What was told so far against what is true.
+  const auto correct = [&](const SegmentState& segment) {
+    const bool was = IsMember(user, segment.slot);
+    if (was == segment.member) return;
+    Change change{segment.member ? segments::v1::ADD : segments::v1::REMOVE,
+                  segment.slot,
+                  event.time,
+                  segments::v1::LATE_EVENT,
+                  event.name,
+                  event.time,
+                  event.message_id};
+    for (auto it = transitions.rbegin(); it != transitions.rend(); ++it) {
+      if (it->slot != segment.slot || it->action == segments::v1::QUALIFIED) continue;
+      if (late) {
+        change.at = it->at;
+      } else {
+        change = *it;
+      }
+      break;
+    }
+    out.push_back(change);
+  };
+  for (size_t i = own.begin; i < own.end; ++i) {
+    if (transitions[i].action != segments::v1::QUALIFIED) continue;
+    // Never corrected, but this qualification has not been told yet; only a member's may be.
+    const SegmentState* now = Find(again.segments, transitions[i].slot);
+    if (!now || !now->member || !IsMember(user, transitions[i].slot)) continue;
+    Change change = transitions[i];
+    if (late) change.reason = segments::v1::LATE_EVENT;
+    change.cause_message_id = event.message_id;
+    out.push_back(change);
+  }
+  for (const SegmentState& segment : again.segments) correct(segment);
+  // States that the second fold did not make: whoever was a member of those is none.
+  for (const SegmentState& segment : user.present.segments) {
+    if (segment.member && !Find(again.segments, segment.slot)) {
+      SegmentState gone = segment;
+      gone.member = false;
+      correct(gone);
+    }
+  }
+  std::swap(user.present, again);
+  user.next_deadline = fold.next_deadline(user.present);
+}
+
+// Decided by the user's own records alone, so that every replay has the same base.
+void Engine::Core::move_base(UserState& user) {
+  const size_t all = user.facts.size() + user.writes.size();
+  if (all < kWorthFolding) return;
+  const auto cut = [&](Time before, size_t* facts, size_t* writes) {
+    *facts = static_cast<size_t>(
+        std::partition_point(user.facts.begin(), user.facts.end(),
+                             [&](const Fact& f) { return f.order.time < before; }) -
+        user.facts.begin());
+    *writes = static_cast<size_t>(
+        std::partition_point(user.writes.begin(), user.writes.end(),
+                             [&](const ProfileWrite& w) { return w.effective < before; }) -
+        user.writes.begin());
+  };
+  size_t facts = 0;
+  size_t writes = 0;
+  cut(user.newest_event - settings.max_lateness, &facts, &writes);
+  if (facts + writes < kWorthFolding || (facts + writes) * 2 < all) {
+    if (user.facts.size() <= settings.max_facts && user.writes.size() <= settings.max_facts) return;
+    // Past the bound the older half goes, cut between two moments where there is more than one.
+    const Time middle = user.facts.size() > settings.max_facts
+                            ? user.facts[user.facts.size() / 2].order.time
+                            : user.writes[user.writes.size() / 2].effective;
+    cut(middle, &facts, &writes);
+    if (facts + writes == 0) cut(middle + Duration::Millis(1), &facts, &writes);
+    counters.facts_dropped += static_cast<int64_t>(facts + writes);
+  }
+  if (facts > 0) user.base_time = std::max(user.base_time, user.facts[facts - 1].order.time);
+  if (writes > 0) user.base_time = std::max(user.base_time, user.writes[writes - 1].effective);
+  if (!user.base) user.base = std::make_unique<FoldState>();
+  transitions.clear();
+  Fold::Marked unused;
+  Time decided = Time::Min();
+  // Deadlines after the last fact folded stay for the next fold.
+  const std::vector<ProfileWrite> folded(user.writes.begin(),
+                                         user.writes.begin() + static_cast<ptrdiff_t>(writes));
+  fold.run(absl::MakeConstSpan(user.facts).subspan(0, facts), folded, Time::Min(), {},
+           *user.base, decided, transitions, unused);
+  fold.apply_writes(folded, {Time::Max(), Offset(INT64_MAX)}, *user.base);
+  user.base->writes_applied = 0;
+  user.facts.erase(user.facts.begin(), user.facts.begin() + static_cast<ptrdiff_t>(facts));
+  user.writes.erase(user.writes.begin(), user.writes.begin() + static_cast<ptrdiff_t>(writes));
+  user.present.writes_applied -= static_cast<uint32_t>(writes);
+}
+
+Engine::Engine(std::shared_ptr<const RuleSet> rules, Settings settings)
+    : core_(std::make_unique<Core>(std::move(rules), settings)) {}
+Engine::~Engine() = default;
+Engine::Engine(Engine&&) noexcept = default;
+Engine& Engine::operator=(Engine&&) noexcept = default;
+
+Outcome Engine::apply(const Event& event, Time clock, UserState& user, Changes& out) {
+  Core& core = *core_;
+  const Settings& settings = core.settings;
+  core.take_over(user);
+  core.fire(std::max(clock, event.record_time - settings.deadline_grace), user, out);
+  user.exists_since = std::min(user.exists_since, event.time);
+  if (core.seen_before(event, user)) return Outcome::kDuplicate;
+
+  const EventOrder order{event.time, event.offset};
+  const Time newest = user.newest_event;
+  user.newest_event = std::max(newest, event.time);
+  const bool beyond_base = event.time < user.base_time;
+  if (event.time < event.record_time - settings.max_lateness ||
+      (newest != Time::Min() && event.time < newest - settings.max_lateness) || beyond_base) {
+    if (beyond_base) ++core.counters.facts_dropped;
+    if (!event.profile.empty()) {
+      const Time effective = std::max(event.record_time, newest);
+      const bool after_all = user.writes.empty() || user.writes.back().effective <= effective;
+      core.insert_writes(event, effective, user);
+      core.remember(event, user);
+      if (!after_all) {
+        core.matcher.clear();
+        core.fold_again(event, {effective, event.offset}, false, user, out);
+      }
+      core.fire(user.now, user, out);
+      core.move_base(user);
+    }
+    return Outcome::kTooLate;
+  }
+
+  const bool late = event.time < newest || event.time < user.decided;
+  core.matcher.match(event);
+  if (core.matcher.hits().empty() && event.profile.empty()) {
+    core.fire(event.time, user, out);
+    return late ? Outcome::kLate : Outcome::kApplied;
+  }
+  core.remember(event, user);
+  // A command that came too late takes effect at its own moment, which may lie ahead of this event.
+  const bool after_all = user.writes.empty() || user.writes.back().effective <= event.time;
+  if (!event.profile.empty()) core.insert_writes(event, event.time, user);
+  if (late || !after_all) {
+    core.fold_again(event, order, late, user, out);
+  } else {
+    core.fold_in_order(event, order, user, out);
+  }
+  core.fire(std::max(user.now, event.time), user, out);
+  core.move_base(user);
+  return late ? Outcome::kLate : Outcome::kApplied;
+}
+
+void Engine::advance(Time clock, UserState& user, Changes& out) {
+  core_->take_over(user);
+  core_->fire(clock, user, out);
+}
+
+void Engine::use(std::shared_ptr<const RuleSet> rules) { core_->use(std::move(rules)); }
+
+bool Engine::take_over(UserState& user) { return core_->take_over(user); }
+
+bool Engine::remove(Slot slot, Time clock, UserState& user, Changes& out) {
+  const auto take_out = [slot](std::vector<SegmentState>& segments) {
+    const auto it = std::find_if(segments.begin(), segments.end(),
+                                 [slot](const SegmentState& s) { return s.slot == slot; });
+    if (it == segments.end()) return false;
+    segments.erase(it);
+    return true;
+  };
+  const bool member = IsMember(user, slot);
+  bool changed = take_out(user.present.segments);
+  if (user.base) changed = take_out(user.base->segments) || changed;
+  if (member) {
+    out.push_back({segments::v1::REMOVE, slot, std::max(clock, user.newest_event),
+                   segments::v1::SEGMENT_DELETED, {}, Time(), {}});
+  }
+  if (changed) user.next_deadline = core_->fold.next_deadline(user.present);
+  return changed;
+}
+
+segments::v1::Explanation Engine::explain(Slot slot, Time clock, const UserState& user) const {
+  return ExplainMembership(*core_->rules, core_->fold, slot,
+                           std::max(clock, user.newest_event), user);
+}
+
+const RuleSet& Engine::rules() const { return *core_->rules; }
+const Settings& Engine::settings() const { return core_->settings; }
+const EngineCounters& Engine::counters() const {
+  core_->counters.pendings_dropped = core_->dropped_before + core_->fold.pendings_dropped;
+  core_->counters.profile_writes_refused = core_->refused_before + core_->fold.writes_refused;
+  return core_->counters;
+}
+
+}  // namespace segmentd

@@ -1,0 +1,349 @@
+#include "segment/rule_set.h"
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "segment/absl_view.h"
+#include "segment/compiled_rules.h"
+#include "segment/definition_check.h"
+
+namespace segmentd {
+namespace {
+
+namespace pb = segments::v1;
+
+// Collects tests and atoms, each once, while the definitions go by.
+class Compiler {
+ public:
+  explicit Compiler(RuleSet::Compiled& out) : out_(out) {}
+
+  absl::Status add(const ActiveSegment& active) {
+    const pb::Segment& segment = active.segment;
+    LiveRule rule;
+    rule.runs = true;
+    rule.slot = active.slot;
+    rule.version = static_cast<int32_t>(segment.version());
+    rule.activation_offset = active.activation_offset;
+    rule.activation_clock = active.activation_clock;
+    const pb::Live& live = segment.live();
+    if (live.has_filter()) {
+      if (absl::Status s = add_filter(live.filter(), rule.filter); !s.ok()) return s;
+    }
+    absl::Status added;
+    if (live.has_actions()) {
+      added = add_actions(live.actions(), rule);
+    } else if (live.has_inaction()) {
+      added = add_inaction(live.inaction(), rule);
+    } else if (live.has_page_visit()) {
+      added = add_page_visit(live.page_visit(), rule);
+    } else if (live.has_referrer()) {
+      added = add_referrer(live.referrer(), rule);
+    } else {
+      added = add_page_count(live.page_count(), rule);
+    }
+    if (!added.ok()) return added;
+    if (collision_) {
+      return absl::InternalError("two conditions share a fingerprint; reword one of them");
+    }
+    rule.order_free = rule.kind == LiveRule::Kind::kActions && rule.exit == LiveRule::Exit::kNever &&
+                      rule.filter.empty() && !rule.repeat;
+    out_.rules[active.slot] = std::move(rule);
+    return absl::OkStatus();
+  }
+
+  // The index by event name and pivot, when all atoms are there.
+  void index() {
+    for (Atom& atom : out_.atoms) {
+      atom.kept = std::any_of(
+          atom.subscriptions.begin(), atom.subscriptions.end(),
+          [&](const Subscription& s) { return !out_.rules[s.slot].order_free; });
+    }
+    // The field that most equalities of an event name share is its pivot, so that few look-ups find all candidates.
+    absl::flat_hash_map<std::string, absl::flat_hash_map<FieldIndex, int>> uses;
+    for (const Atom& atom : out_.atoms) {
+      for (uint32_t test : atom.tests) {
+        if (is_pivot(test)) ++uses[atom.event][out_.tests[test].field];
+      }
+    }
+    for (uint32_t i = 0; i < out_.atoms.size(); ++i) {
+      const Atom& atom = out_.atoms[i];
+      EventIndex& event = out_.events[atom.event];
+      std::optional<uint32_t> pivot;
+      for (uint32_t test : atom.tests) {
+        if (!is_pivot(test)) continue;
+        if (!pivot || uses[atom.event][out_.tests[test].field] >
+                          uses[atom.event][out_.tests[*pivot].field]) {
+          pivot = test;
+        }
+      }
+      if (!pivot) {
+        event.unpivoted.push_back(i);
+        continue;
+      }
+      const FieldIndex field = out_.tests[*pivot].field;
+      auto of_field = std::find_if(event.pivots.begin(), event.pivots.end(),
+                                   [&](const EventIndex::Pivot& p) { return p.field == field; });
+      if (of_field == event.pivots.end()) {
+        event.pivots.push_back({field, {}});
+        of_field = std::prev(event.pivots.end());
+      }
+      for (uint64_t value : out_.tests[*pivot].predicate.equal_to()) {
+        of_field->atoms[value].push_back(i);
+      }
+    }
+  }
+
+ private:
+  bool is_pivot(uint32_t test) const {
+    const Test& t = out_.tests[test];
+    return t.kind == Test::Kind::kPredicate && !t.predicate.equal_to().empty();
+  }
+
+  absl::StatusOr<uint32_t> test(std::string_view path, const pb::PropertyCondition& condition) {
+    absl::StatusOr<Predicate> predicate = Predicate::Compile(condition);
+    if (!predicate.ok()) return predicate.status();
+    Test test;
+    test.field = out_.fields.add(path);
+    test.predicate = *std::move(predicate);
+    return intern(absl::StrCat(AbslView(path), absl::string_view("\0", 1), test.predicate.canonical()),
+                  std::move(test));
+  }
+
+  uint32_t external_test() {
+    Test test;
+    test.kind = Test::Kind::kExternal;
+    test.field = out_.fields.add("referrer");
+    test.other = out_.fields.add("url");
+    return intern("external referrer", std::move(test));
+  }
+
+  uint32_t intern(std::string key, Test test) {
+    auto [it, added] = test_by_key_.try_emplace(std::move(key), out_.tests.size());
+    if (added) {
+      out_.tests.push_back(std::move(test));
+      test_keys_.push_back(it->first);
+    }
+    return it->second;
+  }
+
+  void subscribe(std::string_view event, absl::InlinedVector<uint32_t, 2> tests,
+                 std::string_view needed, Subscription subscription) {
+    std::sort(tests.begin(), tests.end(),
+              [&](uint32_t a, uint32_t b) { return test_keys_[a] < test_keys_[b]; });
+    tests.erase(std::unique(tests.begin(), tests.end()), tests.end());
+    // Lengths make the concatenation injective.
+    std::string key = absl::StrCat(event.size(), ":", AbslView(event));
+    for (uint32_t t : tests) absl::StrAppend(&key, test_keys_[t].size(), ":", test_keys_[t]);
+    absl::StrAppend(&key, needed.size(), ":", AbslView(needed));
+    const uint64_t fingerprint = ValueFingerprint(Value::String(key));
+    auto [it, added] = out_.atom_by_fingerprint.try_emplace(fingerprint, out_.atoms.size());
+    if (added) {
+      Atom atom;
+      atom.fingerprint = fingerprint;
+      atom.event = std::string(event);
+      atom.tests = std::move(tests);
+      if (!needed.empty()) atom.needed = out_.fields.add(needed);
+      out_.atoms.push_back(std::move(atom));
+      atom_keys_.push_back(std::move(key));
+    } else if (atom_keys_[it->second] != key) {
+      collision_ = true;
+    }
+    std::vector<Subscription>& all = out_.atoms[it->second].subscriptions;
+    // A condition may stand twice in a definition; the first trigger of equal ones is the one named.
+    if (!all.empty() && all.back().slot == subscription.slot) {
+      if ((subscription.roles & kTriggers) && !(all.back().roles & kTriggers)) {
+        all.back().trigger = subscription.trigger;
+      }
+      all.back().roles |= subscription.roles;
+    } else {
+      all.push_back(subscription);
+    }
+  }
+
+  absl::Status subscribe(const pb::EventCondition& condition, std::string_view needed,
+                         Subscription subscription) {
+    absl::InlinedVector<uint32_t, 2> tests;
+    for (const pb::PropertyCondition& where : condition.where()) {
+      absl::StatusOr<uint32_t> t = test(where.property(), where);
+      if (!t.ok()) return t.status();
+      tests.push_back(*t);
+    }
+    subscribe(condition.event(), std::move(tests), needed, subscription);
+    return absl::OkStatus();
+  }
+
+  absl::Status add_exit(const pb::Exit& exit, bool present, LiveRule::Exit otherwise, LiveRule& rule,
+                        std::string_view needed) {
+    rule.exit = otherwise;
+    if (!present) return absl::OkStatus();
+    if (exit.has_after()) {
+      absl::StatusOr<Duration> after = ParseDuration(exit.after());
+      if (!after.ok()) return after.status();
+      rule.exit = LiveRule::Exit::kAfter;
+      rule.exit_after = *after;
+    } else if (exit.on_size() > 0) {
+      rule.exit = LiveRule::Exit::kOn;
+      for (const pb::EventCondition& on : exit.on()) {
+        if (absl::Status s = subscribe(on, needed, {rule.slot, kExits, 0}); !s.ok()) return s;
+      }
+    } else {
+      rule.exit = LiveRule::Exit::kNever;
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status add_actions(const pb::Actions& actions, LiveRule& rule) {
+    rule.kind = LiveRule::Kind::kActions;
+    rule.repeat = actions.repeat();
+    for (int i = 0; i < actions.any_of_size(); ++i) {
+      rule.triggers.push_back(actions.any_of(i).event());
+      absl::Status s = subscribe(actions.any_of(i), "",
+                                 {rule.slot, kTriggers, static_cast<uint8_t>(i)});
+      if (!s.ok()) return s;
+    }
+    return add_exit(actions.exit(), actions.has_exit(), LiveRule::Exit::kNever, rule, "");
+  }
+
+  absl::Status add_inaction(const pb::Inaction& inaction, LiveRule& rule) {
+    rule.kind = LiveRule::Kind::kInaction;
+    rule.restart = inaction.restart();
+    rule.match = !inaction.match().empty();
+    absl::StatusOr<Duration> within = ParseDuration(inaction.within());
+    if (!within.ok()) return within.status();
+    rule.within = *within;
+    rule.triggers.push_back(inaction.trigger().event());
+    absl::Status s = subscribe(inaction.trigger(), inaction.match(), {rule.slot, kTriggers, 0});
+    for (int i = 0; s.ok() && i < inaction.does_not_do_size(); ++i) {
+      s = subscribe(inaction.does_not_do(i), inaction.match(), {rule.slot, kCancels, 0});
+    }
+    if (!s.ok()) return s;
+    return add_exit(inaction.exit(), inaction.has_exit(), LiveRule::Exit::kCancel, rule,
+                    inaction.match());
+  }
+
+  absl::Status add_page_visit(const pb::PageVisit& visit, LiveRule& rule) {
+    rule.kind = LiveRule::Kind::kActions;
+    rule.repeat = visit.repeat();
+    rule.triggers.emplace_back(kPageViewed);
+    absl::StatusOr<uint32_t> url = test("url", visit.url());
+    if (!url.ok()) return url.status();
+    subscribe(kPageViewed, {*url}, "", {rule.slot, kTriggers, 0});
+    return add_exit(visit.exit(), visit.has_exit(), LiveRule::Exit::kNever, rule, "");
+  }
+
+  absl::Status add_referrer(const pb::Referrer& referrer, LiveRule& rule) {
+    rule.kind = LiveRule::Kind::kReferrer;
+    rule.repeat = referrer.repeat();
+    rule.triggers.emplace_back(kPageViewed);
+    subscribe(kPageViewed, {}, "", {rule.slot, kIsPage, 0});
+    absl::StatusOr<uint32_t> matches = test("referrer", referrer.url());
+    if (!matches.ok()) return matches.status();
+    subscribe(kPageViewed, {external_test(), *matches}, "", {rule.slot, kTriggers, 0});
+    return add_exit(referrer.exit(), referrer.has_exit(), LiveRule::Exit::kNever, rule, "");
+  }
+
+  absl::Status add_page_count(const pb::PageCount& count, LiveRule& rule) {
+    rule.kind = count.within().empty() ? LiveRule::Kind::kPagesOfSession
+                                       : LiveRule::Kind::kPagesWithin;
+    rule.repeat = count.repeat();
+    rule.distinct = count.distinct_urls();
+    rule.at_least = static_cast<uint32_t>(count.at_least());
+    if (!count.within().empty()) {
+      absl::StatusOr<Duration> within = ParseDuration(count.within());
+      if (!within.ok()) return within.status();
+      rule.within = *within;
+    }
+    rule.triggers.emplace_back(kPageViewed);
+    const std::string_view needed = rule.distinct ? "url" : "";
+    subscribe(kPageViewed, {}, needed, {rule.slot, kIsPage, 0});
+    return add_exit(count.exit(), count.has_exit(), LiveRule::Exit::kNever, rule, needed);
+  }
+
+  absl::Status add_filter(const pb::Expression& expression, std::vector<FilterNode>& filter) {
+    const size_t at = filter.size();
+    filter.emplace_back();
+    const auto children = [&](FilterNode::Kind kind, const auto& list) -> absl::Status {
+      filter[at].kind = kind;
+      for (const pb::Expression& child : list) {
+        if (absl::Status s = add_filter(child, filter); !s.ok()) return s;
+      }
+      return absl::OkStatus();
+    };
+    absl::Status status;
+    if (expression.all_of_size() > 0) {
+      status = children(FilterNode::Kind::kAllOf, expression.all_of());
+    } else if (expression.any_of_size() > 0) {
+      status = children(FilterNode::Kind::kAnyOf, expression.any_of());
+    } else if (expression.has_not_()) {
+      filter[at].kind = FilterNode::Kind::kNot;
+      status = add_filter(expression.not_(), filter);
+    } else {
+      absl::StatusOr<Predicate> predicate = Predicate::Compile(expression.property());
+      if (!predicate.ok()) return predicate.status();
+      filter[at].property = expression.property().property();
+      filter[at].predicate = *std::move(predicate);
+    }
+    filter[at].end = static_cast<uint32_t>(filter.size());
+    return status;
+  }
+
+  RuleSet::Compiled& out_;
+  absl::flat_hash_map<std::string, uint32_t> test_by_key_;
+  std::vector<std::string> test_keys_;
+  std::vector<std::string> atom_keys_;
+  bool collision_ = false;
+};
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<const RuleSet>> RuleSet::Compile(
+    std::vector<ActiveSegment> segments) {
+  auto compiled = std::make_unique<Compiled>();
+  compiled->segments = std::move(segments);
+  Slot slots = 0;
+  for (const ActiveSegment& active : compiled->segments) slots = std::max(slots, active.slot + 1);
+  compiled->rules.resize(slots);
+  compiled->by_slot.resize(slots, nullptr);
+  Compiler compiler(*compiled);
+  for (const ActiveSegment& active : compiled->segments) {
+    compiled->by_slot[active.slot] = &active;
+    if (active.deleting) continue;
+    const std::vector<Violation> violations = CheckSegment(active.segment);
+    if (!violations.empty()) {
+      return absl::InvalidArgumentError(absl::StrCat("segment ", active.segment.id(), ": ",
+                                                     violations[0].path, ": ",
+                                                     violations[0].message));
+    }
+    if (absl::Status s = compiler.add(active); !s.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("segment ", active.segment.id(), ": ", s.message()));
+    }
+    compiled->by_id[active.segment.id()] = &active;
+  }
+  compiler.index();
+  return std::shared_ptr<const RuleSet>(new RuleSet(std::move(compiled)));
+}
+
+RuleSet::RuleSet(std::unique_ptr<const Compiled> compiled) : compiled_(std::move(compiled)) {}
+RuleSet::~RuleSet() = default;
+
+const Fields& RuleSet::fields() const { return compiled_->fields; }
+
+const ActiveSegment* RuleSet::segment(Slot slot) const {
+  return slot < compiled_->by_slot.size() ? compiled_->by_slot[slot] : nullptr;
+}
+
+const ActiveSegment* RuleSet::find(std::string_view id) const {
+  const auto it = compiled_->by_id.find(AbslView(id));
+  return it == compiled_->by_id.end() ? nullptr : it->second;
+}
+
+const std::vector<ActiveSegment>& RuleSet::segments() const { return compiled_->segments; }
+
+size_t RuleSet::atoms() const { return compiled_->atoms.size(); }
+
+}  // namespace segmentd
