@@ -1,0 +1,86 @@
+// The definitions that one task runs, each in its slot, and how to get from them to those wanted.
+//
+// The task records every step of this in its changelog, because the definitions topic forgets old
+// versions and a replay runs under those that were in force. A segment's life in a slot:
+//
+//   wanted -> applied (version 1) -> applied (version n) -> deleting -> slot free
+//
+// A slot is reused only when no user's state names it any more. A segment that is deleted and made
+// again under the same ID waits for the old one's slot to be free, so that its consumers see the
+// old memberships end before new ones begin.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+
+#include "proto/segments/v1/definition.pb.h"
+#include "proto/segments/v1/state.pb.h"
+#include "segment/rule_set.h"
+
+namespace segmentd {
+
+// How far a task is with one segment.
+struct DefinitionStatus {
+  // The version that runs; 0 for none.
+  int64_t version = 0;
+  // Its members are being removed.
+  bool deleting = false;
+  // The wanted version that can't be run, and why; empty when there is none.
+  int64_t rejected_version = 0;
+  std::string rejected;
+};
+// By segment ID.
+using DefinitionStatuses = absl::flat_hash_map<std::string, DefinitionStatus>;
+
+class AppliedDefinitions {
+ public:
+  // From the changelog.
+  void restore(segments::v1::AppliedDefinition definition);
+
+  // The rules of what is applied. An error means that this version of segmentd can't run what an
+  // older one ran.
+  absl::StatusOr<std::shared_ptr<const RuleSet>> compile() const;
+
+  // Whether there is anything to do to get to `wanted`; segments that were rejected before are
+  // tried again only in another version.
+  bool differ(const std::vector<segments::v1::Segment>& wanted) const;
+
+  // The way from here to `wanted`, as of one point of the input.
+  struct Change {
+    // To be recorded, one a slot.
+    std::vector<segments::v1::AppliedDefinition> definitions;
+    // Of all that is applied then.
+    std::shared_ptr<const RuleSet> rules;
+    // A slot goes on with another version: users' states must be taken over.
+    bool edits = false;
+    // Segments that can't be run, with the version and why.
+    std::map<std::string, DefinitionStatus> rejected;
+  };
+  Change plan(const std::vector<segments::v1::Segment>& wanted, Offset activation_offset,
+              Time activation_clock) const;
+  void apply(const Change& change);
+
+  // A segment whose members are to be removed.
+  std::optional<Slot> deleting() const;
+  // Nobody's state names the slot any more.
+  void free(Slot slot) { by_slot_.erase(slot); }
+
+  // The number behind the highest slot in use.
+  Slot slots() const { return by_slot_.empty() ? 0 : by_slot_.rbegin()->first + 1; }
+  const std::map<Slot, segments::v1::AppliedDefinition>& by_slot() const { return by_slot_; }
+  DefinitionStatuses statuses() const;
+
+ private:
+  std::map<Slot, segments::v1::AppliedDefinition> by_slot_;
+  std::map<std::string, DefinitionStatus> rejected_;
+};
+
+}  // namespace segmentd
