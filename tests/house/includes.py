@@ -31,13 +31,19 @@ LIBRARY_OF = [
     (re.compile(r"CLI/|httplib\.h"), {"app"}),
 ]
 
+# Library header -> why nobody includes it.
+NOT_USED = [
+    (re.compile(r"absl/synchronization/"),
+     "ThreadSanitizer can't see into Debian's absl::Mutex: use std::mutex"),
+]
+
 # Not in the pure core: threads, clocks, input and output, logs, the environment.
 NOT_PURE = re.compile(
     r"(thread|stop_token|mutex|shared_mutex|condition_variable|future|semaphore|latch|barrier"
     r"|chrono|ctime|time\.h|sys/.*|random"
     r"|iostream|fstream|filesystem|cstdio|stdio\.h|syncstream|print"
     r"|unistd\.h|fcntl\.h|pthread\.h|signal\.h|csignal|poll\.h|netdb\.h|arpa/.*|netinet/.*"
-    r"|spdlog/.*|prometheus/.*|absl/synchronization/.*|absl/time/clock\.h|absl/random/.*)")
+    r"|spdlog/.*|prometheus/.*|absl/time/clock\.h|absl/random/.*)")
 
 CLOCK = re.compile(
     r"\babsl::(Now|GetCurrentTimeNanos)\b|\b(system|steady|high_resolution)_clock\b"
@@ -80,6 +86,9 @@ def check_include(folder, quoted, header):
         for library, folders in LIBRARY_OF:
             if library.match(header) and folder not in folders:
                 return f"<{header}>: only {', '.join(sorted(folders))} may use it"
+    for library, reason in NOT_USED:
+        if library.match(header):
+            return f"<{header}>: {reason}"
     if folder == "segment" and NOT_PURE.fullmatch(header):
         return f"<{header}>: the core does no I/O, reads no clock, starts no thread and logs nothing"
     return None

@@ -67,6 +67,11 @@ class IncludesTest(unittest.TestCase):
         self.assert_found("api/x.cc", "#include <CLI/CLI.hpp>\n")
         self.assert_clean("tests/kafka/x.cc", "#include <librdkafka/rdkafka.h>\n")
 
+    def test_mutexes_are_the_standard_ones(self):
+        for folder in ("state", "stream", "api", "app", "tests/unit"):
+            self.assert_found(f"{folder}/x.cc", '#include "absl/synchronization/mutex.h"\n')
+            self.assert_clean(f"{folder}/x.cc", "#include <mutex>\n")
+
     def test_clocks(self):
         for call in ("absl::Now()", "std::chrono::system_clock::now()", "steady_clock::now()",
                      "time(nullptr)", "std::time (nullptr)", "clock_gettime(CLOCK_REALTIME, &t)"):
