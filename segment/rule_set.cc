@@ -109,8 +109,9 @@ class Compiler {
     Test test;
     test.field = out_.fields.add(path);
     test.predicate = *std::move(predicate);
-    return intern(absl::StrCat(AbslView(path), absl::string_view("\0", 1), test.predicate.canonical()),
-                  std::move(test));
+    std::string key =
+        absl::StrCat(AbslView(path), absl::string_view("\0", 1), test.predicate.canonical());
+    return intern(std::move(key), std::move(test));
   }
 
   uint32_t external_test() {
