@@ -1,0 +1,96 @@
+#include "api/references.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+namespace segmentd {
+namespace {
+
+using segments::v1::Expression;
+using segments::v1::Segment;
+
+// The depth is bounded by the Protobuf parser's 100.
+void Collect(const Expression& expression, const std::string& path, std::vector<Reference>* found) {
+  if (!expression.in_segment().empty()) {
+    found->push_back({absl::StrCat(path, ".in_segment"), expression.in_segment()});
+  }
+  for (int i = 0; i < expression.all_of_size(); ++i) {
+    Collect(expression.all_of(i), absl::StrCat(path, ".all_of[", i, "]"), found);
+  }
+  for (int i = 0; i < expression.any_of_size(); ++i) {
+    Collect(expression.any_of(i), absl::StrCat(path, ".any_of[", i, "]"), found);
+  }
+  if (expression.has_not_()) Collect(expression.not_(), absl::StrCat(path, ".not"), found);
+}
+
+// The way from segment `from` to segment `to`, both included; empty when there is none.
+bool FindWay(const std::string& from, std::string_view to, const StoredSegments& stored,
+             absl::flat_hash_set<std::string>* seen, std::vector<std::string>* way) {
+  if (!seen->insert(from).second) return false;
+  way->push_back(from);
+  if (from == to) return true;
+  if (const Segment* segment = stored.Find(from)) {
+    for (const Reference& reference : ReferencesOf(*segment)) {
+      if (FindWay(reference.segment_id, to, stored, seen, way)) return true;
+    }
+  }
+  way->pop_back();
+  return false;
+}
+
+}  // namespace
+
+std::vector<Reference> ReferencesOf(const Segment& segment) {
+  std::vector<Reference> found;
+  if (segment.has_live() && segment.live().has_filter()) {
+    Collect(segment.live().filter(), "live.filter", &found);
+  }
+  if (segment.has_past_behavior()) Collect(segment.past_behavior(), "past_behavior", &found);
+  return found;
+}
+
+std::vector<Violation> CheckReferences(const Segment& segment, const StoredSegments& stored) {
+  std::vector<Violation> violations;
+  for (const Reference& reference : ReferencesOf(segment)) {
+    if (!segment.id().empty()) {
+      absl::flat_hash_set<std::string> seen;
+      std::vector<std::string> way;
+      if (FindWay(reference.segment_id, segment.id(), stored, &seen, &way)) {
+        violations.push_back(
+            {reference.path,
+             absl::StrCat("makes the segment refer to itself: ", segment.id(), " -> ",
+                          absl::StrJoin(way, " -> "), "; references must not form a cycle")});
+        continue;
+      }
+    }
+    if (stored.Find(reference.segment_id) == nullptr) {
+      violations.push_back(
+          {reference.path,
+           absl::StrCat("there is no segment \"", reference.segment_id, "\"; create it first")});
+    }
+  }
+  return violations;
+}
+
+std::vector<std::string> ReferrersFirst(const std::vector<std::string>& ids,
+                                        const StoredSegments& stored) {
+  const absl::flat_hash_set<std::string> wanted(ids.begin(), ids.end());
+  absl::flat_hash_set<std::string> done;
+  std::vector<std::string> order;
+  const std::function<void(const std::string&)> visit = [&](const std::string& id) {
+    if (!wanted.contains(id) || !done.insert(id).second) return;
+    if (const Segment* segment = stored.Find(id)) {
+      for (const Reference& reference : ReferencesOf(*segment)) visit(reference.segment_id);
+    }
+    order.push_back(id);
+  };
+  for (const std::string& id : ids) visit(id);
+  std::reverse(order.begin(), order.end());
+  return order;
+}
+
+}  // namespace segmentd

@@ -1,0 +1,40 @@
+// SegmentService: reads and writes the stored segments. It decides nothing about memberships.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "absl/time/time.h"
+
+#include "api/access.h"
+#include "state/definition_log.h"
+
+namespace grpc {
+class Service;
+}
+
+namespace segmentd {
+
+inline constexpr int kMaxSegments = 2500;
+inline constexpr int kMaxDeletedAtOnce = 500;
+inline constexpr int kDefaultPageSize = 50;
+inline constexpr int kMaxPageSize = 500;
+
+// Any thread may call the handlers; writes take turns, so that nobody writes between another's
+// reading and writing.
+class SegmentService {
+ public:
+  // `clock` is the wall clock. `definitions` and `access` outlive the service.
+  SegmentService(DefinitionLog& definitions, std::function<absl::Time()> clock,
+                 const Access& access);
+  ~SegmentService();
+
+  // For the server, which the service outlives.
+  grpc::Service& handlers();
+
+ private:
+  class Handlers;
+  std::unique_ptr<Handlers> handlers_;
+};
+
+}  // namespace segmentd
