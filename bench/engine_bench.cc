@@ -58,7 +58,15 @@ void BM_Engine(benchmark::State& state) {
     state.ResumeTiming();
     for (int64_t i = 0; i < kEvents; ++i) {
       const Prepared& e = events[static_cast<size_t>(i)];
-      if (i + 8 < kEvents) __builtin_prefetch(&users[events[static_cast<size_t>(i) + 8].user]);
+      // As a task does with a batch.
+      const auto ahead = static_cast<size_t>(i);
+      if (i + 16 < kEvents) {
+        const UserState* next = &users[events[ahead + 16].user];
+        for (size_t line = 0; line < sizeof(UserState); line += 64) {
+          __builtin_prefetch(reinterpret_cast<const char*>(next) + line);
+        }
+        Prefetch(users[events[ahead + 8].user]);
+      }
       EventProperty properties[2];
       size_t n = 0;
       if (category != Fields::kNone) properties[n++] = {category, Value::String(e.category)};

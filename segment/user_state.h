@@ -106,6 +106,14 @@ struct UserState {
   uint32_t rules_generation = 0;
 };
 
+// Asks the processor for what apply() will touch first. A user's next event finds its state out of the cache, so whoever has a batch of
+// events calls this for each of their users some events ahead.
+inline void Prefetch(const UserState& user) {
+  __builtin_prefetch(user.present.segments.data());
+  __builtin_prefetch(user.seen.data());
+  __builtin_prefetch(user.facts.data() + user.facts.size());
+}
+
 // Whether the user is in the segment, by the present.
 const SegmentState* FindSegment(const FoldState& state, Slot slot);
 bool IsMember(const UserState& user, Slot slot);
