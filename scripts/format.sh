@@ -4,4 +4,5 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 mode=(-i)
 [[ ${1:-} == --check ]] && mode=(--dry-run --Werror)
-git ls-files --cached --others --exclude-standard -z '*.cc' '*.h' | xargs -0 -r clang-format-14 "${mode[@]}"
+find segment state stream api app bench tests \( -name '*.cc' -o -name '*.h' \) -print0 |
+  xargs -0 -r clang-format-14 "${mode[@]}"
