@@ -50,7 +50,7 @@ Workload::Workload(int segments, int users, int names) : users_(users), names_(n
       for (uint64_t t = 0; t < 3; ++t) {
         *live.mutable_actions()->add_any_of() = Condition(name(3 + t), pick(6 + t));
       }
-      live.mutable_actions()->mutable_exit()->set_after("5s");
+      live.mutable_exit()->set_after("5s");
     } else {
       auto* inaction = live.mutable_inaction();
       *inaction->mutable_trigger() = Condition(name(9), pick(10));

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+
 #include "segment/absl_view.h"
 #include "segment/compiled_rules.h"
 #include "segment/definition_check.h"
@@ -35,22 +36,22 @@ class Compiler {
     }
     absl::Status added;
     if (live.has_actions()) {
-      added = add_actions(live.actions(), rule);
+      added = add_actions(live, rule);
     } else if (live.has_inaction()) {
-      added = add_inaction(live.inaction(), rule);
+      added = add_inaction(live, rule);
     } else if (live.has_page_visit()) {
-      added = add_page_visit(live.page_visit(), rule);
+      added = add_page_visit(live, rule);
     } else if (live.has_referrer()) {
-      added = add_referrer(live.referrer(), rule);
+      added = add_referrer(live, rule);
     } else {
-      added = add_page_count(live.page_count(), rule);
+      added = add_page_count(live, rule);
     }
     if (!added.ok()) return added;
     if (collision_) {
       return absl::InternalError("two conditions share a fingerprint; reword one of them");
     }
-    rule.order_free = rule.kind == LiveRule::Kind::kActions && rule.exit == LiveRule::Exit::kNever &&
-                      rule.filter.empty() && !rule.repeat;
+    rule.order_free = rule.kind == LiveRule::Kind::kActions &&
+                      rule.exit == LiveRule::Exit::kNever && rule.filter.empty() && !rule.repeat;
     out_.rules[active.slot] = std::move(rule);
     return absl::OkStatus();
   }
@@ -58,11 +59,12 @@ class Compiler {
   // The index by event name and pivot, when all atoms are there.
   void index() {
     for (Atom& atom : out_.atoms) {
-      atom.kept = std::any_of(
-          atom.subscriptions.begin(), atom.subscriptions.end(),
-          [&](const Subscription& s) { return !out_.rules[s.slot].order_free; });
+      atom.kept =
+          std::any_of(atom.subscriptions.begin(), atom.subscriptions.end(),
+                      [&](const Subscription& s) { return !out_.rules[s.slot].order_free; });
     }
-    // The field that most equalities of an event name share is its pivot, so that few look-ups find all candidates.
+    // The field that most equalities of an event name share is its pivot, so that few look-ups find
+    // all candidates.
     absl::flat_hash_map<std::string, absl::flat_hash_map<FieldIndex, int>> uses;
     for (const Atom& atom : out_.atoms) {
       for (uint32_t test : atom.tests) {
@@ -75,8 +77,8 @@ class Compiler {
       std::optional<uint32_t> pivot;
       for (uint32_t test : atom.tests) {
         if (!is_pivot(test)) continue;
-        if (!pivot || uses[atom.event][out_.tests[test].field] >
-                          uses[atom.event][out_.tests[*pivot].field]) {
+        if (!pivot ||
+            uses[atom.event][out_.tests[test].field] > uses[atom.event][out_.tests[*pivot].field]) {
           pivot = test;
         }
       }
@@ -154,7 +156,8 @@ class Compiler {
       collision_ = true;
     }
     std::vector<Subscription>& all = out_.atoms[it->second].subscriptions;
-    // A condition may stand twice in a definition; the first trigger of equal ones is the one named.
+    // A condition may stand twice in a definition; the first trigger of equal ones is the one
+    // named.
     if (!all.empty() && all.back().slot == subscription.slot) {
       if ((subscription.roles & kTriggers) && !(all.back().roles & kTriggers)) {
         all.back().trigger = subscription.trigger;
@@ -177,10 +180,11 @@ class Compiler {
     return absl::OkStatus();
   }
 
-  absl::Status add_exit(const pb::Exit& exit, bool present, LiveRule::Exit otherwise, LiveRule& rule,
+  absl::Status add_exit(const pb::Live& live, LiveRule::Exit otherwise, LiveRule& rule,
                         std::string_view needed) {
     rule.exit = otherwise;
-    if (!present) return absl::OkStatus();
+    if (!live.has_exit()) return absl::OkStatus();
+    const pb::Exit& exit = live.exit();
     if (exit.has_after()) {
       absl::StatusOr<Duration> after = ParseDuration(exit.after());
       if (!after.ok()) return after.status();
@@ -197,19 +201,21 @@ class Compiler {
     return absl::OkStatus();
   }
 
-  absl::Status add_actions(const pb::Actions& actions, LiveRule& rule) {
+  absl::Status add_actions(const pb::Live& live, LiveRule& rule) {
+    const pb::Actions& actions = live.actions();
     rule.kind = LiveRule::Kind::kActions;
     rule.repeat = actions.repeat();
     for (int i = 0; i < actions.any_of_size(); ++i) {
       rule.triggers.push_back(actions.any_of(i).event());
-      absl::Status s = subscribe(actions.any_of(i), "",
-                                 {rule.slot, kTriggers, static_cast<uint8_t>(i)});
+      absl::Status s =
+          subscribe(actions.any_of(i), "", {rule.slot, kTriggers, static_cast<uint8_t>(i)});
       if (!s.ok()) return s;
     }
-    return add_exit(actions.exit(), actions.has_exit(), LiveRule::Exit::kNever, rule, "");
+    return add_exit(live, LiveRule::Exit::kNever, rule, "");
   }
 
-  absl::Status add_inaction(const pb::Inaction& inaction, LiveRule& rule) {
+  absl::Status add_inaction(const pb::Live& live, LiveRule& rule) {
+    const pb::Inaction& inaction = live.inaction();
     rule.kind = LiveRule::Kind::kInaction;
     rule.restart = inaction.restart();
     rule.match = !inaction.match().empty();
@@ -222,21 +228,22 @@ class Compiler {
       s = subscribe(inaction.does_not_do(i), inaction.match(), {rule.slot, kCancels, 0});
     }
     if (!s.ok()) return s;
-    return add_exit(inaction.exit(), inaction.has_exit(), LiveRule::Exit::kCancel, rule,
-                    inaction.match());
+    return add_exit(live, LiveRule::Exit::kCancel, rule, inaction.match());
   }
 
-  absl::Status add_page_visit(const pb::PageVisit& visit, LiveRule& rule) {
+  absl::Status add_page_visit(const pb::Live& live, LiveRule& rule) {
+    const pb::PageVisit& visit = live.page_visit();
     rule.kind = LiveRule::Kind::kActions;
     rule.repeat = visit.repeat();
     rule.triggers.emplace_back(kPageViewed);
     absl::StatusOr<uint32_t> url = test("url", visit.url());
     if (!url.ok()) return url.status();
     subscribe(kPageViewed, {*url}, "", {rule.slot, kTriggers, 0});
-    return add_exit(visit.exit(), visit.has_exit(), LiveRule::Exit::kNever, rule, "");
+    return add_exit(live, LiveRule::Exit::kNever, rule, "");
   }
 
-  absl::Status add_referrer(const pb::Referrer& referrer, LiveRule& rule) {
+  absl::Status add_referrer(const pb::Live& live, LiveRule& rule) {
+    const pb::Referrer& referrer = live.referrer();
     rule.kind = LiveRule::Kind::kReferrer;
     rule.repeat = referrer.repeat();
     rule.triggers.emplace_back(kPageViewed);
@@ -244,12 +251,13 @@ class Compiler {
     absl::StatusOr<uint32_t> matches = test("referrer", referrer.url());
     if (!matches.ok()) return matches.status();
     subscribe(kPageViewed, {external_test(), *matches}, "", {rule.slot, kTriggers, 0});
-    return add_exit(referrer.exit(), referrer.has_exit(), LiveRule::Exit::kNever, rule, "");
+    return add_exit(live, LiveRule::Exit::kNever, rule, "");
   }
 
-  absl::Status add_page_count(const pb::PageCount& count, LiveRule& rule) {
-    rule.kind = count.within().empty() ? LiveRule::Kind::kPagesOfSession
-                                       : LiveRule::Kind::kPagesWithin;
+  absl::Status add_page_count(const pb::Live& live, LiveRule& rule) {
+    const pb::PageCount& count = live.page_count();
+    rule.kind =
+        count.within().empty() ? LiveRule::Kind::kPagesOfSession : LiveRule::Kind::kPagesWithin;
     rule.repeat = count.repeat();
     rule.distinct = count.distinct_urls();
     rule.at_least = static_cast<uint32_t>(count.at_least());
@@ -261,7 +269,7 @@ class Compiler {
     rule.triggers.emplace_back(kPageViewed);
     const std::string_view needed = rule.distinct ? "url" : "";
     subscribe(kPageViewed, {}, needed, {rule.slot, kIsPage, 0});
-    return add_exit(count.exit(), count.has_exit(), LiveRule::Exit::kNever, rule, needed);
+    return add_exit(live, LiveRule::Exit::kNever, rule, needed);
   }
 
   absl::Status add_filter(const pb::Expression& expression, std::vector<FilterNode>& filter) {
@@ -315,9 +323,8 @@ absl::StatusOr<std::shared_ptr<const RuleSet>> RuleSet::Compile(
     if (active.deleting) continue;
     const std::vector<Violation> violations = CheckSegment(active.segment);
     if (!violations.empty()) {
-      return absl::InvalidArgumentError(absl::StrCat("segment ", active.segment.id(), ": ",
-                                                     violations[0].path, ": ",
-                                                     violations[0].message));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "segment ", active.segment.id(), ": ", violations[0].path, ": ", violations[0].message));
     }
     if (absl::Status s = compiler.add(active); !s.ok()) {
       return absl::InvalidArgumentError(
@@ -332,7 +339,9 @@ absl::StatusOr<std::shared_ptr<const RuleSet>> RuleSet::Compile(
 RuleSet::RuleSet(std::unique_ptr<const Compiled> compiled) : compiled_(std::move(compiled)) {}
 RuleSet::~RuleSet() = default;
 
-const Fields& RuleSet::fields() const { return compiled_->fields; }
+const Fields& RuleSet::fields() const {
+  return compiled_->fields;
+}
 
 const ActiveSegment* RuleSet::segment(Slot slot) const {
   return slot < compiled_->by_slot.size() ? compiled_->by_slot[slot] : nullptr;
@@ -343,8 +352,12 @@ const ActiveSegment* RuleSet::find(std::string_view id) const {
   return it == compiled_->by_id.end() ? nullptr : it->second;
 }
 
-const std::vector<ActiveSegment>& RuleSet::segments() const { return compiled_->segments; }
+const std::vector<ActiveSegment>& RuleSet::segments() const {
+  return compiled_->segments;
+}
 
-size_t RuleSet::atoms() const { return compiled_->atoms.size(); }
+size_t RuleSet::atoms() const {
+  return compiled_->atoms.size();
+}
 
 }  // namespace segmentd
