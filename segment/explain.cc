@@ -125,7 +125,7 @@ class Explainer {
     } else {
       triggers(path, root);
     }
-    exit(path, *root.add_children());
+    exit(*root.add_children());
     if (live_.has_filter()) {
       filter(live_.filter(), "live.filter", 0, *root.add_children());
     }
@@ -229,9 +229,9 @@ class Explainer {
     if (rule_.kind == LiveRule::Kind::kPagesOfSession) session(path, root);
   }
 
-  void exit(const std::string& path, pb::Finding& out) {
+  void exit(pb::Finding& out) {
     const bool member = state_ && state_->member;
-    out.set_path(absl::StrCat(path, ".exit"));
+    out.set_path(rule_.exit == LiveRule::Exit::kCancel ? "live.inaction.does_not_do" : "live.exit");
     switch (rule_.exit) {
       case LiveRule::Exit::kNever:
         out.set_text("a member stays");
