@@ -157,11 +157,13 @@ absl::StatusOr<KafkaSettings> KafkaSettings::Parse(std::string_view bootstrap_se
       case RD_KAFKA_CONF_UNKNOWN:
         return absl::InvalidArgumentError(
             fmt::format("Kafka client setting \"{}\" is unknown to librdkafka", name));
-      case RD_KAFKA_CONF_INVALID:
-        return absl::InvalidArgumentError(fmt::format("Kafka client setting \"{}\": {}", name,
-                                                      IsSecretKafkaSetting(name)
-                                                          ? "the value is not valid"
-                                                          : Trimmed(std::string_view(why))));
+      case RD_KAFKA_CONF_INVALID: {
+        const bool tells = IsSecretKafkaSetting(name) && !value.empty() &&
+                           std::string_view(why).find(value) != std::string_view::npos;
+        return absl::InvalidArgumentError(
+            fmt::format("Kafka client setting \"{}\": {}", name,
+                        tells ? "the value is not valid" : Trimmed(std::string_view(why))));
+      }
     }
     settings.client_.emplace_back(name, value);
   }

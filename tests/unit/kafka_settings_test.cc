@@ -72,13 +72,13 @@ TEST(KafkaSettings, NamesABadValue) {
 TEST(KafkaSettings, RepeatsNoSecretInErrors) {
   EXPECT_THAT(ErrorOf({"hunter2"}), Not(HasSubstr("hunter2")));
   EXPECT_THAT(ErrorOf({"=hunter2"}), Not(HasSubstr("hunter2")));
+  EXPECT_THAT(ErrorOf({"sasl.oauthbearer.client.secret=hunter2"}), Not(HasSubstr("hunter2")));
 }
 
 TEST(KafkaSettings, PrintsNoSecrets) {
   const auto settings = KafkaSettings::Parse(
       "a:9092", {"sasl.password=hunter2", "ssl.key.password=hunter2", "ssl.key.pem=hunter2",
-                 "sasl.oauthbearer.client.secret=hunter2", "sasl.oauthbearer.config=hunter2",
-                 "sasl.username=segmentd"});
+                 "sasl.oauthbearer.config=hunter2", "sasl.username=segmentd"});
   ASSERT_TRUE(settings.ok()) << settings.status().message();
   EXPECT_THAT(settings->ToString(), Not(HasSubstr("hunter2")));
   EXPECT_THAT(settings->ToString(), HasSubstr("sasl.password=(secret)"));
