@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "segment/time.h"
+#include "stream/decode_error.h"
 
 namespace segmentd {
 
@@ -49,8 +49,6 @@ class Histogram {
 // Where a task is in its life; see task.h.
 enum class TaskState : uint8_t { kRestoring, kReplaying, kRunning, kClosed, kFailed };
 
-inline constexpr size_t kDeadLetterCodes = 16;
-
 // Of one partition. Counters count since the process started, dead letters and changes only those
 // that were not yet told before a crash.
 struct TaskMetrics {
@@ -65,8 +63,8 @@ struct TaskMetrics {
   // Records stamped ahead of the wall clock.
   Metric future_records;
   Metric deadlines;
-  // By the decoder's error code.
-  std::array<Metric, kDeadLetterCodes> dead_letters;
+  // By DecodeError.
+  std::array<Metric, kDecodeErrors> dead_letters;
   // By segments::v1::Action.
   std::array<Metric, 4> changes;
   Metric images_saved;

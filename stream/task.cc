@@ -1,0 +1,625 @@
+#include "stream/task.h"
+
+#include <algorithm>
+#include <atomic>
+#include <limits>
+
+#include "fmt/format.h"
+#include "spdlog/spdlog.h"
+
+#include "state/changelog_codec.h"
+#include "state/user_codec.h"
+
+namespace segmentd {
+namespace {
+
+using segments::v1::AppliedDefinition;
+using segments::v1::DecisionSettings;
+using segments::v1::TaskRecord;
+
+// Marks of positions are this far apart, so that there are few of them.
+constexpr absl::Duration kMarkInterval = absl::Milliseconds(100);
+
+// How many records ahead each link in the chain of a user's cache misses is asked for.
+constexpr size_t kIndexAhead = 16;
+constexpr size_t kUserAhead = 8;
+constexpr size_t kStateAhead = 4;
+
+DecisionSettings Recorded(const Settings& settings) {
+  DecisionSettings recorded;
+  recorded.set_max_lateness_ms(settings.max_lateness.millis());
+  recorded.set_deadline_grace_ms(settings.deadline_grace.millis());
+  recorded.set_max_future_skew_ms(settings.max_future_skew.millis());
+  recorded.set_max_facts(settings.max_facts);
+  recorded.set_max_message_ids(settings.max_message_ids);
+  return recorded;
+}
+
+Settings FromRecorded(const DecisionSettings& recorded) {
+  return {.max_lateness = Duration::Millis(recorded.max_lateness_ms()),
+          .deadline_grace = Duration::Millis(recorded.deadline_grace_ms()),
+          .max_future_skew = Duration::Millis(recorded.max_future_skew_ms()),
+          .max_facts = static_cast<uint32_t>(recorded.max_facts()),
+          .max_message_ids = static_cast<uint32_t>(recorded.max_message_ids())};
+}
+
+bool Same(const Settings& a, const Settings& b) {
+  return a.max_lateness == b.max_lateness && a.deadline_grace == b.deadline_grace &&
+         a.max_future_skew == b.max_future_skew && a.max_facts == b.max_facts &&
+         a.max_message_ids == b.max_message_ids;
+}
+
+}  // namespace
+
+Task::Task(Partition partition, const TaskOptions& options, TaskMetrics& metrics)
+    : partition_(partition),
+      options_(options),
+      metrics_(metrics),
+      settings_(options.settings),
+      encoder_(options.output_format, options.events_topic, partition),
+      users_(std::make_unique<UserStore>()),
+      clock_(options.settings.deadline_grace),
+      statuses_(std::make_shared<DefinitionStatuses>()) {
+  metrics_.state = TaskState::kRestoring;
+}
+
+Task::~Task() = default;
+
+void Task::fail(absl::Status cause) {
+  failure_ = std::move(cause);
+  state_ = TaskState::kFailed;
+  metrics_.state = state_;
+}
+
+absl::Status Task::start(std::unique_ptr<Restored> restored, std::optional<Offset> committed,
+                         std::pair<Offset, Offset> held) {
+  // The group's offset and the task record are committed together, so a group that is ahead means
+  // that the changelog showed less than was committed.
+  const Offset recorded(restored->record ? restored->record->next_offset() : 0);
+  if (committed && (!restored->record || *committed > recorded)) {
+    return absl::UnavailableError(fmt::format(
+        "partition {}: the consumer group has committed offset {}, but the changelog {}. If the "
+        "changelog topic was deleted or emptied, restore it; to start anew, delete the group's "
+        "offsets and all of the changelog.",
+        partition_, committed->value(),
+        restored->record ? fmt::format("ends at {}", recorded.value()) : "has no task record"));
+  }
+  if (absl::Status status = load(*restored, held); !status.ok()) {
+    fail(status);
+    return status;
+  }
+  if (position_ < Offset(record_.next_offset())) {
+    state_ = TaskState::kReplaying;
+    metrics_.state = state_;
+    return absl::OkStatus();
+  }
+  return finish_replay();
+}
+
+absl::Status Task::load(Restored& restored, std::pair<Offset, Offset> held) {
+  if (restored.record) {
+    record_ = *std::move(restored.record);
+    settings_ = FromRecorded(record_.settings());
+    position_ = Offset(record_.replay_offset());
+    const Offset next(record_.next_offset());
+    if (next > held.second) {
+      return absl::DataLossError(fmt::format(
+          "partition {}: the input ends at offset {}, but records up to {} were already applied. "
+          "Was the topic made again? To start anew, delete the group's offsets and the changelog.",
+          partition_, held.second.value(), next.value()));
+    }
+    if (position_ < held.first && position_ == next && options_.accept_lost_input) {
+      spdlog::warn(
+          "partition {}: records {} to {} were deleted before they were read; going on "
+          "behind them",
+          partition_, next.value(), held.first.value() - 1);
+      position_ = held.first;
+      record_.set_next_offset(held.first.value());
+    }
+    if (position_ < held.first) {
+      return absl::DataLossError(fmt::format(
+          "partition {}: the input begins at offset {}, but the records from {} on {}", partition_,
+          held.first.value(), position_.value(),
+          position_ == next
+              ? "were not yet read: the topic's retention is shorter than segmentd was stopped. To "
+                "go on without them, start with --accept-lost-input."
+              : "are needed to restore users' states. Raise the topic's retention; to start anew, "
+                "delete the group's offsets and the changelog."));
+    }
+  } else {
+    if (restored.users->size() != 0 || !restored.definitions.by_slot().empty()) {
+      return absl::DataLossError(fmt::format(
+          "partition {}: the changelog has users or definitions but no task record. Restore the "
+          "topic, or delete all of it to start anew.",
+          partition_));
+    }
+    position_ = options_.start_at_latest ? held.second : held.first;
+    record_.set_next_offset(position_.value());
+    record_.set_replay_offset(position_.value());
+    record_.set_clock_ms(Time::Min().millis());
+    record_.set_newest_record_ms(Time::Min().millis());
+    record_.set_state_hash(0);
+  }
+
+  definitions_ = std::move(restored.definitions);
+  absl::StatusOr<std::shared_ptr<const RuleSet>> rules = definitions_.compile();
+  if (!rules.ok()) {
+    return absl::Status(
+        rules.status().code(),
+        fmt::format("partition {}: the definitions in force at offset {} can't be run by this "
+                    "version of segmentd: {}. Go back to the version that ran them.",
+                    partition_, record_.next_offset(), std::string(rules.status().message())));
+  }
+  rules_ = *std::move(rules);
+  engine_ = std::make_unique<Engine>(rules_, settings_);
+  decoder_ = std::make_unique<Decoder>(settings_);
+  clock_ = PartitionClock(settings_.deadline_grace);
+  members_.assign(definitions_.slots(), 0);
+  statuses_ = std::make_shared<const DefinitionStatuses>(definitions_.statuses());
+  scanned_slot_ = definitions_.deleting();
+  next_change_ = record_.next_change();
+
+  users_ = std::move(restored.users);
+  included_ = std::move(restored.included);
+  for (UserIndex i = 0; i < users_->size(); ++i) {
+    StoredUser& user = (*users_)[i];
+    for (const SegmentState& segment : user.state.present.segments) {
+      if (!engine_->rules().segment(segment.slot)) {
+        return absl::DataLossError(fmt::format(
+            "partition {}: the image of user {} names slot {}, which no definition in the "
+            "changelog has",
+            partition_, user.id(), segment.slot));
+      }
+    }
+    // Of images older than the definition. They were taken over when it was activated, with the
+    // same result.
+    if (engine_->take_over(user.state)) users_->mark_dirty(user, position_);
+  }
+  return absl::OkStatus();
+}
+
+size_t Task::replay(absl::Span<const Record> records) {
+  const Offset until(record_.next_offset());
+  size_t taken = 0;
+  for (; taken < records.size() && records[taken].offset < until; ++taken) {
+    const Record& record = records[taken];
+    position_ = record.offset.next();
+    const uint64_t hash = UserStore::Hash(record.key);
+    const StoredUser* known = users_->find(hash, record.key);
+    if (known && known->index() < included_.size() && record.offset < included_[known->index()]) {
+      continue;
+    }
+    Event event;
+    std::string_view id;
+    if (!decoder_->decode(record, engine_->rules().fields(), &event, &id).ok()) continue;
+    StoredUser& user = users_->find_or_create(hash, record.key);
+    changes_.clear();
+    // What the clock was then is not known, and need not be: whatever it fired before this record,
+    // it is fired by the end of the replay, and a user's state does not depend on the order.
+    engine_->apply(event, Time::Min(), user.state, changes_);
+    users_->mark_dirty(user, record.offset);
+  }
+  return taken;
+}
+
+absl::Status Task::finish_replay() {
+  position_ = Offset(record_.next_offset());
+  fired_ = Time::Millis(record_.clock_ms());
+  clock_.restore(fired_, Time::Millis(record_.newest_record_ms()));
+  included_ = {};
+
+  state_hash_ = 0;
+  for (UserIndex i = 0; i < users_->size(); ++i) {
+    StoredUser& user = (*users_)[i];
+    if (user.state.next_deadline <= fired_) {
+      changes_.clear();
+      engine_->advance(fired_, user.state, changes_);
+      users_->mark_dirty(user, position_);
+    }
+    user.counted_hash = StateHash(user.state);
+    state_hash_ += user.counted_hash;
+    arm(user);
+    for (const SegmentState& segment : user.state.present.segments) {
+      if (segment.member) ++members_[segment.slot];
+    }
+  }
+  changes_.clear();
+
+  std::string wrong;
+  if (static_cast<int64_t>(users_->size()) != record_.users()) {
+    wrong += fmt::format(" {} users instead of {};", users_->size(), record_.users());
+  }
+  for (Slot slot = 0; slot < members_.size(); ++slot) {
+    const auto it = record_.members().find(slot);
+    const int64_t recorded = it == record_.members().end() ? 0 : it->second;
+    if (members_[slot] == recorded) continue;
+    const ActiveSegment* segment = engine_->rules().segment(slot);
+    wrong += fmt::format(" {} members of segment {} instead of {};", members_[slot],
+                         segment ? segment->segment.id() : "?", recorded);
+  }
+  if (state_hash_ != record_.state_hash()) wrong += " another hash of memberships and deadlines;";
+  if (!wrong.empty()) {
+    wrong.pop_back();
+    fail(absl::DataLossError(fmt::format(
+        "partition {}: the state restored at offset {} (input read again from offset {}, clock {}) "
+        "is not the one that was recorded:{}. Nothing more is written, because changes would be "
+        "lost or told twice.",
+        partition_, record_.next_offset(), record_.replay_offset(), FormatTimestamp(fired_),
+        wrong)));
+    return failure_;
+  }
+  state_ = TaskState::kRunning;
+  metrics_.state = state_;
+  publish_metrics();
+  return absl::OkStatus();
+}
+
+size_t Task::apply(absl::Span<const Record> records, Time wall, Step& step) {
+  size_t taken = 0;
+  if (state_ == TaskState::kReplaying) {
+    taken = replay(records);
+    if (taken == records.size() && position_ < Offset(record_.next_offset())) return taken;
+    if (!finish_replay().ok()) return taken;
+  }
+  if (state_ != TaskState::kRunning) return taken;
+
+  hashes_.clear();
+  for (const Record& record : records) hashes_.push_back(UserStore::Hash(record.key));
+  for (; taken < records.size() && !step.full(); ++taken) {
+    const size_t left = records.size() - taken;
+    if (left > kIndexAhead) users_->prefetch(hashes_[taken + kIndexAhead]);
+    if (left > kUserAhead) users_->prefetch_user(hashes_[taken + kUserAhead]);
+    if (left > kStateAhead) users_->prefetch_state(hashes_[taken + kStateAhead]);
+    // A restored task whose input was not repositioned yet.
+    if (records[taken].offset < position_) continue;
+    apply_one(records[taken], hashes_[taken], wall, step);
+  }
+  return taken;
+}
+
+void Task::apply_one(const Record& record, uint64_t hash, Time wall, Step& step) {
+  position_ = record.offset.next();
+  ++applied_;
+  metrics_.events.add(1);
+  auto& counters = *record_.mutable_counters();
+  counters.set_events(counters.events() + 1);
+  if (!clock_.read(record.record_time, wall)) metrics_.future_records.add(1);
+
+  Event event;
+  std::string_view id;
+  const DecodeResult decoded = decoder_->decode(record, engine_->rules().fields(), &event, &id);
+  if (!decoded.ok()) {
+    counters.set_dead_letters(counters.dead_letters() + 1);
+    write_dead_letter(record, decoded, step);
+    return;
+  }
+  if (decoded.time_replaced) metrics_.future_times.add(1);
+
+  StoredUser& user = users_->find_or_create(hash, record.key);
+  switch (engine_->apply(event, fired_, user.state, changes_)) {
+    case Outcome::kApplied:
+      break;
+    case Outcome::kLate:
+      counters.set_late(counters.late() + 1);
+      metrics_.late.add(1);
+      break;
+    case Outcome::kTooLate:
+      counters.set_too_late(counters.too_late() + 1);
+      metrics_.too_late.add(1);
+      break;
+    case Outcome::kDuplicate:
+      counters.set_duplicates(counters.duplicates() + 1);
+      metrics_.duplicates.add(1);
+      break;
+  }
+  tell(user, step);
+  settle(user, record.offset, step);
+}
+
+void Task::settle(StoredUser& user, Offset since, Step& step) {
+  // No deadline up to the recorded clock may stay unfired: a recovery would fire it silently.
+  if (user.state.next_deadline <= fired_) {
+    engine_->advance(fired_, user.state, changes_);
+    tell(user, step);
+  }
+  users_->mark_dirty(user, since);
+  const uint64_t hash = StateHash(user.state);
+  state_hash_ += hash - user.counted_hash;
+  user.counted_hash = hash;
+  arm(user);
+}
+
+void Task::arm(StoredUser& user) {
+  if (user.state.next_deadline >= user.armed) return;
+  user.armed = user.state.next_deadline;
+  wheel_.arm(user.index(), user.armed);
+}
+
+void Task::tell(const StoredUser& user, Step& step) {
+  for (const Change& change : changes_) {
+    const ActiveSegment* segment = engine_->rules().segment(change.slot);
+    value_.clear();
+    encoder_.append(change, segment->segment, user.id(), next_change_++, &value_);
+    step.write({.topic = Write::Topic::kChanges,
+                .partition = partition_,
+                .key = user.id(),
+                .value = value_});
+    if (change.action == segments::v1::ADD) ++members_[change.slot];
+    if (change.action == segments::v1::REMOVE) --members_[change.slot];
+    metrics_.changes[static_cast<size_t>(change.action)].add(1);
+    ++told_;
+  }
+  changes_.clear();
+}
+
+void Task::write_dead_letter(const Record& record, const DecodeResult& error, Step& step) {
+  metrics_.dead_letters[static_cast<size_t>(error.error)].add(1);
+  const std::string partition = fmt::format_int(partition_).str();
+  const std::string offset = fmt::format_int(record.offset.value()).str();
+  headers_.assign(record.headers.begin(), record.headers.end());
+  headers_.push_back({"error", DecodeErrorCode(error.error)});
+  headers_.push_back({"detail", error.detail});
+  headers_.push_back({"source-partition", partition});
+  headers_.push_back({"source-offset", offset});
+  step.write({.topic = Write::Topic::kDeadLetters,
+              .partition = partition_,
+              .has_key = record.has_key,
+              .key = record.key,
+              .value = record.value,
+              .headers = headers_});
+  ++told_;
+}
+
+void Task::reach_end(Offset end, Time asked_at) {
+  if (state_ == TaskState::kReplaying && end >= Offset(record_.next_offset())) {
+    finish_replay().IgnoreError();  // It has failed the task.
+  }
+  if (state_ != TaskState::kRunning || end < position_) return;
+  // What lies between are transaction markers.
+  position_ = end;
+  clock_.caught_up(asked_at);
+}
+
+bool Task::fire(Step& step) {
+  const Time target = clock_.now();
+  if (!running() || target <= fired_) return true;
+  // Those ahead of the recorded clock are saved with the step, so their number is bounded too.
+  if (step.full() || fired_at_moment_.size() >= options_.users_drained_per_step) return false;
+
+  due_.clear();
+  const bool all = wheel_.take(target, options_.deadlines_per_portion, &due_);
+  for (const TimingWheel::Due& due : due_) {
+    StoredUser& user = (*users_)[due.user];
+    user.armed = Time::Max();
+    if (user.state.next_deadline > due.deadline) {
+      arm(user);
+      continue;
+    }
+    if (due.deadline != moment_) {
+      moment_ = due.deadline;
+      fired_at_moment_.clear();
+    }
+    fired_at_moment_.push_back(due.user);
+    engine_->advance(due.deadline, user.state, changes_);
+    tell(user, step);
+    settle(user, position_, step);
+    metrics_.deadlines.add(1);
+  }
+  if (all) {
+    fired_ = target;
+  } else {
+    const Time last = due_.back().deadline;
+    // Within a moment that goes on, the clock stays just before it.
+    fired_ = std::max(fired_, wheel_.next() > last ? last : last - Duration::Millis(1));
+  }
+  if (fired_ >= moment_) fired_at_moment_.clear();
+  return all;
+}
+
+void Task::want(WantedDefinitions definitions) {
+  wanted_ = std::move(definitions);
+  definitions_differ_ = wanted_ && definitions_.differ(*wanted_);
+}
+
+bool Task::rules_pending() const {
+  return definitions_differ_ || freed_slot_.has_value() || !Same(settings_, options_.settings);
+}
+
+bool Task::has_progress() const {
+  return running() && (told_ > 0 || position_ != Offset(record_.next_offset()) ||
+                       fired_ != Time::Millis(record_.clock_ms()) || has_work());
+}
+
+void Task::save(Step& step, absl::Duration now, bool everything) {
+  if (!running()) return;
+  if (fired_ < moment_) {
+    for (UserIndex i : fired_at_moment_) {
+      if ((*users_)[i].dirty()) save_user((*users_)[i], step);
+    }
+  }
+  fired_at_moment_.clear();
+
+  while (!marks_.empty() && marks_.front().at + options_.max_replay_time <= now) {
+    old_ = marks_.front().position;
+    marks_.pop_front();
+  }
+  if (marks_.empty() || marks_.back().at + kMarkInterval <= now) {
+    marks_.push_back({position_, now});
+  }
+
+  if (scanned_slot_) scan(step);
+  if (everything || rules_pending()) {
+    save_oldest(options_.users_drained_per_step, false, step);
+  } else {
+    // No fewer than can have become dirty, so that the distance can't grow.
+    save_oldest(std::max(options_.users_saved_per_step, applied_), true, step);
+  }
+  applied_ = 0;
+  if (rules_pending() && users_->dirty() == 0) change_rules(step);
+  write_record(step);
+}
+
+void Task::save_user(StoredUser& user, Step& step) {
+  FormatChangelogKey({.kind = ChangelogKind::kUser, .user = user.id()}, &key_);
+  value_.clear();
+  AppendUserImage(user.state, position_, &value_);
+  step.write(
+      {.topic = Write::Topic::kChangelog, .partition = partition_, .key = key_, .value = value_});
+  users_->mark_saved(user, value_.size());
+  metrics_.images_saved.add(1);
+  metrics_.image_bytes_saved.add(static_cast<int64_t>(value_.size()));
+}
+
+bool Task::overdue(const StoredUser& user) const {
+  return user.dirty_since() <= old_ ||
+         position_.value() - user.dirty_since().value() > options_.max_replay_events;
+}
+
+void Task::save_oldest(size_t limit, bool only_overdue, Step& step) {
+  const int64_t until = step.bytes() + static_cast<int64_t>(options_.bytes_saved_per_step);
+  for (size_t n = 0; n < limit && step.bytes() < until; ++n) {
+    StoredUser* user = users_->oldest_dirty();
+    if (!user || (only_overdue && !overdue(*user))) return;
+    save_user(*user, step);
+  }
+}
+
+void Task::save_definition(const AppliedDefinition& definition, Step& step) {
+  FormatChangelogKey({.kind = ChangelogKind::kDefinition, .slot = definition.slot()}, &key_);
+  step.write({.topic = Write::Topic::kChangelog,
+              .partition = partition_,
+              .key = key_,
+              .value = FormatAppliedDefinition(definition)});
+}
+
+void Task::change_rules(Step& step) {
+  bool edits = false;
+  if (freed_slot_) {
+    FormatChangelogKey({.kind = ChangelogKind::kDefinition, .slot = *freed_slot_}, &key_);
+    step.write({.topic = Write::Topic::kChangelog,
+                .partition = partition_,
+                .key = key_,
+                .has_value = false});
+    definitions_.free(*freed_slot_);
+    freed_slot_.reset();
+    // What compiled with the segment compiles without it.
+    if (absl::StatusOr<std::shared_ptr<const RuleSet>> left = definitions_.compile(); left.ok()) {
+      rules_ = *std::move(left);
+    }
+  }
+  if (wanted_) {
+    AppliedDefinitions::Change change = definitions_.plan(*wanted_, position_, clock_.now());
+    for (const AppliedDefinition& definition : change.definitions) {
+      save_definition(definition, step);
+    }
+    for (const auto& [id, status] : change.rejected) {
+      spdlog::error("partition {}: version {} of segment {} is not run: {}", partition_,
+                    status.rejected_version, id, status.rejected);
+    }
+    definitions_.apply(change);
+    edits = change.edits;
+    if (change.rules) rules_ = std::move(change.rules);
+  }
+  if (!Same(settings_, options_.settings)) {
+    settings_ = options_.settings;
+    const Time newest_record = clock_.newest_record();
+    const Time now = clock_.now();
+    clock_ = PartitionClock(settings_.deadline_grace);
+    clock_.restore(now, newest_record);
+    engine_ = std::make_unique<Engine>(rules_, settings_);
+    decoder_ = std::make_unique<Decoder>(settings_);
+    // A new engine counts its rules anew.
+    for (UserIndex i = 0; i < users_->size(); ++i) (*users_)[i].state.rules_generation = 0;
+  } else {
+    engine_->use(rules_);
+  }
+  members_.resize(std::max<size_t>(members_.size(), definitions_.slots()), 0);
+  definitions_differ_ = wanted_ && definitions_.differ(*wanted_);
+  statuses_changed_ = true;
+  if (!scanned_slot_) {
+    scanned_slot_ = definitions_.deleting();
+    scan_at_ = 0;
+  }
+  if (!edits) return;
+  for (UserIndex i = 0; i < users_->size(); ++i) {
+    StoredUser& user = (*users_)[i];
+    if (engine_->take_over(user.state)) settle(user, position_, step);
+  }
+}
+
+void Task::scan(Step& step) {
+  const size_t until = std::min(users_->size(), scan_at_ + options_.users_scanned_per_step);
+  for (; scan_at_ < until && !step.full(); ++scan_at_) {
+    StoredUser& user = (*users_)[scan_at_];
+    if (!engine_->remove(*scanned_slot_, clock_.now(), user.state, changes_)) continue;
+    tell(user, step);
+    settle(user, position_, step);
+    save_user(user, step);
+  }
+  if (scan_at_ < users_->size()) return;
+  freed_slot_ = scanned_slot_;
+  scanned_slot_.reset();
+  scan_at_ = 0;
+}
+
+Offset Task::replay_offset() const {
+  const StoredUser* oldest = users_->oldest_dirty();
+  return oldest ? std::min(oldest->dirty_since(), position_) : position_;
+}
+
+void Task::write_record(Step& step) {
+  record_.set_next_offset(position_.value());
+  record_.set_clock_ms(fired_.millis());
+  record_.set_next_change(next_change_);
+  record_.set_replay_offset(replay_offset().value());
+  record_.set_newest_record_ms(clock_.newest_record().millis());
+  record_.set_state_hash(state_hash_);
+  record_.set_users(static_cast<int64_t>(users_->size()));
+  *record_.mutable_settings() = Recorded(settings_);
+  record_.mutable_counters()->set_changes(next_change_);
+  record_.set_next_slot(definitions_.slots());
+  auto& members = *record_.mutable_members();
+  for (Slot slot = 0; slot < members_.size(); ++slot) {
+    if (members_[slot] != 0) {
+      members[slot] = members_[slot];
+    } else {
+      members.erase(slot);
+    }
+  }
+  FormatChangelogKey({.kind = ChangelogKind::kTask}, &key_);
+  step.write({.topic = Write::Topic::kChangelog,
+              .partition = partition_,
+              .key = key_,
+              .value = FormatTaskRecord(record_)});
+}
+
+void Task::committed() {
+  told_ = 0;
+  if (statuses_changed_) {
+    statuses_ = std::make_shared<const DefinitionStatuses>(definitions_.statuses());
+    statuses_changed_ = false;
+  }
+  publish_metrics();
+}
+
+void Task::close() {
+  state_ = TaskState::kClosed;
+  metrics_.state = state_;
+}
+
+void Task::publish_metrics() {
+  metrics_.users.set(static_cast<int64_t>(users_->size()));
+  metrics_.users_unsaved.set(static_cast<int64_t>(users_->dirty()));
+  metrics_.state_bytes.set(static_cast<int64_t>(users_->bytes() + wheel_.bytes()));
+  metrics_.next_offset.set(position_.value());
+  metrics_.end_offset.set(std::max(metrics_.end_offset.value(), position_.value()));
+  metrics_.replay_distance.set(position_.value() - replay_offset().value());
+  metrics_.clock_ms.set(fired_ == Time::Min() ? 0 : fired_.millis());
+  const EngineCounters& counters = engine_->counters();
+  metrics_.pendings_dropped.set(counters.pendings_dropped);
+  metrics_.facts_dropped.set(counters.facts_dropped);
+  metrics_.message_ids_dropped.set(counters.message_ids_dropped);
+  metrics_.profile_writes_refused.set(counters.profile_writes_refused);
+}
+
+}  // namespace segmentd

@@ -1,0 +1,243 @@
+// One input partition: its clock, its users and its place in the input.
+//
+// A task turns records and the passing of time into changes, and keeps what it takes to do that
+// exactly once. The idea is a database's: the input topic is the log, users are the pages, the
+// Kafka transaction is the commit. A step applies records and fires deadlines, which puts changes
+// and dead letters into the step's transaction; save() adds the task record (place, clock, next
+// change number) and the images of some of the longest-unsaved users, so that a recovery never has
+// to read far back. Memory may be ahead of what is committed only within a step.
+//
+// A task has no thread and knows no Kafka: its worker calls it, or a simulation. After a step that
+// did not commit the worker makes a new task, which restores.
+//
+//                  start(): the changelog was read
+//     RESTORING ------------------+-------------------> RUNNING ------> CLOSED
+//         |                       |                      ^   |  close(): revoked, or
+//         |                       v                      |   |  stopped, all saved
+//         |                   REPLAYING -----------------+   |
+//         |                       |   the input was read     |
+//         v                       v   again, hash is right   v
+//       FAILED <------------------+--------------------------+
+//
+// FAILED is for what means lost or doubled changes; failure() names partition, offset and cause. A
+// record that can't be understood is a dead letter and no failure.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+
+#include "proto/segments/v1/definition.pb.h"
+#include "proto/segments/v1/membership_service.pb.h"
+#include "proto/segments/v1/state.pb.h"
+#include "segment/engine.h"
+#include "segment/settings.h"
+#include "state/queries.h"
+#include "state/timing_wheel.h"
+#include "state/user_store.h"
+#include "stream/applied_definitions.h"
+#include "stream/change_codec.h"
+#include "stream/decoder.h"
+#include "stream/io.h"
+#include "stream/metrics.h"
+#include "stream/partition_clock.h"
+#include "stream/recovery.h"
+#include "stream/step.h"
+
+namespace segmentd {
+
+// The segments that should run, as the definitions topic holds them.
+using WantedDefinitions = std::shared_ptr<const std::vector<segments::v1::Segment>>;
+
+struct TaskOptions {
+  // Name of the input topic, prefix included; part of every change ID.
+  std::string events_topic = "events";
+  ChangeFormat output_format = ChangeFormat::kJson;
+  // Wanted. A task goes on with the recorded ones until it has saved everything once.
+  Settings settings;
+  // Where to begin when nothing was ever committed.
+  bool start_at_latest = false;
+  // Go on behind records that the broker deleted before they were read, instead of failing.
+  bool accept_lost_input = false;
+
+  // How far back a recovery may have to read: users unsaved for longer are saved.
+  int64_t max_replay_events = 200'000;
+  absl::Duration max_replay_time = absl::Seconds(10);
+
+  // Portions, so that nothing holds up the stream for long.
+  size_t users_saved_per_step = 4'000;
+  // When all are to be saved.
+  size_t users_drained_per_step = 50'000;
+  size_t bytes_saved_per_step = 16 << 20;
+  size_t deadlines_per_portion = 1'000;
+  size_t users_scanned_per_step = 100'000;
+};
+
+class Task {
+ public:
+  // `options` and `metrics` outlive the task.
+  Task(Partition partition, const TaskOptions& options, TaskMetrics& metrics);
+  ~Task();
+  Task(const Task&) = delete;
+  Task& operator=(const Task&) = delete;
+
+  Partition partition() const { return partition_; }
+  TaskState state() const { return state_; }
+  bool running() const { return state_ == TaskState::kRunning; }
+  // OK unless FAILED.
+  const absl::Status& failure() const { return failure_; }
+  void fail(absl::Status cause);
+
+  // RESTORING: begins with what the changelog held. `committed` is the consumer group's offset,
+  // `held` the input's first offset and the one behind its last. UNAVAILABLE when the changelog was
+  // read before an older owner's last commit showed in it: read it again. After any other error the
+  // task is FAILED.
+  absl::Status start(std::unique_ptr<Restored> restored, std::optional<Offset> committed,
+                     std::pair<Offset, Offset> held);
+  // The next record wanted.
+  Offset position() const { return position_; }
+
+  // Applies records, in order; how many were taken: fewer than all when the step is full or the
+  // task has failed. `wall` is the time of their reading.
+  size_t apply(absl::Span<const Record> records, Time wall, Step& step);
+  // All records before `end` were given to apply(), and there were no more at `asked_at`.
+  void reach_end(Offset end, Time asked_at);
+  // Fires a portion of what is due. False when more is due.
+  bool fire(Step& step);
+
+  // The definitions that should run. save() applies them, as soon as all users are saved.
+  void want(WantedDefinitions definitions);
+
+  // The step holds something of this task that others wait for: changes, dead letters.
+  bool has_told() const { return told_ > 0; }
+  // There is something to record.
+  bool has_progress() const;
+  // Steps are waited for: by definitions to be applied, by members to be removed.
+  bool has_work() const { return running() && (rules_pending() || scanned_slot_.has_value()); }
+
+  // Ends the task's part of a step: puts users' images and the task record into it. With
+  // `everything` as many images as one transaction should hold. `now` is monotonic.
+  void save(Step& step, absl::Duration now, bool everything = false);
+  // Every user's state is in an image, in the step or before.
+  bool saved() const { return users_->dirty() == 0; }
+  // The step was committed: memory is the committed state.
+  void committed();
+  // RUNNING, saved and committed: no more is applied.
+  void close();
+
+  // Queries; between steps, when nothing is told, memberships are the committed ones.
+  const UserStore& users() const { return *users_; }
+  const Engine& engine() const { return *engine_; }
+  // Deadlines up to here have fired.
+  Time fired() const { return fired_; }
+  int64_t next_change() const { return next_change_; }
+  int64_t members(Slot slot) const { return slot < members_.size() ? members_[slot] : 0; }
+  // How far the definitions are, as committed; never null.
+  const std::shared_ptr<const DefinitionStatuses>& statuses() const { return statuses_; }
+
+ private:
+  absl::Status load(Restored& restored, std::pair<Offset, Offset> held);
+  size_t replay(absl::Span<const Record> records);
+  absl::Status finish_replay();
+
+  void apply_one(const Record& record, uint64_t hash, Time wall, Step& step);
+  // Keeps the books of a user whose state has changed by the record at `since`, or just before it.
+  void settle(StoredUser& user, Offset since, Step& step);
+  void arm(StoredUser& user);
+  // Numbers and writes what the engine found.
+  void tell(const StoredUser& user, Step& step);
+  void write_dead_letter(const Record& record, const DecodeResult& error, Step& step);
+
+  void save_user(StoredUser& user, Step& step);
+  void save_oldest(size_t limit, bool only_overdue, Step& step);
+  bool overdue(const StoredUser& user) const;
+  void save_definition(const segments::v1::AppliedDefinition& definition, Step& step);
+  bool rules_pending() const;
+  // Definitions, settings and freed slots change when no user is unsaved: a replay runs under one
+  // set of rules.
+  void change_rules(Step& step);
+  // Removes a deleted segment from the next users' states.
+  void scan(Step& step);
+  void write_record(Step& step);
+  Offset replay_offset() const;
+  void publish_metrics();
+
+  const Partition partition_;
+  const TaskOptions& options_;
+  TaskMetrics& metrics_;
+  TaskState state_ = TaskState::kRestoring;
+  absl::Status failure_;
+
+  // As last put into a step.
+  segments::v1::TaskRecord record_;
+  // Those in force.
+  Settings settings_;
+  AppliedDefinitions definitions_;
+  std::shared_ptr<const RuleSet> rules_;
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Decoder> decoder_;
+  ChangeEncoder encoder_;
+
+  std::unique_ptr<UserStore> users_;
+  TimingWheel wheel_;
+  PartitionClock clock_;
+  // Deadlines up to here have fired; behind clock_ while portions are left.
+  Time fired_ = Time::Min();
+  Offset position_;
+  int64_t next_change_ = 0;
+  uint64_t state_hash_ = 0;
+  // By slot.
+  std::vector<int64_t> members_;
+
+  // Of a recovery: where the replay ends is record_.next_offset; by user, what their image
+  // includes.
+  std::vector<Offset> included_;
+
+  // Users that fired at the moment that the last portion ended in. Until that moment is through,
+  // they are ahead of the recorded clock.
+  Time moment_ = Time::Min();
+  std::vector<UserIndex> fired_at_moment_;
+
+  // Changes and dead letters since the last commit.
+  int64_t told_ = 0;
+  // Records since the last save().
+  size_t applied_ = 0;
+  // Positions of the last max_replay_time, oldest first; users dirty since before `old_` are
+  // overdue.
+  struct Mark {
+    Offset position;
+    absl::Duration at;
+  };
+  std::deque<Mark> marks_;
+  Offset old_{-1};
+
+  WantedDefinitions wanted_;
+  bool definitions_differ_ = false;
+  // The slot whose segment is being taken out of the users' states, and the next user to look at.
+  std::optional<Slot> scanned_slot_;
+  UserIndex scan_at_ = 0;
+  // Through with all users.
+  std::optional<Slot> freed_slot_;
+  std::shared_ptr<const DefinitionStatuses> statuses_;
+  bool statuses_changed_ = false;
+
+  // Scratch.
+  Changes changes_;
+  std::vector<uint64_t> hashes_;
+  std::vector<TimingWheel::Due> due_;
+  std::string key_;
+  std::string value_;
+  std::vector<HeaderView> headers_;
+};
+
+}  // namespace segmentd
