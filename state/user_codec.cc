@@ -1,0 +1,607 @@
+#include "state/user_codec.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+namespace segmentd {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "fixed numbers are copied as they stand");
+
+constexpr uint8_t kFormat = 1;
+
+constexpr uint8_t kHasBase = 1;
+constexpr uint8_t kSameEvent = 1;
+constexpr uint8_t kFactValue = 2;
+constexpr uint8_t kInstanceValue = 1;
+constexpr uint8_t kInstanceDue = 2;
+
+enum SegmentBits : uint8_t {
+  kMember = 1,
+  kTrigger = 2,
+  kCount = 4,
+  kSince = 8,
+  kCauseAt = 16,
+  kExitAt = 32,
+  kSessionAt = 64,
+  kJoinedValue = 128,
+};
+
+enum SequenceOp : uint8_t { kTake = 0, kLeaveOut = 1, kNew = 2 };
+
+constexpr uint64_t kTimeMin = 0;
+constexpr uint64_t kTimeMax = 1;
+constexpr uint64_t kTimeFixed = 2;
+constexpr uint64_t kTimeNear = 3;
+
+constexpr uint64_t ZigZag(int64_t n) {
+  return (static_cast<uint64_t>(n) << 1) ^ static_cast<uint64_t>(n >> 63);
+}
+constexpr int64_t UnZigZag(uint64_t n) {
+  return static_cast<int64_t>((n >> 1) ^ -(n & 1));
+}
+
+// Differences wrap, so that any two offsets have one.
+constexpr int64_t Minus(int64_t a, int64_t b) {
+  return static_cast<int64_t>(static_cast<uint64_t>(a) - static_cast<uint64_t>(b));
+}
+constexpr int64_t Plus(int64_t a, int64_t b) {
+  return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b));
+}
+
+constexpr bool Finite(Time t) {
+  return t != Time::Min() && t != Time::Max();
+}
+// "R or S".
+constexpr Time Or(Time r, Time s) {
+  return Finite(r) ? r : s;
+}
+
+const FoldState& EmptyFold() {
+  static const FoldState* const kEmpty = new FoldState;
+  return *kEmpty;
+}
+
+// Writes at the end of a string. room() comes before the put functions, which do not look.
+class Writer {
+ public:
+  explicit Writer(std::string* out) : out_(out), size_(out->size()) {
+    out_->resize(size_ + kFirst);
+    end_ = out_->data() + out_->size();
+    at_ = out_->data() + size_;
+  }
+  ~Writer() { out_->resize(static_cast<size_t>(at_ - out_->data())); }
+  Writer(const Writer&) = delete;
+  Writer& operator=(const Writer&) = delete;
+
+  void room(size_t bytes) {
+    if (static_cast<size_t>(end_ - at_) < bytes) grow(bytes);
+  }
+  void byte(uint8_t b) { *at_++ = static_cast<char>(b); }
+  void number(uint64_t n) {
+    while (n >= 0x80) {
+      byte(static_cast<uint8_t>(n | 0x80));
+      n >>= 7;
+    }
+    byte(static_cast<uint8_t>(n));
+  }
+  void signed_number(int64_t n) { number(ZigZag(n)); }
+  void fixed(uint64_t n) {
+    std::memcpy(at_, &n, sizeof n);
+    at_ += sizeof n;
+  }
+  // `reference` is finite.
+  void time(Time t, Time reference) {
+    if (t == Time::Max()) return number(kTimeMax);
+    if (t == Time::Min()) return number(kTimeMin);
+    int64_t difference = 0;
+    const bool far = __builtin_sub_overflow(t.millis(), reference.millis(), &difference);
+    const uint64_t n = ZigZag(difference);
+    if (far || n > ~kTimeNear) {
+      number(kTimeFixed);
+      return fixed(static_cast<uint64_t>(t.millis()));
+    }
+    number(n + kTimeNear);
+  }
+  void bytes(std::string_view text) {
+    std::memcpy(at_, text.data(), text.size());
+    at_ += text.size();
+  }
+
+  static constexpr size_t kNumber = 10;
+
+ private:
+  static constexpr size_t kFirst = 384;
+
+  void grow(size_t bytes) {
+    const size_t used = static_cast<size_t>(at_ - out_->data());
+    out_->resize(used + std::max(bytes, used) + kFirst);
+    at_ = out_->data() + used;
+    end_ = out_->data() + out_->size();
+  }
+
+  std::string* out_;
+  size_t size_;
+  char* at_;
+  char* end_;
+};
+
+constexpr size_t kNumber = Writer::kNumber;
+
+void PutText(Writer& w, std::string_view text) {
+  w.room(kNumber + text.size());
+  w.number(text.size());
+  w.bytes(text);
+}
+
+void PutValue(Writer& w, const Value& value) {
+  w.room(1 + kNumber);
+  w.byte(static_cast<uint8_t>(value.type()));
+  switch (value.type()) {
+    case ValueType::kMissing:
+      break;
+    case ValueType::kString:
+      PutText(w, value.text());
+      break;
+    case ValueType::kNumber:
+      w.fixed(std::bit_cast<uint64_t>(value.number()));
+      break;
+    case ValueType::kBoolean:
+      w.byte(value.boolean() ? 1 : 0);
+      break;
+    case ValueType::kList:
+      w.number(value.items().size());
+      for (const Value& item : value.items()) PutValue(w, item);
+      break;
+  }
+}
+
+void PutOwnedValue(Writer& w, const OwnedValue& value) {
+  std::vector<Value> items;
+  PutValue(w, value.view(&items));
+}
+
+void PutProperty(Writer& w, const Profile::Property& property, Time near) {
+  PutText(w, property.name);
+  PutOwnedValue(w, property.value);
+  const EventOrder& absolute = property.newest_absolute;
+  const EventOrder& newest = property.newest;
+  w.room(4 * kNumber + 2 * sizeof(uint64_t));
+  w.time(absolute.time, near);
+  w.signed_number(absolute.offset.value());
+  w.time(newest.time, Or(absolute.time, near));
+  w.signed_number(Minus(newest.offset.value(), absolute.offset.value()));
+}
+
+void PutSegment(Writer& w, const SegmentState& s, Time near) {
+  w.room(9 * kNumber + 6 * sizeof(uint64_t) + 2);
+  w.number(s.slot);
+  w.number(static_cast<uint32_t>(s.version));
+  const auto bits = static_cast<uint8_t>(
+      (s.member ? kMember : 0) | (s.trigger != 0 ? kTrigger : 0) | (s.count != 0 ? kCount : 0) |
+      (s.since != Time::Min() ? kSince : 0) | (s.cause_at != Time::Min() ? kCauseAt : 0) |
+      (s.exit_at != Time::Max() ? kExitAt : 0) | (s.session_at != Time::Min() ? kSessionAt : 0) |
+      (s.joined_value != 0 ? kJoinedValue : 0));
+  w.byte(bits);
+  w.number(s.instances.size());
+  for (const Instance& instance : s.instances) {
+    w.room(2 * kNumber + 3 * sizeof(uint64_t) + 1);
+    const bool has_value = instance.value != 0;
+    const bool has_due = instance.due != Time::Max();
+    w.byte(static_cast<uint8_t>((has_value ? kInstanceValue : 0) | (has_due ? kInstanceDue : 0)));
+    if (has_value) w.fixed(instance.value);
+    w.time(instance.at, near);
+    if (has_due) w.time(instance.due, Or(instance.at, near));
+  }
+  w.room(5 * kNumber + 5 * sizeof(uint64_t) + 1);
+  if (bits & kTrigger) w.byte(s.trigger);
+  if (bits & kCount) w.number(s.count);
+  if (bits & kSince) w.time(s.since, near);
+  if (bits & kCauseAt) w.time(s.cause_at, near);
+  if (bits & kExitAt) w.time(s.exit_at, near);
+  if (bits & kSessionAt) w.time(s.session_at, near);
+  if (bits & kJoinedValue) w.fixed(s.joined_value);
+}
+
+std::strong_ordering Compare(const Profile::Property& a, const Profile::Property& b) {
+  return a.name <=> b.name;
+}
+std::strong_ordering Compare(const SegmentState& a, const SegmentState& b) {
+  return a.slot <=> b.slot;
+}
+
+void Put(Writer& w, const Profile::Property& property, Time near) {
+  PutProperty(w, property, near);
+}
+void Put(Writer& w, const SegmentState& segment, Time near) {
+  PutSegment(w, segment, near);
+}
+
+// Both sorted. Images of the same state are the same bytes.
+template <typename Item>
+void PutSequence(Writer& w, const std::vector<Item>& items, const std::vector<Item>& other,
+                 Time near) {
+  w.room(2 * kNumber);
+  w.number(items.size());
+  if (items.empty()) return;
+  if (other.empty()) {
+    w.number(items.size() * 4 + kNew);
+    for (const Item& item : items) Put(w, item, near);
+    return;
+  }
+  size_t from = 0;
+  for (size_t i = 0; i < items.size();) {
+    size_t leave_out = 0;
+    while (from < other.size() && Compare(other[from], items[i]) < 0) ++from, ++leave_out;
+    size_t take = 0;
+    while (i + take < items.size() && from + take < other.size() &&
+           items[i + take] == other[from + take]) {
+      ++take;
+    }
+    const bool replaces = take == 0 && from < other.size() && Compare(other[from], items[i]) == 0;
+    if (replaces) ++from, ++leave_out;
+    w.room(2 * kNumber);
+    if (leave_out > 0) w.number(leave_out * 4 + kLeaveOut);
+    if (take > 0) {
+      w.number(take * 4 + kTake);
+      from += take;
+      i += take;
+    } else {
+      w.number(1 * 4 + kNew);
+      Put(w, items[i++], near);
+    }
+  }
+}
+
+void PutFold(Writer& w, const FoldState& fold, const FoldState& other, Time near) {
+  w.room(kNumber);
+  w.number(fold.writes_applied);
+  PutSequence(w, fold.profile.properties(), other.profile.properties(), near);
+  PutSequence(w, fold.segments, other.segments, near);
+}
+
+// Reads what Writer wrote. The first thing wrong is kept, after which everything reads as 0.
+class Reader {
+ public:
+  explicit Reader(std::string_view image)
+      : begin_(image.data()), at_(begin_), end_(begin_ + image.size()) {}
+
+  bool failed() const { return wrong_ != nullptr; }
+  size_t left() const { return static_cast<size_t>(end_ - at_); }
+  void fail(const char* wrong) {
+    if (failed()) return;
+    wrong_ = wrong;
+    wrong_at_ = static_cast<size_t>(at_ - begin_);
+    at_ = end_;
+  }
+  absl::Status status() const {
+    if (!failed()) return absl::OkStatus();
+    return absl::DataLossError(
+        absl::StrCat("user image of ", end_ - begin_, " bytes: ", wrong_, " at byte ", wrong_at_));
+  }
+
+  uint8_t byte() {
+    if (at_ == end_) return fail(kShort), 0;
+    return static_cast<uint8_t>(*at_++);
+  }
+  uint64_t number() {
+    if (at_ != end_ && static_cast<uint8_t>(*at_) < 0x80) return static_cast<uint8_t>(*at_++);
+    uint64_t n = 0;
+    for (int shift = 0; shift < 70; shift += 7) {
+      const uint64_t b = byte();
+      if (shift == 63 && b > 1) break;
+      n |= (b & 0x7f) << shift;
+      if (b < 0x80) return failed() ? 0 : n;
+    }
+    return fail("number over 64 bits"), 0;
+  }
+  uint32_t number32() {
+    const uint64_t n = number();
+    if (n > UINT32_MAX) return fail("number over 32 bits"), 0;
+    return static_cast<uint32_t>(n);
+  }
+  int64_t signed_number() { return UnZigZag(number()); }
+  uint64_t fixed() {
+    uint64_t n = 0;
+    if (left() < sizeof n) return fail(kShort), 0;
+    std::memcpy(&n, at_, sizeof n);
+    at_ += sizeof n;
+    return n;
+  }
+  // `reference` is finite.
+  Time time(Time reference) {
+    const uint64_t n = number();
+    if (n == kTimeMin) return Time::Min();
+    if (n == kTimeMax) return Time::Max();
+    if (n == kTimeFixed) return Time::Millis(static_cast<int64_t>(fixed()));
+    return Time::Millis(Plus(reference.millis(), UnZigZag(n - kTimeNear)));
+  }
+  // The length of a list whose items take at least so many bytes each.
+  size_t count(size_t item_bytes) {
+    const uint64_t n = number();
+    if (n > left() / item_bytes) return fail("list longer than the image"), 0;
+    return static_cast<size_t>(n);
+  }
+  std::string_view text() {
+    const size_t size = count(1);
+    std::string_view text(at_, size);
+    at_ += size;
+    return text;
+  }
+
+ private:
+  static constexpr const char* kShort = "cut off";
+
+  const char* begin_;
+  const char* at_;
+  const char* end_;
+  const char* wrong_ = nullptr;
+  size_t wrong_at_ = 0;
+};
+
+Value GetScalar(Reader& r, uint8_t type) {
+  switch (static_cast<ValueType>(type)) {
+    case ValueType::kString:
+      return Value::String(r.text());
+    case ValueType::kNumber: {
+      const auto number = std::bit_cast<double>(r.fixed());
+      if (!std::isfinite(number)) break;
+      return Value::Number(number);
+    }
+    case ValueType::kBoolean: {
+      const uint8_t b = r.byte();
+      if (b > 1) break;
+      return Value::Boolean(b == 1);
+    }
+    case ValueType::kMissing:
+    case ValueType::kList:
+      break;
+  }
+  r.fail("value that can't be");
+  return Value();
+}
+
+OwnedValue GetValue(Reader& r) {
+  const uint8_t type = r.byte();
+  if (type == static_cast<uint8_t>(ValueType::kMissing)) return OwnedValue();
+  if (type != static_cast<uint8_t>(ValueType::kList)) return OwnedValue(GetScalar(r, type));
+  std::vector<Value> items;
+  const size_t count = r.count(2);
+  items.reserve(count);
+  for (size_t i = 0; i < count && !r.failed(); ++i) items.push_back(GetScalar(r, r.byte()));
+  return OwnedValue(Value::List(items));
+}
+
+void Get(Reader& r, Time near, Profile::Property* property) {
+  property->name = r.text();
+  property->value = GetValue(r);
+  EventOrder& absolute = property->newest_absolute;
+  absolute.time = r.time(near);
+  absolute.offset = Offset(r.signed_number());
+  property->newest.time = r.time(Or(absolute.time, near));
+  property->newest.offset = Offset(Plus(absolute.offset.value(), r.signed_number()));
+}
+
+void Get(Reader& r, Time near, SegmentState* s) {
+  s->slot = r.number32();
+  s->version = static_cast<int32_t>(r.number32());
+  const uint8_t bits = r.byte();
+  const size_t instances = r.count(2);
+  s->instances.reserve(instances);
+  for (size_t i = 0; i < instances && !r.failed(); ++i) {
+    Instance& instance = s->instances.emplace_back();
+    const uint8_t has = r.byte();
+    if (has & ~(kInstanceValue | kInstanceDue)) r.fail("instance with unknown bits");
+    if (has & kInstanceValue) instance.value = r.fixed();
+    instance.at = r.time(near);
+    if (has & kInstanceDue) instance.due = r.time(Or(instance.at, near));
+  }
+  s->member = (bits & kMember) != 0;
+  if (bits & kTrigger) s->trigger = r.byte();
+  if (bits & kCount) s->count = r.number32();
+  if (bits & kSince) s->since = r.time(near);
+  if (bits & kCauseAt) s->cause_at = r.time(near);
+  if (bits & kExitAt) s->exit_at = r.time(near);
+  if (bits & kSessionAt) s->session_at = r.time(near);
+  if (bits & kJoinedValue) s->joined_value = r.fixed();
+}
+
+template <typename Item>
+std::vector<Item> GetSequence(Reader& r, const std::vector<Item>& other, Time near) {
+  const uint64_t size = r.number();
+  // An item takes at least 4 bytes.
+  if (size > other.size() + r.left() / 4) return r.fail("sequence longer than the image"), other;
+  std::vector<Item> items;
+  items.reserve(size);
+  size_t from = 0;
+  while (items.size() < size && !r.failed()) {
+    const uint64_t op = r.number();
+    const uint64_t n = op / 4;
+    switch (op % 4) {
+      case kTake:
+      case kLeaveOut: {
+        const bool take = op % 4 == kTake;
+        if (n > other.size() - from || (take && n > size - items.size())) {
+          r.fail("more items than the base has");
+          break;
+        }
+        const auto begin = other.begin() + static_cast<std::ptrdiff_t>(from);
+        if (take) items.insert(items.end(), begin, begin + static_cast<std::ptrdiff_t>(n));
+        from += n;
+        break;
+      }
+      case kNew:
+        if (n > size - items.size()) r.fail("more items than said");
+        for (uint64_t i = 0; i < n && !r.failed(); ++i) Get(r, near, &items.emplace_back());
+        break;
+      default:
+        r.fail("unknown step of a sequence");
+    }
+  }
+  for (size_t i = 1; i < items.size(); ++i) {
+    if (Compare(items[i - 1], items[i]) >= 0) r.fail("sequence out of order");
+  }
+  return items;
+}
+
+void GetFold(Reader& r, const FoldState& other, Time near, size_t writes, FoldState* fold) {
+  fold->writes_applied = r.number32();
+  if (fold->writes_applied > writes) r.fail("more profile writes applied than there are");
+  fold->profile = Profile::Restore(GetSequence(r, other.profile.properties(), near));
+  fold->segments = GetSequence(r, other.segments, near);
+}
+
+}  // namespace
+
+void AppendUserImage(const UserState& user, Offset included, std::string* out) {
+  const Time near = Or(user.newest_event, Time());
+  Writer w(out);
+  w.byte(kFormat);
+  w.signed_number(included.value());
+  w.byte(user.base != nullptr ? kHasBase : 0);
+  w.time(user.newest_event, Time());
+  w.time(user.exists_since, near);
+  w.time(user.now, near);
+  w.time(user.decided, near);
+  w.time(user.next_deadline, near);
+  w.time(user.base_time, near);
+
+  w.number(user.facts.size());
+  EventOrder before;
+  for (const Fact& fact : user.facts) {
+    w.room(1 + 2 * kNumber + 3 * sizeof(uint64_t));
+    const bool same = fact.order == before && &fact != user.facts.data();
+    w.byte(static_cast<uint8_t>((same ? kSameEvent : 0) | (fact.value != 0 ? kFactValue : 0)));
+    if (!same) {
+      w.time(fact.order.time, Or(before.time, near));
+      w.signed_number(Minus(fact.order.offset.value(), before.offset.value()));
+      before = fact.order;
+    }
+    w.fixed(fact.atom);
+    if (fact.value != 0) w.fixed(fact.value);
+  }
+
+  w.room(kNumber);
+  w.number(user.writes.size());
+  before = {};
+  for (const ProfileWrite& write : user.writes) {
+    w.room(3 * kNumber + 2 * sizeof(uint64_t) + 1);
+    w.time(write.order.time, Or(before.time, near));
+    w.signed_number(Minus(write.order.offset.value(), before.offset.value()));
+    w.time(write.effective, Or(write.order.time, near));
+    w.byte(static_cast<uint8_t>(write.operation));
+    PutText(w, write.property);
+    PutOwnedValue(w, write.value);
+    before = write.order;
+  }
+
+  w.room(kNumber);
+  w.number(user.seen.size());
+  Time seen_before = near;
+  for (const SeenMessage& seen : user.seen) {
+    w.room(kNumber + 2 * sizeof(uint64_t));
+    w.fixed(seen.id);
+    w.time(seen.record_time, seen_before);
+    seen_before = Or(seen.record_time, near);
+  }
+
+  if (user.base != nullptr) PutFold(w, *user.base, EmptyFold(), near);
+  PutFold(w, user.present, user.base != nullptr ? *user.base : EmptyFold(), near);
+}
+
+absl::Status ParseUserImage(std::string_view image, UserState* user, Offset* included) {
+  Reader r(image);
+  const uint8_t format = r.byte();
+  if (!r.failed() && format != kFormat) {
+    return absl::UnimplementedError(
+        absl::StrCat("user image of format ", format, ", and this version reads up to ", kFormat,
+                     ": start the version that wrote it, or a newer one"));
+  }
+  *included = Offset(r.signed_number());
+  const uint8_t has = r.byte();
+  if (has & ~kHasBase) r.fail("unknown parts");
+  user->newest_event = r.time(Time());
+  const Time near = Or(user->newest_event, Time());
+  user->exists_since = r.time(near);
+  user->now = r.time(near);
+  user->decided = r.time(near);
+  user->next_deadline = r.time(near);
+  user->base_time = r.time(near);
+
+  size_t count = r.count(1 + sizeof(uint64_t));
+  user->facts.resize(count);
+  EventOrder before;
+  for (size_t i = 0; i < count && !r.failed(); ++i) {
+    Fact& fact = user->facts[i];
+    const uint8_t bits = r.byte();
+    if ((bits & ~(kSameEvent | kFactValue)) || (i == 0 && (bits & kSameEvent))) {
+      r.fail("fact with unknown bits");
+    }
+    fact.order = before;
+    if (!(bits & kSameEvent)) {
+      fact.order.time = r.time(Or(before.time, near));
+      fact.order.offset = Offset(Plus(before.offset.value(), r.signed_number()));
+      if (i > 0 && fact.order < before) r.fail("facts out of order");
+      before = fact.order;
+    }
+    fact.atom = r.fixed();
+    if (bits & kFactValue) fact.value = r.fixed();
+  }
+
+  count = r.count(6);
+  user->writes.resize(count);
+  before = {};
+  for (size_t i = 0; i < count && !r.failed(); ++i) {
+    ProfileWrite& write = user->writes[i];
+    write.order.time = r.time(Or(before.time, near));
+    write.order.offset = Offset(Plus(before.offset.value(), r.signed_number()));
+    write.effective = r.time(Or(write.order.time, near));
+    const uint8_t operation = r.byte();
+    if (operation < 1 || operation > static_cast<uint8_t>(ProfileOperation::kDecrement)) {
+      r.fail("unknown profile operation");
+    }
+    write.operation = static_cast<ProfileOperation>(operation);
+    write.property = r.text();
+    write.value = GetValue(r);
+    if (i > 0) {
+      const ProfileWrite& last = user->writes[i - 1];
+      if (EventOrder{write.effective, write.order.offset} <
+          EventOrder{last.effective, last.order.offset}) {
+        r.fail("profile writes out of order");
+      }
+    }
+    before = write.order;
+  }
+
+  count = r.count(1 + sizeof(uint64_t));
+  user->seen.resize(count);
+  Time seen_before = near;
+  for (size_t i = 0; i < count && !r.failed(); ++i) {
+    SeenMessage& seen = user->seen[i];
+    seen.id = r.fixed();
+    if (seen.id == 0) r.fail("message ID 0");
+    seen.record_time = r.time(seen_before);
+    seen_before = Or(seen.record_time, near);
+  }
+
+  user->base.reset();
+  if (has & kHasBase) {
+    user->base = std::make_unique<FoldState>();
+    GetFold(r, EmptyFold(), near, user->writes.size(), user->base.get());
+  }
+  GetFold(r, user->base != nullptr ? *user->base : EmptyFold(), near, user->writes.size(),
+          &user->present);
+  if (!r.failed() && r.left() > 0) r.fail("bytes left over");
+  return r.status();
+}
+
+}  // namespace segmentd

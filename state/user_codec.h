@@ -1,0 +1,71 @@
+// The image of a user: a UserState as bytes, as the changelog keeps it.
+//
+// Layout, format 1. A number is a varint: 7 bits a byte, lowest first, the high bit set on all
+// bytes but the last, at most 10 bytes. "Signed" is zigzag: 0, -1, 1, -2, 2 ... as 0, 1, 2, 3, 4.
+// "Fixed" is 8 bytes, little-endian. A text is its length as a number and its bytes. A list is its
+// length as a number and its items. A time is relative to another one, the reference R:
+//
+//   0 Time::Min()   1 Time::Max()   2 followed by fixed: ms since 1970   n + 3: n is signed, ms
+//   since R
+//
+// A reference that is Min() or Max() gives way to the one that stands before it in "R or S".
+//
+//   byte     format, 1
+//   signed   included: the first input offset whose record is not in the state
+//   byte     1: there is a base; 0: none
+//   time     newest_event                                  R: 1970. From here on N is newest_event,
+//   or 1970 times    exists_since, now, decided, next_deadline, base_time R: N list     facts: byte
+//   1: of the same event as the one before, 2: has a value (or both)
+//                   time, signed offset, unless of the same event       R: fact before or N; offset
+//                   before or 0 fixed atom; fixed value if it has one
+//   list     writes: time, signed offset                                R: write before or N;
+//   offset before or 0
+//                   time effective                                      R: its time or N
+//                   byte operation, text property, value
+//   list     seen:  fixed id, time record_time                          R: seen before or N
+//   fold     base, if there is one; relative to an empty one
+//   fold     present; relative to base, or to an empty one
+//
+// A value is a byte ValueType and: text | fixed, the bits of an IEEE 754 double | byte 0 or 1 |
+// list of values that are no lists.
+//
+// A fold is: number writes_applied, properties, segments. Both are sequences made from those of the
+// fold that it is relative to: the length as a number, and until so many items are made: a number n
+// * 4 + kind:
+//
+//   kind 0: take the next n items of the other fold   1: leave out its next n items   2: n items
+//   follow
+//
+//   property: text name, value, time newest_absolute, signed offset,   R: N; offset relative to 0
+//             time newest, signed offset                                R: newest_absolute or N;
+//             offset relative to that one's
+//   segment:  number slot, number version, byte of what differs from a new state (1 member, 2
+//   trigger, 4 count, 8 since, 16
+//             cause_at, 32 exit_at, 64 session_at, 128 joined_value), list of instances; then those
+//             that differ, but member: byte trigger, number count, times since, cause_at, exit_at,
+//             session_at (R: N), fixed joined_value
+//   instance: byte 1: has a value, 2: has a deadline (or both); fixed value; time at (R: N); time
+//   due (R: at or N)
+//
+// Stored data: a new layout gets a new format number, and the old one stays readable.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+
+#include "segment/event.h"
+#include "segment/user_state.h"
+
+namespace segmentd {
+
+// Appends the image. `included`: the first input offset whose record is not in the state.
+void AppendUserImage(const UserState& user, Offset included, std::string* out);
+
+// Reads an image into a fresh `user`. Any input is safe. DATA_LOSS says at which byte what is
+// wrong, also where bytes that can be read break an order that UserState promises; UNIMPLEMENTED
+// names a format of a later version. After an error `user` is unspecified.
+absl::Status ParseUserImage(std::string_view image, UserState* user, Offset* included);
+
+}  // namespace segmentd

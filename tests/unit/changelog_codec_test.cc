@@ -1,0 +1,94 @@
+#include "state/changelog_codec.h"
+
+#include <string>
+
+#include "gmock/gmock.h"
+#include "google/protobuf/util/message_differencer.h"
+#include "gtest/gtest.h"
+
+namespace segmentd {
+namespace {
+
+using google::protobuf::util::MessageDifferencer;
+using testing::HasSubstr;
+
+std::string Key(const ChangelogKey& key) {
+  std::string out = "what was there";
+  FormatChangelogKey(key, &out);
+  return out;
+}
+
+TEST(ChangelogCodec, KeysAreTheSameForEver) {
+  using std::string_literals::operator""s;
+  EXPECT_EQ(Key({.kind = ChangelogKind::kUser, .user = "u42"}), "uu42");
+  EXPECT_EQ(Key({.kind = ChangelogKind::kDefinition, .slot = 0x01020304}), "d\1\2\3\4");
+  EXPECT_EQ(Key({.kind = ChangelogKind::kDefinition, .slot = 0}), "d\0\0\0\0"s);
+  EXPECT_EQ(Key({.kind = ChangelogKind::kTask}), "t");
+}
+
+TEST(ChangelogCodec, KeysRoundTrip) {
+  for (const ChangelogKey& key :
+       {ChangelogKey{.kind = ChangelogKind::kUser, .user = "u42"},
+        ChangelogKey{.kind = ChangelogKind::kUser, .user = std::string_view("\0\xff t", 4)},
+        ChangelogKey{.kind = ChangelogKind::kDefinition, .slot = 7},
+        ChangelogKey{.kind = ChangelogKind::kDefinition, .slot = 0xfffefdfc},
+        ChangelogKey{.kind = ChangelogKind::kTask}}) {
+    const std::string bytes = Key(key);
+    const auto parsed = ParseChangelogKey(bytes);
+    ASSERT_TRUE(parsed.ok()) << parsed.status();
+    EXPECT_EQ(*parsed, key);
+  }
+}
+
+TEST(ChangelogCodec, WrongKeysAreNamed) {
+  auto error = [](std::string_view key) { return ParseChangelogKey(key).status(); };
+  EXPECT_EQ(error("").code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(error("u").code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(error("d123").code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(error("d12345").code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(error("tx").code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(error("h42").code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(std::string(error("h42").message()), HasSubstr("unknown kind \"h\" in \"h42\""));
+  EXPECT_THAT(std::string(error(std::string("\x01", 1)).message()), HasSubstr("\"\\x01\""));
+  EXPECT_LT(error(std::string(100'000, 'x')).message().size(), 500u);
+}
+
+TEST(ChangelogCodec, TaskRecordRoundTrips) {
+  segments::v1::TaskRecord record;
+  record.set_next_offset(81'735);
+  record.set_clock_ms(1'790'000'000'000);
+  record.set_state_hash(0xfedcba9876543210);
+  for (uint32_t slot = 0; slot < 100; ++slot) (*record.mutable_members())[slot * 7919] = slot;
+  const std::string value = FormatTaskRecord(record);
+  const auto parsed = ParseTaskRecord(value);
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  record.set_format(kTaskFormat);
+  EXPECT_TRUE(MessageDifferencer::Equals(*parsed, record));
+  EXPECT_EQ(FormatTaskRecord(*parsed), value);
+}
+
+TEST(ChangelogCodec, ATaskRecordOfALaterFormatIsRefused) {
+  segments::v1::TaskRecord record;
+  record.set_format(kTaskFormat + 1);
+  const auto parsed = ParseTaskRecord(record.SerializeAsString());
+  EXPECT_EQ(parsed.status().code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(std::string(parsed.status().message()), HasSubstr("format 2"));
+  EXPECT_EQ(ParseTaskRecord("\xff").status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(ParseTaskRecord("").status().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST(ChangelogCodec, AppliedDefinitionRoundTrips) {
+  segments::v1::AppliedDefinition definition;
+  definition.set_slot(7);
+  definition.set_activation_offset(12);
+  definition.set_activation_clock_ms(-5);
+  const auto parsed = ParseAppliedDefinition(7, FormatAppliedDefinition(definition));
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_TRUE(MessageDifferencer::Equals(*parsed, definition));
+  EXPECT_EQ(ParseAppliedDefinition(8, FormatAppliedDefinition(definition)).status().code(),
+            absl::StatusCode::kDataLoss);
+  EXPECT_EQ(ParseAppliedDefinition(8, "\xff").status().code(), absl::StatusCode::kDataLoss);
+}
+
+}  // namespace
+}  // namespace segmentd

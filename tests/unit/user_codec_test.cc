@@ -1,0 +1,442 @@
+#include "state/user_codec.h"
+
+#include <algorithm>
+#include <fstream>
+#include <limits>
+#include <memory>
+#include <random>
+#include <sstream>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/escaping.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "rapidcheck.h"
+#include "rapidcheck/gtest.h"
+
+#include "tests/unit/user_state_equality.h"
+
+namespace segmentd {
+namespace {
+
+using testing::HasSubstr;
+
+std::string Image(const UserState& user, Offset included) {
+  std::string image;
+  AppendUserImage(user, included, &image);
+  return image;
+}
+
+// Null when the image of `user` reads back as the same.
+const char* RoundTrip(const UserState& user, Offset included) {
+  const std::string image = Image(user, included);
+  UserState read;
+  Offset read_included;
+  if (!ParseUserImage(image, &read, &read_included).ok()) return "the image can't be read";
+  if (read_included != included) return "included";
+  if (const char* difference = Difference(user, read)) return difference;
+  return Image(read, read_included) == image ? nullptr : "the second image";
+}
+
+constexpr int64_t kNow = 1'790'000'000'000;
+Time At(int64_t ms) {
+  return Time::Millis(kNow + ms);
+}
+EventOrder Order(int64_t ms, int64_t offset) {
+  return {At(ms), Offset(offset)};
+}
+
+UserState Typical() {
+  UserState user;
+  user.newest_event = At(0);
+  user.exists_since = At(-86'400'000);
+  user.now = At(0);
+  user.decided = At(-60'000);
+  user.next_deadline = At(600'000);
+  user.facts = {{Order(-2000, 81'000), 0x1122334455667788, 0},
+                {Order(0, 81'734), 0x99aabbccddeeff00, 0},
+                {Order(0, 81'734), 0x0102030405060708, 0xa5}};
+  user.seen = {{0x1111111111111111, At(-2000)}, {0x2222222222222222, At(10)}, {3, At(12)}};
+  user.present.segments = {
+      {.slot = 3, .version = 1, .member = true, .since = At(-2000), .cause_at = At(-2000)},
+      {.slot = 7, .version = 2, .instances = {{.value = 0, .at = At(0), .due = At(600'000)}}},
+      {.slot = 300,
+       .version = 1,
+       .member = true,
+       .since = At(-60'000),
+       .cause_at = At(-60'000),
+       .exit_at = At(86'340'000)}};
+  return user;
+}
+
+OwnedValue List(std::vector<Value> items) {
+  return OwnedValue(Value::List(items));
+}
+
+// Every field differs from a new user's, and present differs from base in every way.
+UserState Full() {
+  UserState user = Typical();
+  user.base_time = At(-7'200'000);
+  auto property = [](std::string name, OwnedValue value) {
+    return Profile::Property{.name = std::move(name),
+                             .value = std::move(value),
+                             .newest_absolute = Order(-9'000'000, 5),
+                             .newest = Order(-8'000'000, 6)};
+  };
+  std::vector<Profile::Property> properties = {
+      property("age", OwnedValue(Value::Number(30.5))),
+      property("city", OwnedValue(Value::String("Pune"))),
+      property("gone", OwnedValue()),
+      property("name", OwnedValue(Value::String("Ünal"))),
+      property("tags", List({Value::String("a"), Value::Number(-1), Value::Boolean(true)})),
+      property("vip", OwnedValue(Value::Boolean(false)))};
+  user.base = std::make_unique<FoldState>();
+  user.base->profile = Profile::Restore(properties);
+  user.base->segments = {user.present.segments[0],
+                         {.slot = 5, .version = 1, .member = true},
+                         {.slot = 300, .version = 1, .count = 2, .session_at = At(-7'300'000)}};
+  properties[1].value = OwnedValue(Value::String("Delhi"));
+  properties.erase(properties.begin() + 3);
+  properties.push_back(property("visits", OwnedValue(Value::Number(3))));
+  user.present.profile = Profile::Restore(properties);
+  user.present.writes_applied = 1;
+  user.present.segments.push_back(
+      {.slot = 4'000'000'000,
+       .version = 2'147'483'647,
+       .member = true,
+       .trigger = 9,
+       .count = 1000,
+       .since = At(1),
+       .cause_at = At(2),
+       .exit_at = At(3),
+       .session_at = At(4),
+       .joined_value = 77,
+       .instances = {{.value = 1, .at = At(5), .due = At(6)}, {.value = 2, .at = At(7)}}});
+  user.writes = {{.order = Order(-100, 81'700),
+                  .effective = At(-100),
+                  .operation = ProfileOperation::kSet,
+                  .property = "city",
+                  .value = OwnedValue(Value::String("Delhi"))},
+                 {.order = Order(-9'000'000, 81'800),
+                  .effective = At(0),
+                  .operation = ProfileOperation::kAdd,
+                  .property = "tags",
+                  .value = List({Value::String("b")})}};
+  return user;
+}
+
+TEST(UserCodec, RoundTrip) {
+  EXPECT_EQ(RoundTrip(UserState(), Offset(0)), nullptr);
+  EXPECT_EQ(RoundTrip(Typical(), Offset(81'735)), nullptr);
+  EXPECT_EQ(RoundTrip(Full(), Offset(81'801)), nullptr);
+}
+
+TEST(UserCodec, ExtremesRoundTrip) {
+  constexpr int64_t kLeast = std::numeric_limits<int64_t>::min();
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  const std::vector<int64_t> moments = {kLeast, kLeast + 1, kLeast + 2, -1,        0,
+                                        1,      kNow,       kMost - 2,  kMost - 1, kMost};
+  for (int64_t a : moments) {
+    for (int64_t b : moments) {
+      UserState user;
+      user.newest_event = Time::Millis(a);
+      user.exists_since = Time::Millis(b);
+      user.facts = {{{Time::Millis(std::min(a, b)), Offset(a)}, 1, 0},
+                    {{Time::Millis(std::max(a, b)), Offset(b)}, 1, 0}};
+      if (a == b) user.facts.pop_back();
+      user.present.segments = {{.instances = {{.at = Time::Millis(a), .due = Time::Millis(b)}}}};
+      user.seen = {{1, Time::Millis(a)}, {2, Time::Millis(b)}};
+      if (!std::is_sorted(user.facts.begin(), user.facts.end(),
+                          [](const Fact& x, const Fact& y) { return x.order < y.order; })) {
+        continue;
+      }
+      EXPECT_EQ(RoundTrip(user, Offset(b)), nullptr) << a << " " << b;
+    }
+  }
+}
+
+TEST(UserCodec, AppendsToWhatIsThere) {
+  std::string out = "before";
+  AppendUserImage(Typical(), Offset(1), &out);
+  EXPECT_EQ(out, "before" + Image(Typical(), Offset(1)));
+}
+
+TEST(UserCodec, ATypicalImageIsSmall) {
+  EXPECT_LT(Image(Typical(), Offset(81'735)).size(), 140u);
+
+  // What base and present have in common is there once.
+  UserState user = Typical();
+  const size_t without_base = Image(user, Offset(1)).size();
+  user.base = std::make_unique<FoldState>(user.present);
+  EXPECT_LT(Image(user, Offset(1)).size(), without_base + 10);
+}
+
+// A golden file is bytes in hex; "#" begins a comment.
+std::string ReadGolden(const std::string& name) {
+  std::ifstream file("tests/unit/golden/" + name);
+  EXPECT_TRUE(file) << "run the test from the root of the repository";
+  std::string line;
+  std::string hex;
+  while (std::getline(file, line)) {
+    for (char c : line.substr(0, line.find('#'))) {
+      if (c != ' ') hex += c;
+    }
+  }
+  return absl::HexStringToBytes(hex);
+}
+
+// Stored images must stay readable: a golden file is never changed, a new format gets new files.
+void ExpectGolden(const std::string& name, const UserState& user, Offset included) {
+  const std::string golden = ReadGolden(name);
+  EXPECT_EQ(absl::BytesToHexString(golden), absl::BytesToHexString(Image(user, included)));
+  UserState read;
+  Offset read_included;
+  const absl::Status status = ParseUserImage(golden, &read, &read_included);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(Difference(user, read), nullptr);
+  EXPECT_EQ(read_included, included);
+}
+
+TEST(UserCodec, GoldenNewUser) {
+  ExpectGolden("user_image_1_new.hex", UserState(), Offset(0));
+}
+TEST(UserCodec, GoldenTypicalUser) {
+  ExpectGolden("user_image_1_typical.hex", Typical(), Offset(81'735));
+}
+TEST(UserCodec, GoldenFullUser) {
+  ExpectGolden("user_image_1_full.hex", Full(), Offset(81'801));
+}
+
+TEST(UserCodec, EveryCutIsAnError) {
+  for (const UserState& user : {Typical(), Full()}) {
+    const std::string image = Image(user, Offset(81'735));
+    for (size_t size = 0; size < image.size(); ++size) {
+      UserState read;
+      Offset included;
+      // A copy of its own, so that a sanitizer sees a read past its end.
+      const std::vector<char> cut(image.begin(), image.begin() + static_cast<std::ptrdiff_t>(size));
+      const absl::Status status =
+          ParseUserImage(std::string_view(cut.data(), cut.size()), &read, &included);
+      EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << size;
+    }
+  }
+}
+
+absl::Status ParseStatus(std::string_view image) {
+  UserState read;
+  Offset included;
+  return ParseUserImage(image, &read, &included);
+}
+
+TEST(UserCodec, ErrorsSayWhatAndWhere) {
+  std::string image = Image(Typical(), Offset(1));
+  EXPECT_THAT(std::string(ParseStatus(image + "x").message()), HasSubstr("bytes left over"));
+  image[0] = 2;
+  const absl::Status later = ParseStatus(image);
+  EXPECT_EQ(later.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(std::string(later.message()), HasSubstr("format 2"));
+  EXPECT_THAT(std::string(ParseStatus("").message()), HasSubstr("of 0 bytes: cut off at byte 0"));
+}
+
+TEST(UserCodec, BrokenOrdersAreErrors) {
+  UserState user = Typical();
+  std::swap(user.facts[0], user.facts[2]);
+  EXPECT_THAT(std::string(ParseStatus(Image(user, Offset(1))).message()),
+              HasSubstr("facts out of order"));
+  user = Typical();
+  std::swap(user.present.segments[0], user.present.segments[1]);
+  EXPECT_THAT(std::string(ParseStatus(Image(user, Offset(1))).message()),
+              HasSubstr("sequence out of order"));
+  user = Full();
+  std::swap(user.writes[0], user.writes[1]);
+  EXPECT_THAT(std::string(ParseStatus(Image(user, Offset(1))).message()),
+              HasSubstr("profile writes out of order"));
+  user = Full();
+  user.present.writes_applied = 3;
+  EXPECT_THAT(std::string(ParseStatus(Image(user, Offset(1))).message()),
+              HasSubstr("more profile writes applied"));
+  user = Typical();
+  user.seen[1].id = 0;
+  EXPECT_THAT(std::string(ParseStatus(Image(user, Offset(1))).message()),
+              HasSubstr("message ID 0"));
+}
+
+TEST(UserCodec, AHugeCountAllocatesNothing) {
+  // A new user's image up to the number of facts, and then 2^63 of them.
+  std::string image = Image(UserState(), Offset(0)).substr(0, 9);
+  image += "\xff\xff\xff\xff\xff\xff\xff\xff\x7f";
+  EXPECT_THAT(std::string(ParseStatus(image).message()), HasSubstr("list longer than the image"));
+}
+
+// Any state that UserState allows, small numbers often, extreme ones sometimes.
+class AnyUser {
+ public:
+  explicit AnyUser(uint64_t seed) : random_(seed) {}
+
+  UserState operator()() {
+    UserState user;
+    user.newest_event = time();
+    user.exists_since = time();
+    user.now = time();
+    user.decided = time();
+    user.next_deadline = time();
+    user.base_time = time();
+    for (int i = below(5); i > 0; --i) user.facts.push_back({order(), number(), number()});
+    if (!user.facts.empty() && below(2) == 0) user.facts.push_back(user.facts.back());
+    std::sort(user.facts.begin(), user.facts.end(),
+              [](const Fact& a, const Fact& b) { return a.order < b.order; });
+    for (int i = below(4); i > 0; --i) {
+      user.writes.push_back({order(), time(), static_cast<ProfileOperation>(1 + below(6)), text(),
+                             OwnedValue(value(2))});
+    }
+    std::sort(
+        user.writes.begin(), user.writes.end(), [](const ProfileWrite& a, const ProfileWrite& b) {
+          return std::tie(a.effective, a.order.offset) < std::tie(b.effective, b.order.offset);
+        });
+    for (int i = below(4); i > 0; --i) user.seen.push_back({number() | 1, time()});
+    user.present = fold(user.writes.size());
+    if (below(2) == 0) {
+      user.base = std::make_unique<FoldState>(fold(user.writes.size()));
+      if (below(2) == 0) {
+        // The present mostly has much of the base.
+        user.present = *user.base;
+        auto& segments = user.present.segments;
+        if (!segments.empty()) segments[number() % segments.size()].count += 1;
+        if (!segments.empty() && below(2) == 0) {
+          segments.erase(segments.begin() + below(static_cast<int>(segments.size())));
+        }
+        auto properties = user.present.profile.properties();
+        if (!properties.empty()) properties[number() % properties.size()].newest = order();
+        if (!properties.empty() && below(2) == 0) {
+          properties.erase(properties.begin() + below(static_cast<int>(properties.size())));
+        }
+        user.present.profile = Profile::Restore(properties);
+      }
+    }
+    return user;
+  }
+
+  Offset offset() { return Offset(static_cast<int64_t>(number())); }
+
+ private:
+  int below(int n) { return static_cast<int>(random_() % static_cast<uint64_t>(n)); }
+  uint64_t number() {
+    switch (below(4)) {
+      case 0:
+        return 0;
+      case 1:
+        return random_() % 300;
+      case 2:
+        return random_() >> below(64);
+      default:
+        return random_();
+    }
+  }
+  Time time() {
+    switch (below(6)) {
+      case 0:
+        return Time::Min();
+      case 1:
+        return Time::Max();
+      case 2:
+        return Time::Millis(static_cast<int64_t>(number()));
+      default:
+        return At(below(20'000'000) - 10'000'000);
+    }
+  }
+  EventOrder order() { return {time(), below(2) == 0 ? Offset(below(1000)) : offset()}; }
+  std::string text() {
+    std::string text(number() % 20, 'a');
+    for (char& c : text) c = static_cast<char>(random_());
+    return text;
+  }
+  Value value(int depth) {
+    switch (below(depth > 1 ? 5 : 3)) {
+      case 0:
+        texts_.push_back(std::make_unique<std::string>(text()));
+        return Value::String(*texts_.back());
+      case 1:
+        return Value::Number(static_cast<double>(static_cast<int64_t>(number())) / 3);
+      case 2:
+        return Value::Boolean(below(2) == 0);
+      case 3:
+        return Value();
+      default: {
+        auto items = std::make_unique<std::vector<Value>>();
+        for (int i = below(4); i > 0; --i) items->push_back(value(1));
+        lists_.push_back(std::move(items));
+        return Value::List(*lists_.back());
+      }
+    }
+  }
+  FoldState fold(size_t writes) {
+    FoldState fold;
+    fold.writes_applied = static_cast<uint32_t>(number() % (writes + 1));
+    std::vector<Profile::Property> properties;
+    for (int i = below(6); i > 0; --i) {
+      properties.push_back({text(), OwnedValue(value(2)), order(), order()});
+    }
+    std::sort(properties.begin(), properties.end(),
+              [](const auto& a, const auto& b) { return a.name < b.name; });
+    properties.erase(std::unique(properties.begin(), properties.end(),
+                                 [](const auto& a, const auto& b) { return a.name == b.name; }),
+                     properties.end());
+    fold.profile = Profile::Restore(std::move(properties));
+    for (int i = below(6); i > 0; --i) fold.segments.push_back(segment());
+    std::sort(fold.segments.begin(), fold.segments.end(),
+              [](const auto& a, const auto& b) { return a.slot < b.slot; });
+    fold.segments.erase(std::unique(fold.segments.begin(), fold.segments.end(),
+                                    [](const auto& a, const auto& b) { return a.slot == b.slot; }),
+                        fold.segments.end());
+    return fold;
+  }
+  SegmentState segment() {
+    SegmentState s;
+    s.slot = static_cast<Slot>(number());
+    s.version = static_cast<int32_t>(number());
+    s.member = below(2) == 0;
+    s.trigger = static_cast<uint8_t>(number());
+    s.count = static_cast<uint32_t>(number());
+    s.since = time();
+    s.cause_at = time();
+    s.exit_at = time();
+    s.session_at = time();
+    s.joined_value = number();
+    for (int i = below(4); i > 0; --i) s.instances.push_back({number(), time(), time()});
+    return s;
+  }
+
+  std::mt19937_64 random_;
+  std::vector<std::unique_ptr<std::string>> texts_;
+  std::vector<std::unique_ptr<std::vector<Value>>> lists_;
+};
+
+RC_GTEST_PROP(UserCodec, AnyStateRoundTrips, (uint64_t seed)) {
+  AnyUser any(seed);
+  for (int i = 0; i < 20; ++i) {
+    const UserState user = any();
+    const char* difference = RoundTrip(user, any.offset());
+    if (difference != nullptr) RC_FAIL(std::string(difference));
+  }
+}
+
+// Whatever is read after bytes were changed can be written and read again.
+RC_GTEST_PROP(UserCodec, DamagedImagesAreSafe, (uint64_t seed)) {
+  std::mt19937_64 random(seed);
+  AnyUser any(seed);
+  std::string image = Image(any(), any.offset());
+  for (uint64_t changes = 1 + random() % 3; changes > 0; --changes) {
+    image[random() % image.size()] = static_cast<char>(random());
+  }
+  UserState user;
+  Offset included;
+  if (!ParseUserImage(image, &user, &included).ok()) return;
+  const char* difference = RoundTrip(user, included);
+  if (difference != nullptr) RC_FAIL(std::string(difference));
+}
+
+}  // namespace
+}  // namespace segmentd
