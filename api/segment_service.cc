@@ -32,6 +32,7 @@
 #include "api/stored_segments.h"
 #include "proto/segments/v1/segment_service.grpc.pb.h"
 #include "segment/definition_check.h"
+#include "segment/settings.h"
 
 namespace segmentd {
 namespace {
@@ -41,7 +42,6 @@ namespace v1 = segments::v1;
 constexpr absl::Duration kLongestCall = absl::Seconds(60);
 // Left of a call's time for the answer to get to its client.
 constexpr absl::Duration kAnswerMargin = absl::Milliseconds(250);
-constexpr size_t kMaxNameCharacters = 200;
 constexpr size_t kMaxSearchBytes = 800;
 constexpr size_t kMaxTokenBytes = 4096;
 // How many IDs an error message names.
@@ -348,7 +348,7 @@ class SegmentService::Handlers final : public v1::SegmentService::Service {
           clone.set_id(request->new_id());
           clone.set_name(
               request->new_name().empty()
-                  ? CutToCharacters(absl::StrCat("Copy of ", original->name()), kMaxNameCharacters)
+                  ? CutToCharacters(absl::StrCat("Copy of ", original->name()), kMaxNameLength)
                   : request->new_name());
           return Create(call, std::move(clone), {{"id", "new_id"}, {"name", "new_name"}});
         });

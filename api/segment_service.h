@@ -15,7 +15,6 @@ class Service;
 
 namespace segmentd {
 
-inline constexpr int kMaxSegments = 2500;
 inline constexpr int kMaxDeletedAtOnce = 500;
 inline constexpr int kDefaultPageSize = 50;
 inline constexpr int kMaxPageSize = 500;

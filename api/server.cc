@@ -81,22 +81,22 @@ absl::StatusOr<std::string> ReadFile(absl::string_view option, const std::string
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials(const ServerOptions& options,
                                                                      const std::string& host) {
   const int given =
-      !options.tls_certificate.empty() + !options.tls_key.empty() + !options.tls_client_ca.empty();
+      !options.tls_cert.empty() + !options.tls_key.empty() + !options.tls_client_ca.empty();
   if (given == 0) {
     if (IsLoopback(host)) return grpc::InsecureServerCredentials();
     return absl::InvalidArgumentError(
         absl::StrCat("--grpc-address ", options.address,
                      ": other machines may only connect by TLS with client certificates; set "
-                     "--tls-certificate, --tls-key and "
+                     "--tls-cert, --tls-key and "
                      "--tls-client-ca, or listen on 127.0.0.1 or [::1]"));
   }
   if (given != 3) {
     return absl::InvalidArgumentError(
-        "set all of --tls-certificate, --tls-key and --tls-client-ca, or none of them: TLS is only "
+        "set all of --tls-cert, --tls-key and --tls-client-ca, or none of them: TLS is only "
         "served with "
         "verified client certificates");
   }
-  absl::StatusOr<std::string> certificate = ReadFile("--tls-certificate", options.tls_certificate);
+  absl::StatusOr<std::string> certificate = ReadFile("--tls-cert", options.tls_cert);
   absl::StatusOr<std::string> key = ReadFile("--tls-key", options.tls_key);
   absl::StatusOr<std::string> client_ca = ReadFile("--tls-client-ca", options.tls_client_ca);
   for (const auto* file : {&certificate, &key, &client_ca}) {
@@ -152,12 +152,11 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   auto running = std::make_unique<Running>();
   running->server = builder.BuildAndStart();
   if (running->server == nullptr || port == 0) {
-    return absl::UnavailableError(
-        absl::StrCat("can't listen on ", options.address,
-                     options.tls_certificate.empty()
-                         ? ": is another server there? Set --grpc-address"
-                         : ": is another server there, or are the files of --tls-certificate, "
-                           "--tls-key and --tls-client-ca not PEM?"));
+    return absl::UnavailableError(absl::StrCat(
+        "can't listen on ", options.address,
+        options.tls_cert.empty() ? ": is another server there? Set --grpc-address"
+                                 : ": is another server there, or are the files of --tls-cert, "
+                                   "--tls-key and --tls-client-ca not PEM?"));
   }
   std::unique_ptr<Server> server(new Server(std::move(running), memberships, port));
   server->SetServing(false);

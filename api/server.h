@@ -19,7 +19,7 @@ struct ServerOptions {
   // PEM files: the server's certificate chain and key, and the authorities whose client
   // certificates are accepted. All three or none. Clients without such a certificate are refused in
   // the handshake.
-  std::string tls_certificate;
+  std::string tls_cert;
   std::string tls_key;
   std::string tls_client_ca;
   // Calls at once, streams included, and some for the server itself.
