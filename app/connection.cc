@@ -1,0 +1,101 @@
+#include "app/connection.h"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+#include "app/console.h"
+#include "segment/time.h"
+
+namespace segmentd {
+namespace {
+
+constexpr size_t kMaxPemBytes = 1 << 20;
+
+absl::StatusOr<std::string> ReadOptional(const std::string& path) {
+  if (path.empty()) return std::string();
+  return ReadWhole(path, kMaxPemBytes);
+}
+
+}  // namespace
+
+absl::StatusOr<Connection> Connection::Open(const GlobalOptions& options) {
+  Connection connection;
+  connection.server_ = options.server;
+  connection.user_ = options.user;
+  absl::StatusOr<Duration> timeout = ParseDuration(options.timeout);
+  if (!timeout.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("--timeout: ", timeout.status().message()));
+  }
+  connection.timeout_ = absl::Milliseconds(timeout->millis());
+  absl::StatusOr<std::string> token = ReadOptional(options.token_file);
+  if (!token.ok()) return token.status();
+  if (!token->empty()) {
+    connection.authorization_ = absl::StrCat("Bearer ", absl::StripAsciiWhitespace(*token));
+  }
+  std::shared_ptr<grpc::ChannelCredentials> credentials;
+  if (options.tls_ca.empty() && options.tls_cert.empty() && options.tls_key.empty()) {
+    if (!connection.authorization_.empty() && !options.server.starts_with("127.0.0.1:") &&
+        !options.server.starts_with("localhost:")) {
+      return absl::InvalidArgumentError(
+          "a token is not sent unencrypted to another machine: give --tls-ca too");
+    }
+    credentials = grpc::InsecureChannelCredentials();
+  } else {
+    if (options.tls_cert.empty() != options.tls_key.empty()) {
+      return absl::InvalidArgumentError("--tls-cert and --tls-key go together: give both");
+    }
+    grpc::SslCredentialsOptions tls;
+    for (const auto& [path, text] : {std::pair{&options.tls_ca, &tls.pem_root_certs},
+                                     std::pair{&options.tls_cert, &tls.pem_cert_chain},
+                                     std::pair{&options.tls_key, &tls.pem_private_key}}) {
+      absl::StatusOr<std::string> pem = ReadOptional(*path);
+      if (!pem.ok()) return pem.status();
+      *text = *std::move(pem);
+    }
+    credentials = grpc::SslCredentials(tls);
+  }
+  grpc::ChannelArguments arguments;
+  arguments.SetUserAgentPrefix(absl::StrCat("segctl/", SEGMENTD_VERSION));
+  connection.channel_ = grpc::CreateCustomChannel(options.server, credentials, arguments);
+  return connection;
+}
+
+void Connection::prepare(grpc::ClientContext& context, bool bounded) const {
+  if (bounded) context.set_deadline(absl::ToChronoTime(absl::Now() + timeout_));
+  if (!user_.empty()) context.AddMetadata("x-user", user_);
+  if (!authorization_.empty()) context.AddMetadata("authorization", authorization_);
+}
+
+ExitStatus Connection::complain(const grpc::Status& status) const {
+  switch (status.error_code()) {
+    case grpc::StatusCode::OK:
+      return kDone;
+    case grpc::StatusCode::NOT_FOUND:
+      return Complain(kNo, status.error_message());
+    case grpc::StatusCode::UNAVAILABLE:
+      return Complain(
+          kUnavailable,
+          absl::StrCat(server_, ": ", status.error_message(),
+                       "\nIs segmentd running there? --server or SEGCTL_SERVER names another."));
+    case grpc::StatusCode::DEADLINE_EXCEEDED:
+      return Complain(kUnavailable,
+                      absl::StrCat(server_, ": no answer within ", absl::FormatDuration(timeout_),
+                                   ": ", status.error_message()));
+    case grpc::StatusCode::CANCELLED:
+    case grpc::StatusCode::INTERNAL:
+    case grpc::StatusCode::UNKNOWN:
+    case grpc::StatusCode::DATA_LOSS:
+    case grpc::StatusCode::RESOURCE_EXHAUSTED:
+      return Complain(kUnavailable, absl::StrCat(server_, ": ", status.error_message()));
+    default:
+      return Complain(kWrongUse, status.error_message());
+  }
+}
+
+}  // namespace segmentd

@@ -1,0 +1,38 @@
+// segctl's connection to a server.
+#pragma once
+
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+#include "app/segctl.h"
+
+namespace segmentd {
+
+class Connection {
+ public:
+  // INVALID_ARGUMENT for options that can't be used. Nothing is sent yet.
+  static absl::StatusOr<Connection> Open(const GlobalOptions& options);
+
+  std::shared_ptr<grpc::Channel> channel() const { return channel_; }
+  // Sets what each call carries: author, token and, but for a stream without an end, the deadline.
+  void prepare(grpc::ClientContext& context, bool bounded = true) const;
+
+  // What went wrong, for people; the exit status is 1 for NOT_FOUND, 2 for what the caller can
+  // mend, else 3.
+  ExitStatus complain(const grpc::Status& status) const;
+
+ private:
+  std::string server_;
+  absl::Duration timeout_;
+  std::string user_;
+  std::string authorization_;
+  std::shared_ptr<grpc::Channel> channel_;
+};
+
+}  // namespace segmentd

@@ -1,0 +1,113 @@
+#include "app/definition_files.h"
+
+#include <functional>
+#include <string_view>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+
+#include "app/console.h"
+#include "segment/definition_check.h"
+#include "segment/definition_text.h"
+
+namespace segmentd {
+namespace {
+
+// 2,500 segments of some KiB each.
+constexpr size_t kMaxFileBytes = 32 << 20;
+
+void AddReferred(const segments::v1::Expression& expression, std::vector<std::string>* ids) {
+  if (!expression.in_segment().empty()) ids->push_back(expression.in_segment());
+  for (const auto& each : expression.all_of()) AddReferred(each, ids);
+  for (const auto& each : expression.any_of()) AddReferred(each, ids);
+  if (expression.has_not_()) AddReferred(expression.not_(), ids);
+}
+
+void AddProblems(const std::string& place, const std::vector<Violation>& violations,
+                 std::vector<DefinitionProblem>* problems) {
+  for (const Violation& violation : violations) {
+    problems->push_back({place, violation.path, violation.message});
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> ReferredSegments(const segments::v1::Segment& segment) {
+  std::vector<std::string> ids;
+  if (segment.has_past_behavior()) AddReferred(segment.past_behavior(), &ids);
+  if (segment.has_live() && segment.live().has_filter()) AddReferred(segment.live().filter(), &ids);
+  return ids;
+}
+
+void SortByDependency(std::vector<segments::v1::Segment>* segments) {
+  absl::flat_hash_map<std::string_view, size_t> by_id;
+  for (size_t i = 0; i < segments->size(); ++i) {
+    if (!(*segments)[i].id().empty()) by_id.emplace((*segments)[i].id(), i);
+  }
+  std::vector<bool> visited(segments->size());
+  std::vector<size_t> order;
+  // A cycle ends at what was visited: the server refuses it, and says so better.
+  const std::function<void(size_t)> visit = [&](size_t i) {
+    if (visited[i]) return;
+    visited[i] = true;
+    for (const std::string& id : ReferredSegments((*segments)[i])) {
+      const auto found = by_id.find(id);
+      if (found != by_id.end()) visit(found->second);
+    }
+    order.push_back(i);
+  };
+  for (size_t i = 0; i < segments->size(); ++i) visit(i);
+  std::vector<segments::v1::Segment> sorted;
+  sorted.reserve(segments->size());
+  for (const size_t i : order) sorted.push_back(std::move((*segments)[i]));
+  *segments = std::move(sorted);
+}
+
+absl::StatusOr<Definitions> ReadDefinitions(const std::vector<std::string>& files) {
+  Definitions definitions;
+  absl::flat_hash_map<std::string, std::string> place_by_id;
+  for (const std::string& file : files) {
+    const std::string name = file == "-" ? "standard input" : file;
+    absl::StatusOr<std::string> text = ReadWhole(file, kMaxFileBytes);
+    if (!text.ok()) return text.status();
+    absl::StatusOr<std::vector<SegmentDocument>> documents = ReadSegmentDocuments(*text);
+    if (!documents.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat(name, ": ", documents.status().message()));
+    }
+    for (SegmentDocument& document : *documents) {
+      const std::string place = absl::StrCat(name, ":", document.line);
+      if (document.violations.empty()) document.violations = CheckSegment(document.segment);
+      AddProblems(place, document.violations, &definitions.problems);
+      const std::string& id = document.segment.id();
+      if (!id.empty()) {
+        const auto [earlier, added] = place_by_id.emplace(id, place);
+        if (!added) {
+          definitions.problems.push_back(
+              {place, "id",
+               absl::StrCat("\"", id, "\" stands at ", earlier->second,
+                            " too; give each segment an ID of its own")});
+        }
+      }
+      definitions.segments.push_back(std::move(document.segment));
+    }
+  }
+  if (definitions.segments.empty()) {
+    return absl::InvalidArgumentError("there is no segment in what was given");
+  }
+  SortByDependency(&definitions.segments);
+  return definitions;
+}
+
+absl::Status ProblemsError(const std::vector<DefinitionProblem>& problems) {
+  if (problems.empty()) return absl::OkStatus();
+  std::string text;
+  for (const DefinitionProblem& problem : problems) {
+    absl::StrAppend(&text, text.empty() ? "" : "\n", problem.place, ": ", problem.path,
+                    problem.path.empty() ? "" : ": ", problem.message);
+  }
+  return absl::InvalidArgumentError(text);
+}
+
+}  // namespace segmentd

@@ -1,0 +1,39 @@
+// Segments from definition files, in the order in which they can be created.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+#include "proto/segments/v1/definition.pb.h"
+
+namespace segmentd {
+
+struct DefinitionProblem {
+  // "cart.yaml:12"
+  std::string place;
+  // "live.inaction.within"; may be empty.
+  std::string path;
+  std::string message;
+};
+
+struct Definitions {
+  // A segment that others refer to stands before them; else in the order of the files.
+  std::vector<segments::v1::Segment> segments;
+  std::vector<DefinitionProblem> problems;
+};
+
+// All documents of the files ("-" is standard input), checked as far as that needs no server. An
+// error where a file can't be read or is no YAML or JSON at all, or where there is no document.
+absl::StatusOr<Definitions> ReadDefinitions(const std::vector<std::string>& files);
+
+// The problems as an error for people, one a line; OK without any.
+absl::Status ProblemsError(const std::vector<DefinitionProblem>& problems);
+
+// The IDs of the segments that this one refers to.
+std::vector<std::string> ReferredSegments(const segments::v1::Segment& segment);
+
+void SortByDependency(std::vector<segments::v1::Segment>* segments);
+
+}  // namespace segmentd

@@ -1,0 +1,106 @@
+// segctl: segments and memberships from the command line.
+
+#include "app/segctl.h"
+
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+
+#include "app/console.h"
+#include "app/help.h"
+
+namespace segmentd {
+namespace {
+
+constexpr char kDescription[] =
+    "segctl works with segments: it creates and changes them on a segmentd server, asks who is in "
+    "them\n"
+    "and why, and tries them on a file of events without any server.\n";
+
+constexpr char kExamples[] =
+    "Examples:\n"
+    "  segctl segment create -f cart.yaml\n"
+    "  segctl member explain cart-left-behind u42\n"
+    "  segctl replay --segments cart.yaml --events events.ndjson.gz\n"
+    "\n"
+    "Global options stand before or after a subcommand. `segctl COMMAND --help` tells more of "
+    "each.\n"
+    "Exit status: 0 done; 1 the answer is no, or nothing was found; 2 wrong use or bad input; 3 "
+    "unavailable.\n";
+
+void AddGlobalOptions(CLI::App& app, GlobalOptions* global) {
+  app.add_flag("--json", global->json, "Write JSON instead of text for people");
+  app.add_option("--server", global->server, "The segmentd server")
+      ->envname("SEGCTL_SERVER")
+      ->type_name("HOST:PORT")
+      ->capture_default_str()
+      ->group("Server");
+  app.add_option("--timeout", global->timeout, "Longest time for one call")
+      ->type_name("DURATION")
+      ->capture_default_str()
+      ->group("Server");
+  app.add_option("--user", global->user, "Told as the author of what is created or updated")
+      ->envname("SEGCTL_USER")
+      ->type_name("NAME")
+      ->group("Server");
+  app.add_option("--token-file", global->token_file, "File with the bearer token")
+      ->envname("SEGCTL_TOKEN_FILE")
+      ->type_name("FILE")
+      ->group("Server");
+  app.add_option("--tls-ca", global->tls_ca, "PEM file of the authorities to trust; turns TLS on")
+      ->envname("SEGCTL_TLS_CA")
+      ->type_name("FILE")
+      ->group("Server");
+  app.add_option("--tls-cert", global->tls_cert, "PEM file of this client's certificate")
+      ->envname("SEGCTL_TLS_CERT")
+      ->type_name("FILE")
+      ->group("Server");
+  app.add_option("--tls-key", global->tls_key, "PEM file of this client's key")
+      ->envname("SEGCTL_TLS_KEY")
+      ->type_name("FILE")
+      ->group("Server");
+}
+
+int Run(int argc, char** argv) {
+  GlobalOptions global;
+  Command command;
+  CLI::App app(kDescription, "segctl");
+  app.formatter(std::make_shared<Help>());
+  app.footer(kExamples);
+  app.fallthrough();
+  app.require_subcommand(0, 1);
+  app.set_version_flag("--version", absl::StrCat("segctl ", SEGMENTD_VERSION));
+  AddGlobalOptions(app, &global);
+  AddSegmentCommands(app, global, &command);
+  AddMemberCommands(app, global, &command);
+  AddWatchCommand(app, global, &command);
+  AddReplayCommand(app, global, &command);
+  AddProduceCommand(app, global, &command);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& asked) {
+    app.exit(asked);
+    return kDone;
+  } catch (const CLI::ParseError& error) {
+    return Complain(kWrongUse,
+                    absl::StrCat(error.what(), "\nRun it with --help for what is allowed."));
+  }
+  if (!command) {
+    const CLI::App* chosen = &app;
+    while (!chosen->get_subcommands().empty()) chosen = chosen->get_subcommands().front();
+    fputs(chosen->help().c_str(), stderr);
+    return kWrongUse;
+  }
+  const ExitStatus status = command();
+  if (fflush(stdout) != 0) return Complain(kUnavailable, "standard output could not be written");
+  return status;
+}
+
+}  // namespace
+}  // namespace segmentd
+
+int main(int argc, char** argv) {
+  return segmentd::Run(argc, argv);
+}

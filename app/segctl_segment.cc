@@ -1,0 +1,663 @@
+// segctl segment: create, list, get, update, delete, clone, validate, apply, diff and export.
+
+#include <google/protobuf/util/time_util.h>
+
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+
+#include "app/connection.h"
+#include "app/console.h"
+#include "app/definition_files.h"
+#include "app/help.h"
+#include "app/segctl.h"
+#include "app/text_diff.h"
+#include "proto/segments/v1/segment_service.grpc.pb.h"
+#include "segment/absl_view.h"
+#include "segment/definition_text.h"
+#include "segment/time.h"
+
+namespace segmentd {
+namespace {
+
+namespace pb = segments::v1;
+
+// Of one list call; the server's limit.
+constexpr int kPageSize = 500;
+
+struct SegmentOptions {
+  std::vector<std::string> files;
+  std::vector<std::string> ids;
+  std::string id;
+  std::string etag;
+  bool force = false;
+  bool local = false;
+  std::string new_id;
+  std::string new_name;
+  std::string search;
+  std::vector<std::string> types;
+  std::vector<std::string> statuses;
+  std::string created_by;
+  std::string updated_by;
+  std::string created_from;
+  std::string created_to;
+  std::string order_by;
+  int64_t limit = 0;
+};
+
+std::string Word(std::string_view enum_name, std::string_view prefix) {
+  return absl::AsciiStrToLower(
+      AbslView(enum_name.starts_with(prefix) ? enum_name.substr(prefix.size()) : enum_name));
+}
+
+std::string StatusWord(const pb::Segment& segment) {
+  return Word(pb::SegmentStatus_Name(segment.status()), "SEGMENT_STATUS_");
+}
+
+Color StatusColor(const pb::Segment& segment) {
+  switch (segment.status()) {
+    case pb::SEGMENT_STATUS_ACTIVE:
+      return Color::kGreen;
+    case pb::SEGMENT_STATUS_INVALID:
+    case pb::SEGMENT_STATUS_DELETING:
+      return Color::kRed;
+    default:
+      return Color::kYellow;
+  }
+}
+
+std::string_view TypeWord(const pb::Segment& segment) {
+  switch (segment.definition_case()) {
+    case pb::Segment::kLive:
+      return "live";
+    case pb::Segment::kPastBehavior:
+      return "past_behavior";
+    case pb::Segment::kApi:
+      return "api";
+    case pb::Segment::kCustomList:
+      return "custom_list";
+    case pb::Segment::DEFINITION_NOT_SET:
+      break;
+  }
+  return "";
+}
+
+// What people write of it: the same for a stored segment and for the file it came from.
+std::string Written(pb::Segment segment) {
+  segment.clear_etag();
+  return SegmentToYaml(segment);
+}
+
+// "created  cart-left  Added to cart …  version 1, active"
+void PrintDone(const GlobalOptions& global, std::string_view verb, const pb::Segment& segment) {
+  if (global.json) return Print(SegmentToJson(segment) + "\n");
+  Print(absl::StrCat(AbslView(verb), " ", Paint(segment.id(), Color::kBold, stdout), "  ",
+                     segment.name(), "  (version ", segment.version(), ", ",
+                     Paint(StatusWord(segment), StatusColor(segment), stdout), ")\n"));
+  if (!segment.status_detail().empty()) Print(absl::StrCat("  ", segment.status_detail(), "\n"));
+}
+
+class SegmentCalls {
+ public:
+  explicit SegmentCalls(Connection connection)
+      : connection_(std::move(connection)),
+        stub_(pb::SegmentService::NewStub(connection_.channel())) {}
+
+  const Connection& connection() const { return connection_; }
+
+  template <typename Request, typename Response>
+  grpc::Status call(grpc::Status (pb::SegmentService::Stub::*method)(grpc::ClientContext*,
+                                                                     const Request&, Response*),
+                    const Request& request, Response* response) {
+    grpc::ClientContext context;
+    connection_.prepare(context);
+    return (stub_.get()->*method)(&context, request, response);
+  }
+
+  grpc::Status get(const std::string& id, pb::Segment* segment) {
+    pb::GetSegmentRequest request;
+    request.set_id(id);
+    return call(&pb::SegmentService::Stub::GetSegment, request, segment);
+  }
+
+  grpc::Status create(const pb::Segment& segment, pb::Segment* stored) {
+    pb::CreateSegmentRequest request;
+    *request.mutable_segment() = segment;
+    return call(&pb::SegmentService::Stub::CreateSegment, request, stored);
+  }
+
+  grpc::Status update(const pb::Segment& segment, pb::Segment* stored) {
+    pb::UpdateSegmentRequest request;
+    *request.mutable_segment() = segment;
+    return call(&pb::SegmentService::Stub::UpdateSegment, request, stored);
+  }
+
+  // All pages, up to `limit` segments (0: all).
+  grpc::Status list(pb::ListSegmentsRequest request, int64_t limit,
+                    std::vector<pb::Segment>* segments, int32_t* total) {
+    do {
+      const int64_t wanted =
+          limit == 0 ? kPageSize : limit - static_cast<int64_t>(segments->size());
+      request.set_page_size(static_cast<int32_t>(std::min<int64_t>(wanted, kPageSize)));
+      pb::ListSegmentsResponse response;
+      grpc::Status status = call(&pb::SegmentService::Stub::ListSegments, request, &response);
+      if (!status.ok()) return status;
+      *total = response.total_size();
+      for (pb::Segment& segment : *response.mutable_segments()) {
+        segments->push_back(std::move(segment));
+      }
+      request.set_page_token(response.next_page_token());
+    } while (!request.page_token().empty() &&
+             (limit == 0 || static_cast<int64_t>(segments->size()) < limit));
+    return grpc::Status::OK;
+  }
+
+ private:
+  Connection connection_;
+  std::unique_ptr<pb::SegmentService::Stub> stub_;
+};
+
+// Reads definitions and connects, or complains.
+template <typename Work>
+ExitStatus WithDefinitions(const GlobalOptions& global, const std::vector<std::string>& files,
+                           Work work) {
+  absl::StatusOr<Definitions> definitions = ReadDefinitions(files);
+  if (!definitions.ok()) return Complain(definitions.status());
+  if (absl::Status problems = ProblemsError(definitions->problems); !problems.ok()) {
+    return Complain(problems);
+  }
+  absl::StatusOr<Connection> connection = Connection::Open(global);
+  if (!connection.ok()) return Complain(connection.status());
+  SegmentCalls calls(*std::move(connection));
+  return work(calls, definitions->segments);
+}
+
+template <typename Work>
+ExitStatus WithServer(const GlobalOptions& global, Work work) {
+  absl::StatusOr<Connection> connection = Connection::Open(global);
+  if (!connection.ok()) return Complain(connection.status());
+  SegmentCalls calls(*std::move(connection));
+  return work(calls);
+}
+
+ExitStatus Create(const GlobalOptions& global, const SegmentOptions& options) {
+  return WithDefinitions(global, options.files,
+                         [&](SegmentCalls& calls, const std::vector<pb::Segment>& segments) {
+                           for (const pb::Segment& segment : segments) {
+                             pb::Segment stored;
+                             const grpc::Status status = calls.create(segment, &stored);
+                             if (!status.ok()) return calls.connection().complain(status);
+                             PrintDone(global, "created", stored);
+                           }
+                           return kDone;
+                         });
+}
+
+bool ParseMoment(const std::string& text, std::string_view option,
+                 google::protobuf::Timestamp* timestamp, ExitStatus* wrong) {
+  if (text.empty()) return true;
+  Time time;
+  if (!ParseTimestamp(text, &time)) {
+    *wrong =
+        Complain(kWrongUse, absl::StrCat(AbslView(option), ": \"", text,
+                                         "\" is no date; write 2026-04-01 or 2026-04-01T09:00"));
+    return false;
+  }
+  *timestamp = google::protobuf::util::TimeUtil::MillisecondsToTimestamp(time.millis());
+  return true;
+}
+
+ExitStatus List(const GlobalOptions& global, const SegmentOptions& options) {
+  pb::ListSegmentsRequest request;
+  request.set_search(options.search);
+  for (const std::string& type : options.types) {
+    pb::SegmentType value = pb::SEGMENT_TYPE_UNSPECIFIED;
+    pb::SegmentType_Parse(absl::AsciiStrToUpper(type), &value);
+    request.add_types(value);
+  }
+  for (const std::string& status : options.statuses) {
+    pb::SegmentStatus value = pb::SEGMENT_STATUS_UNSPECIFIED;
+    pb::SegmentStatus_Parse(absl::StrCat("SEGMENT_STATUS_", absl::AsciiStrToUpper(status)), &value);
+    request.add_statuses(value);
+  }
+  request.set_created_by(options.created_by);
+  request.set_updated_by(options.updated_by);
+  ExitStatus wrong = kDone;
+  if (!options.created_from.empty() && !ParseMoment(options.created_from, "--created-from",
+                                                    request.mutable_created_from(), &wrong)) {
+    return wrong;
+  }
+  if (!options.created_to.empty() &&
+      !ParseMoment(options.created_to, "--created-to", request.mutable_created_to(), &wrong)) {
+    return wrong;
+  }
+  request.set_order_by(options.order_by);
+  return WithServer(global, [&](SegmentCalls& calls) {
+    std::vector<pb::Segment> segments;
+    int32_t total = 0;
+    const grpc::Status status = calls.list(request, options.limit, &segments, &total);
+    if (!status.ok()) return calls.connection().complain(status);
+    if (global.json) {
+      for (const pb::Segment& segment : segments) Print(SegmentToJson(segment) + "\n");
+    } else {
+      Table table({"ID", "NAME", "TYPE", "STATUS", "VERSION", "UPDATED"});
+      for (const pb::Segment& segment : segments) {
+        table.add({{segment.id(), Color::kBold},
+                   {segment.name()},
+                   {std::string(TypeWord(segment))},
+                   {StatusWord(segment), StatusColor(segment)},
+                   {absl::StrCat(segment.version())},
+                   {Moment(segment.update_time()), Color::kDim}});
+      }
+      if (!table.empty()) table.print(stdout);
+      if (total != static_cast<int64_t>(segments.size())) {
+        fprintf(stderr, "%s of %s\n", Grouped(static_cast<int64_t>(segments.size())).c_str(),
+                Counted(total, "segment").c_str());
+      }
+    }
+    if (segments.empty()) return Complain(kNo, "no segment found");
+    return kDone;
+  });
+}
+
+ExitStatus Get(const GlobalOptions& global, const SegmentOptions& options) {
+  return WithServer(global, [&](SegmentCalls& calls) {
+    pb::Segment segment;
+    const grpc::Status status = calls.get(options.id, &segment);
+    if (!status.ok()) return calls.connection().complain(status);
+    if (global.json) {
+      Print(SegmentToJson(segment) + "\n");
+      return kDone;
+    }
+    std::string about =
+        absl::StrCat("# ", StatusWord(segment), ", version ", segment.version(), "\n# created ",
+                     Moment(segment.create_time()), segment.created_by().empty() ? "" : " by ",
+                     segment.created_by(), ", updated ", Moment(segment.update_time()),
+                     segment.updated_by().empty() ? "" : " by ", segment.updated_by(), "\n");
+    if (!segment.status_detail().empty()) {
+      absl::StrAppend(&about, "# ", absl::StrReplaceAll(segment.status_detail(), {{"\n", "\n# "}}),
+                      "\n");
+    }
+    Print(Paint(about, Color::kDim, stdout));
+    Print(Written(segment));
+    // With it the file can be edited and given to update.
+    std::string etag;
+    AppendJsonString(segment.etag(), &etag);
+    Print(absl::StrCat("etag: ", etag, "\n"));
+    return kDone;
+  });
+}
+
+ExitStatus Update(const GlobalOptions& global, const SegmentOptions& options) {
+  return WithDefinitions(
+      global, options.files, [&](SegmentCalls& calls, std::vector<pb::Segment>& segments) {
+        if (!options.etag.empty() && segments.size() != 1) {
+          return Complain(kWrongUse, "--etag goes with a single segment");
+        }
+        for (pb::Segment& segment : segments) {
+          if (segment.id().empty()) {
+            return Complain(kWrongUse,
+                            absl::StrCat("\"", segment.name(),
+                                         "\" has no id; update needs one in each segment"));
+          }
+          if (!options.etag.empty()) segment.set_etag(options.etag);
+          if (options.force) {
+            pb::Segment stored;
+            const grpc::Status status = calls.get(segment.id(), &stored);
+            if (!status.ok()) return calls.connection().complain(status);
+            segment.set_etag(stored.etag());
+          }
+          if (segment.etag().empty()) {
+            return Complain(
+                kWrongUse,
+                absl::StrCat(segment.id(),
+                             ": no etag in the file; take the one that `segctl segment get ",
+                             segment.id(),
+                             "` shows, give --etag, or overwrite whatever is there with --force"));
+          }
+        }
+        for (const pb::Segment& segment : segments) {
+          pb::Segment stored;
+          const grpc::Status status = calls.update(segment, &stored);
+          if (!status.ok()) return calls.connection().complain(status);
+          PrintDone(global, "updated", stored);
+        }
+        return kDone;
+      });
+}
+
+ExitStatus Delete(const GlobalOptions& global, const SegmentOptions& options) {
+  return WithServer(global, [&](SegmentCalls& calls) {
+    pb::DeleteSegmentsRequest request;
+    for (const std::string& id : options.ids) request.add_ids(id);
+    request.set_etag(options.etag);
+    google::protobuf::Empty nothing;
+    const grpc::Status status =
+        calls.call(&pb::SegmentService::Stub::DeleteSegments, request, &nothing);
+    if (!status.ok()) return calls.connection().complain(status);
+    for (const std::string& id : options.ids) {
+      Print(global.json ? JsonObject().text("deleted", id).str() + "\n"
+                        : absl::StrCat("deleted ", id, "\n"));
+    }
+    return kDone;
+  });
+}
+
+ExitStatus Clone(const GlobalOptions& global, const SegmentOptions& options) {
+  return WithServer(global, [&](SegmentCalls& calls) {
+    pb::CloneSegmentRequest request;
+    request.set_id(options.id);
+    request.set_new_id(options.new_id);
+    request.set_new_name(options.new_name);
+    pb::Segment stored;
+    const grpc::Status status =
+        calls.call(&pb::SegmentService::Stub::CloneSegment, request, &stored);
+    if (!status.ok()) return calls.connection().complain(status);
+    PrintDone(global, "created", stored);
+    return kDone;
+  });
+}
+
+ExitStatus ReportProblems(const GlobalOptions& global,
+                          const std::vector<DefinitionProblem>& problems, size_t segments) {
+  for (const DefinitionProblem& problem : problems) {
+    Print(global.json ? JsonObject()
+                                .text("place", problem.place)
+                                .text("path", problem.path)
+                                .text("message", problem.message)
+                                .str() +
+                            "\n"
+                      : absl::StrCat(problem.place, ": ", Paint(problem.path, Color::kBold, stdout),
+                                     problem.path.empty() ? "" : ": ", problem.message, "\n"));
+  }
+  if (!problems.empty()) return kNo;
+  if (!global.json) {
+    Print(absl::StrCat(Counted(static_cast<int64_t>(segments), "valid segment"), "\n"));
+  }
+  return kDone;
+}
+
+ExitStatus Validate(const GlobalOptions& global, const SegmentOptions& options) {
+  absl::StatusOr<Definitions> definitions = ReadDefinitions(options.files);
+  if (!definitions.ok()) return Complain(definitions.status());
+  std::vector<DefinitionProblem> problems = std::move(definitions->problems);
+  const std::vector<pb::Segment>& segments = definitions->segments;
+  if (options.local || !problems.empty()) return ReportProblems(global, problems, segments.size());
+  return WithServer(global, [&](SegmentCalls& calls) {
+    for (const pb::Segment& segment : segments) {
+      pb::ValidateSegmentRequest request;
+      *request.mutable_segment() = segment;
+      pb::ValidateSegmentResponse response;
+      const grpc::Status status =
+          calls.call(&pb::SegmentService::Stub::ValidateSegment, request, &response);
+      if (!status.ok()) return calls.connection().complain(status);
+      for (const pb::Violation& violation : response.violations()) {
+        problems.push_back({segment.id().empty() ? segment.name() : segment.id(), violation.path(),
+                            violation.message()});
+      }
+    }
+    return ReportProblems(global, problems, segments.size());
+  });
+}
+
+// What apply would do, segment by segment.
+struct Planned {
+  const pb::Segment* wanted;
+  // Null: it does not exist yet.
+  const pb::Segment* stored;
+  std::string before;
+  std::string after;
+};
+
+// Compares files with the server; complains and leaves `plan` empty where that can't be done.
+ExitStatus Plan(SegmentCalls& calls, const std::vector<pb::Segment>& wanted,
+                std::map<std::string, pb::Segment>* stored, std::vector<Planned>* plan) {
+  for (const pb::Segment& segment : wanted) {
+    if (segment.id().empty()) {
+      return Complain(
+          kWrongUse,
+          absl::StrCat("\"", segment.name(),
+                       "\" has no id; files under version control need one in each segment"));
+    }
+  }
+  std::vector<pb::Segment> all;
+  int32_t total = 0;
+  const grpc::Status status = calls.list({}, 0, &all, &total);
+  if (!status.ok()) return calls.connection().complain(status);
+  for (pb::Segment& segment : all) {
+    std::string id = segment.id();
+    stored->emplace(std::move(id), std::move(segment));
+  }
+  for (const pb::Segment& segment : wanted) {
+    const auto found = stored->find(segment.id());
+    if (found == stored->end()) {
+      plan->push_back({&segment, nullptr, "", Written(segment)});
+    } else {
+      plan->push_back({&segment, &found->second, Written(found->second), Written(segment)});
+    }
+  }
+  return kDone;
+}
+
+ExitStatus Apply(const GlobalOptions& global, const SegmentOptions& options) {
+  return WithDefinitions(
+      global, options.files, [&](SegmentCalls& calls, const std::vector<pb::Segment>& wanted) {
+        std::map<std::string, pb::Segment> known;
+        std::vector<Planned> plan;
+        const ExitStatus planned = Plan(calls, wanted, &known, &plan);
+        if (planned != kDone) return planned;
+        for (const Planned& step : plan) {
+          if (step.stored != nullptr && step.before == step.after) {
+            PrintDone(global, "unchanged", *step.stored);
+            continue;
+          }
+          pb::Segment result;
+          grpc::Status status;
+          if (step.stored == nullptr) {
+            status = calls.create(*step.wanted, &result);
+          } else {
+            pb::Segment segment = *step.wanted;
+            segment.set_etag(step.stored->etag());
+            status = calls.update(segment, &result);
+          }
+          if (!status.ok()) return calls.connection().complain(status);
+          PrintDone(global, step.stored == nullptr ? "created" : "updated", result);
+        }
+        return kDone;
+      });
+}
+
+void PrintDiff(const Planned& step) {
+  Print(Paint(absl::StrCat(step.stored == nullptr ? "new segment " : "segment ", step.wanted->id()),
+              Color::kBold, stdout) +
+        "\n");
+  for (const DiffLine& line : DiffLines(step.before, step.after)) {
+    Print(Paint(std::string(1, line.kind) + line.text,
+                line.kind == '+'   ? Color::kGreen
+                : line.kind == '-' ? Color::kRed
+                                   : Color::kNone,
+                stdout) +
+          "\n");
+  }
+}
+
+ExitStatus Diff(const GlobalOptions& global, const SegmentOptions& options) {
+  return WithDefinitions(
+      global, options.files, [&](SegmentCalls& calls, const std::vector<pb::Segment>& wanted) {
+        std::map<std::string, pb::Segment> known;
+        std::vector<Planned> plan;
+        const ExitStatus planned = Plan(calls, wanted, &known, &plan);
+        if (planned != kDone) return planned;
+        ExitStatus answer = kDone;
+        for (const Planned& step : plan) {
+          if (step.stored != nullptr && step.before == step.after) continue;
+          answer = kNo;
+          if (global.json) {
+            JsonObject object;
+            object.text("id", step.wanted->id());
+            if (step.stored != nullptr) object.raw("stored", SegmentToJson(*step.stored));
+            Print(object.raw("wanted", SegmentToJson(*step.wanted)).str() + "\n");
+          } else {
+            PrintDiff(step);
+          }
+        }
+        return answer;
+      });
+}
+
+ExitStatus Export(const GlobalOptions& global, const SegmentOptions& options) {
+  return WithServer(global, [&](SegmentCalls& calls) {
+    std::vector<pb::Segment> segments;
+    if (options.ids.empty()) {
+      int32_t total = 0;
+      const grpc::Status status = calls.list({}, 0, &segments, &total);
+      if (!status.ok()) return calls.connection().complain(status);
+    }
+    for (const std::string& id : options.ids) {
+      const grpc::Status status = calls.get(id, &segments.emplace_back());
+      if (!status.ok()) return calls.connection().complain(status);
+    }
+    if (segments.empty()) return Complain(kNo, "no segment found");
+    SortByDependency(&segments);
+    for (size_t i = 0; i < segments.size(); ++i) {
+      if (global.json) {
+        Print(SegmentToJson(segments[i]) + "\n");
+      } else {
+        Print((i > 0 ? "---\n" : "") + Written(segments[i]));
+      }
+    }
+    return kDone;
+  });
+}
+
+}  // namespace
+
+void AddSegmentCommands(CLI::App& segctl, const GlobalOptions& global, Command* command) {
+  CLI::App* segment = segctl.add_subcommand("segment", "Create, read, change and delete segments");
+  segment->require_subcommand(0, 1);
+  auto options = std::make_shared<SegmentOptions>();
+  using Run = ExitStatus (*)(const GlobalOptions&, const SegmentOptions&);
+  const auto add = [&](const char* name, const char* description, const char* examples, Run run) {
+    CLI::App* added = segment->add_subcommand(name, description);
+    added->footer(examples);
+    added->callback([options, &global, command, run] {
+      *command = [options, &global, run] { return run(global, *options); };
+    });
+    return added;
+  };
+  const auto take_files = [&](CLI::App* to) {
+    to->add_option(
+          "-f,--file", options->files,
+          "File of one or more segments (YAML or JSON), - for standard input; may be given again")
+        ->type_name("FILE")
+        ->required()
+        ->allow_extra_args(false);
+  };
+  const auto take_id = [&](CLI::App* to) {
+    to->add_option("id", options->id, "The segment's ID")->required();
+  };
+
+  take_files(add("create", "Store new segments, and wait until they run",
+                 "Examples:\n  segctl segment create -f cart.yaml\n"
+                 "  segctl segment create -f - <<< '{name: Booked, live: {actions: {any_of: "
+                 "[{event: Booked}]}}}'\n",
+                 Create));
+
+  CLI::App* list =
+      add("list", "Show segments, with filters",
+          "Examples:\n  segctl segment list\n"
+          "  segctl segment list --type live --status active --sort 'update_time desc'\n"
+          "  segctl segment list --search cart --json | jq .id\n",
+          List);
+  list->add_option("--search", options->search, "Part of the name or of the ID")->type_name("TEXT");
+  list->add_option("--type", options->types,
+                   "live, past_behavior, api, custom_list; may be given again")
+      ->type_name("TYPE")
+      ->allow_extra_args(false)
+      ->check(CLI::IsMember({"live", "past_behavior", "api", "custom_list"}, CLI::ignore_case));
+  list->add_option("--status", options->statuses,
+                   "active, pending, building, invalid, deleting; may be given again")
+      ->type_name("STATUS")
+      ->allow_extra_args(false)
+      ->check(CLI::IsMember({"active", "pending", "building", "invalid", "deleting"},
+                            CLI::ignore_case));
+  list->add_option("--created-by", options->created_by, "By whom it was created")
+      ->type_name("NAME");
+  list->add_option("--updated-by", options->updated_by, "By whom it was updated last")
+      ->type_name("NAME");
+  list->add_option("--created-from", options->created_from, "Created at this time or later")
+      ->type_name("TIME");
+  list->add_option("--created-to", options->created_to, "Created before this time")
+      ->type_name("TIME");
+  list->add_option("--sort", options->order_by,
+                   "id, name, create_time or update_time, with ' desc' for the other direction")
+      ->type_name("FIELD");
+  list->add_option("--limit", options->limit, "At most so many; 0 for all")
+      ->type_name("N")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+
+  take_id(add("get", "Show one segment, as a file that can be edited and given to update",
+              "Example:\n  segctl segment get cart-left-behind > cart.yaml\n", Get));
+
+  CLI::App* update =
+      add("update", "Replace the names and definitions of segments",
+          "An update is refused when somebody else's came between: the etag tells.\n\n"
+          "Examples:\n  segctl segment get cart > cart.yaml && $EDITOR cart.yaml\n"
+          "  segctl segment update -f cart.yaml\n"
+          "  segctl segment update -f cart.yaml --force\n",
+          Update);
+  take_files(update);
+  CLI::Option* etag = update->add_option("--etag", options->etag, "Instead of the one in the file")
+                          ->type_name("ETAG");
+  update->add_flag("--force", options->force, "Overwrite whatever is stored now")->excludes(etag);
+
+  CLI::App* remove = add("delete", "Delete segments; every member gets a REMOVE",
+                         "Examples:\n  segctl segment delete cart-left-behind\n"
+                         "  segctl segment delete a b c       # all or none\n",
+                         Delete);
+  remove->add_option("id", options->ids, "The segments' IDs, at most 500")->required();
+  remove
+      ->add_option("--etag", options->etag, "Refuse unless it is the stored one (a single segment)")
+      ->type_name("ETAG");
+
+  CLI::App* clone =
+      add("clone", "Create a segment with the definition of another",
+          "Example:\n  segctl segment clone cart --id cart-eu --name 'Cart, Europe'\n", Clone);
+  take_id(clone);
+  clone->add_option("--id", options->new_id, "ID of the new segment; assigned without it")
+      ->type_name("ID");
+  clone->add_option("--name", options->new_name, "Its name; 'Copy of ...' without it")
+      ->type_name("NAME");
+
+  CLI::App* validate =
+      add("validate", "Check definitions without storing them; exit status 1 when one is not valid",
+          "Examples:\n  segctl segment validate -f segments.yaml\n"
+          "  segctl segment validate --local -f segments.yaml   # needs no server\n",
+          Validate);
+  take_files(validate);
+  validate->add_flag("--local", options->local,
+                     "Only what can be told without a server: not whether referred segments exist");
+
+  take_files(add("apply", "Create or update segments so that the server has what the files say",
+                 "Every segment needs an id. Others on the server are left alone.\n\n"
+                 "Example:\n  segctl segment apply -f segments.yaml\n",
+                 Apply));
+  take_files(add("diff", "Show what apply would change; exit status 1 when there is something",
+                 "Example:\n  segctl segment diff -f segments.yaml\n", Diff));
+  CLI::App* export_all = add("export", "Write segments as files for apply, all or those named",
+                             "Examples:\n  segctl segment export > segments.yaml\n"
+                             "  segctl segment export cart power-users\n",
+                             Export);
+  export_all->add_option("id", options->ids, "The segments' IDs; all without one");
+}
+
+}  // namespace segmentd
