@@ -28,8 +28,8 @@ class MemoryQueries final : public Queries {
     std::vector<std::vector<Membership>> answer;
     for (const std::string& user : users) {
       auto& of_user = answer.emplace_back();
-      for (const auto& [id, members] : members) {
-        if (const auto found = members.find(user); found != members.end()) {
+      for (const auto& [id, since] : members) {
+        if (const auto found = since.find(user); found != since.end()) {
           of_user.push_back({id, found->second});
         }
       }
