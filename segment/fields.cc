@@ -6,25 +6,36 @@
 #include "segment/absl_view.h"
 
 namespace segmentd {
+namespace {
 
-Fields::Fields() : nodes_(1) {}
-
-FieldIndex Fields::add(std::string_view path) {
-  uint32_t at = 0;
-  const auto descend = [&](std::string_view key) {
-    const auto next = static_cast<uint32_t>(nodes_.size());
-    at = nodes_[at].children.try_emplace(std::string(key), next).first->second;
-    if (at == next) nodes_.emplace_back();
-  };
+// Calls descend(key) for each step of the path, until it returns false.
+template <typename Descend>
+void ForEachKey(std::string_view path, Descend descend) {
   for (size_t start = 0; start <= path.size();) {
     const size_t dot = std::min(path.find('.', start), path.size());
     std::string_view step = path.substr(start, dot - start);
     int lists = 0;
     for (; step.size() > 2 && step.substr(step.size() - 2) == "[]"; ++lists) step.remove_suffix(2);
-    descend(step);
-    for (; lists > 0; --lists) descend("[]");
+    if (!descend(step)) return;
+    for (; lists > 0; --lists) {
+      if (!descend("[]")) return;
+    }
     start = dot + 1;
   }
+}
+
+}  // namespace
+
+Fields::Fields() : nodes_(1) {}
+
+FieldIndex Fields::add(std::string_view path) {
+  uint32_t at = 0;
+  ForEachKey(path, [&](std::string_view key) {
+    const auto next = static_cast<uint32_t>(nodes_.size());
+    at = nodes_[at].children.try_emplace(std::string(key), next).first->second;
+    if (at == next) nodes_.emplace_back();
+    return true;
+  });
   if (nodes_[at].field == kNone) {
     nodes_[at].field = size();
     paths_.emplace_back(path);
@@ -36,6 +47,14 @@ uint32_t Fields::child(uint32_t node, std::string_view key) const {
   const auto& children = nodes_[node].children;
   const auto found = children.find(AbslView(key));
   return found == children.end() ? kNoNode : found->second;
+}
+
+uint32_t Fields::find(uint32_t node, std::string_view path) const {
+  ForEachKey(path, [&](std::string_view key) {
+    node = child(node, key);
+    return node != kNoNode;
+  });
+  return node;
 }
 
 }  // namespace segmentd

@@ -32,6 +32,8 @@ class Fields {
   const Node& node(uint32_t index) const { return nodes_[index]; }
   // kNoNode when no definition refers to anything under this key.
   uint32_t child(uint32_t node, std::string_view key) const;
+  // Where `path` leads from `node` (from the root, as add() takes it); kNoNode when no definition refers to anything there.
+  uint32_t find(uint32_t node, std::string_view path) const;
 
   const std::string& path(FieldIndex field) const { return paths_[field]; }
   uint32_t size() const { return static_cast<uint32_t>(paths_.size()); }

@@ -32,7 +32,8 @@ enum class DecodeError : uint8_t {
 };
 inline constexpr int kDecodeErrors = static_cast<int>(DecodeError::kProfileTooLarge) + 1;
 
-// "malformed_json" and so on, for headers and metrics: stable, never reused for something else. Empty for kNone.
+// "malformed_json" and so on, for headers and metrics: stable, never reused for something else.
+// Empty for kNone.
 std::string_view DecodeErrorCode(DecodeError error);
 
 // An error with what a person needs to mend its producer.

@@ -1,0 +1,16 @@
+#include "stream/property_log.h"
+
+#include <tuple>
+
+namespace segmentd {
+
+void PropertyLog::sort() {
+  std::erase_if(found_, [](const Found& f) { return f.dropped; });
+  std::sort(found_.begin(), found_.end(), [](const Found& a, const Found& b) {
+    return std::tie(a.target, a.position) < std::tie(b.target, b.position);
+  });
+  items_.clear();
+  items_.reserve(found_.size());
+}
+
+}  // namespace segmentd
