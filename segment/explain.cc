@@ -142,7 +142,7 @@ class Explainer {
     }
     out.set_text(text);
     bool waiting = false;
-    for (const Instance& pending : state_ ? state_->instances : decltype(state_->instances)()) {
+    for (const Occurrence& pending : state_ ? state_->occurrences : decltype(state_->occurrences)()) {
       pb::Finding& child = *out.add_children();
       child.set_path(absl::StrCat(path, ".within"));
       child.set_text(absl::StrCat("pending since ", FormatTimestamp(pending.at), ", joins at ",
@@ -216,7 +216,7 @@ class Explainer {
     if (state_ && rule_.kind == LiveRule::Kind::kPagesOfSession) {
       if (now_ < state_->session_at + kSessionGap) count = state_->count;
     } else if (state_) {
-      for (const Instance& page : state_->instances) {
+      for (const Occurrence& page : state_->occurrences) {
         if (page.at > now_ - rule_.within) ++count;
       }
     }

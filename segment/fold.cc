@@ -20,7 +20,7 @@ SegmentState& FindOrAdd(std::vector<SegmentState>& segments, const LiveRule& rul
 Time Earliest(const LiveRule& rule, const SegmentState& segment) {
   Time due = segment.member ? segment.exit_at : Time::Max();
   if (rule.kind == LiveRule::Kind::kInaction) {
-    for (const Instance& pending : segment.instances) due = std::min(due, pending.due);
+    for (const Occurrence& pending : segment.occurrences) due = std::min(due, pending.due);
   }
   return due;
 }
@@ -137,7 +137,7 @@ void Fold::step_rule(const LiveRule& rule, const Touch& touch, const FoldEvent& 
 // Whether the pages counted, this one included, reach the number asked for. Instances are the latest pages, oldest first, no more
 // than that number: a count of at least k needs only the k latest.
 bool Fold::count_page(const LiveRule& rule, const Touch& touch, Time at, SegmentState& segment) {
-  auto& pages = segment.instances;
+  auto& pages = segment.occurrences;
   const bool counts = !rule.distinct || touch.value != 0;
   if (rule.kind == LiveRule::Kind::kPagesOfSession) {
     if (segment.session_at == Time::Min() || at >= segment.session_at + kSessionGap) {
@@ -149,7 +149,7 @@ bool Fold::count_page(const LiveRule& rule, const Touch& touch, Time at, Segment
       segment.count = std::min(segment.count + 1, rule.at_least);
     } else if (counts && segment.count < rule.at_least &&
                std::none_of(pages.begin(), pages.end(),
-                            [&](const Instance& p) { return p.value == touch.value; })) {
+                            [&](const Occurrence& p) { return p.value == touch.value; })) {
       pages.push_back({touch.value, at, Time::Max()});
       segment.count = static_cast<uint32_t>(pages.size());
     }
@@ -157,7 +157,7 @@ bool Fold::count_page(const LiveRule& rule, const Touch& touch, Time at, Segment
   }
   const Time from = at - rule.within;
   pages.erase(std::remove_if(pages.begin(), pages.end(),
-                             [&](const Instance& p) {
+                             [&](const Occurrence& p) {
                                return p.at <= from ||
                                       (rule.distinct && counts && p.value == touch.value);
                              }),
@@ -172,10 +172,10 @@ void Fold::step_inaction(const LiveRule& rule, const Touch& touch, const FoldEve
   const Time at = event.order.time;
   const bool takes_part = !rule.match || touch.value != 0;
   const uint64_t value = rule.match ? touch.value : 0;
-  auto& pendings = segment.instances;
+  auto& pendings = segment.occurrences;
   if ((touch.roles & kCancels) && takes_part) {
     pendings.erase(std::remove_if(pendings.begin(), pendings.end(),
-                                  [&](const Instance& p) { return p.value == value; }),
+                                  [&](const Occurrence& p) { return p.value == value; }),
                    pendings.end());
     if (segment.member && rule.exit == LiveRule::Exit::kCancel && segment.joined_value == value) {
       leave(rule, event, segment, out);
@@ -185,7 +185,7 @@ void Fold::step_inaction(const LiveRule& rule, const Touch& touch, const FoldEve
   if (!(touch.roles & kTriggers) || !takes_part || segment.member) return;
 
   const auto pending = std::find_if(pendings.begin(), pendings.end(),
-                                    [&](const Instance& p) { return p.value == value; });
+                                    [&](const Occurrence& p) { return p.value == value; });
   if (pending != pendings.end()) {
     if (!rule.restart) return;
     pendings.erase(pending);
@@ -212,13 +212,13 @@ void Fold::fire(Time moment, FoldState& state, Changes& out) {
                      cause.empty() ? Time() : segment.cause_at, {}});
     }
     if (rule.kind != LiveRule::Kind::kInaction) continue;
-    auto& pendings = segment.instances;
+    auto& pendings = segment.occurrences;
     for (auto it = pendings.begin(); it != pendings.end();) {
       if (it->due != moment) {
         ++it;
         continue;
       }
-      const Instance pending = *it;
+      const Occurrence pending = *it;
       it = pendings.erase(it);
       if (was_member || segment.member || !filter_holds(rule, state.profile, moment)) continue;
       segment.member = true;

@@ -27,13 +27,13 @@ struct Fact {
 };
 
 // Something counted or waited for: a pending inaction (value: of its `match` property), a page counted (value: of its URL).
-struct Instance {
+struct Occurrence {
   uint64_t value = 0;
   // Its event's time.
   Time at;
   // Deadline, Time::Max() for none.
   Time due = Time::Max();
-  bool operator==(const Instance&) const = default;
+  bool operator==(const Occurrence&) const = default;
 };
 
 // Where a user stands with one segment. Absent means: all as in a new one.
@@ -57,7 +57,7 @@ struct SegmentState {
   // The `match` value joined by.
   uint64_t joined_value = 0;
   // Oldest first; bounded by kMaxPendings, or by the count a page_count needs.
-  absl::InlinedVector<Instance, 1> instances;
+  absl::InlinedVector<Occurrence, 1> occurrences;
   bool operator==(const SegmentState&) const = default;
 };
 

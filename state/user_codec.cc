@@ -192,15 +192,15 @@ void PutSegment(Writer& w, const SegmentState& s, Time near) {
       (s.exit_at != Time::Max() ? kExitAt : 0) | (s.session_at != Time::Min() ? kSessionAt : 0) |
       (s.joined_value != 0 ? kJoinedValue : 0));
   w.byte(bits);
-  w.number(s.instances.size());
-  for (const Instance& instance : s.instances) {
+  w.number(s.occurrences.size());
+  for (const Occurrence& occurrence : s.occurrences) {
     w.room(2 * kNumber + 3 * sizeof(uint64_t) + 1);
-    const bool has_value = instance.value != 0;
-    const bool has_due = instance.due != Time::Max();
+    const bool has_value = occurrence.value != 0;
+    const bool has_due = occurrence.due != Time::Max();
     w.byte(static_cast<uint8_t>((has_value ? kInstanceValue : 0) | (has_due ? kInstanceDue : 0)));
-    if (has_value) w.fixed(instance.value);
-    w.time(instance.at, near);
-    if (has_due) w.time(instance.due, Or(instance.at, near));
+    if (has_value) w.fixed(occurrence.value);
+    w.time(occurrence.at, near);
+    if (has_due) w.time(occurrence.due, Or(occurrence.at, near));
   }
   w.room(5 * kNumber + 5 * sizeof(uint64_t) + 1);
   if (bits & kTrigger) w.byte(s.trigger);
@@ -395,15 +395,15 @@ void Get(Reader& r, Time near, SegmentState* s) {
   s->slot = r.number32();
   s->version = static_cast<int32_t>(r.number32());
   const uint8_t bits = r.byte();
-  const size_t instances = r.count(2);
-  s->instances.reserve(instances);
-  for (size_t i = 0; i < instances && !r.failed(); ++i) {
-    Instance& instance = s->instances.emplace_back();
+  const size_t occurrences = r.count(2);
+  s->occurrences.reserve(occurrences);
+  for (size_t i = 0; i < occurrences && !r.failed(); ++i) {
+    Occurrence& occurrence = s->occurrences.emplace_back();
     const uint8_t has = r.byte();
-    if (has & ~(kInstanceValue | kInstanceDue)) r.fail("instance with unknown bits");
-    if (has & kInstanceValue) instance.value = r.fixed();
-    instance.at = r.time(near);
-    if (has & kInstanceDue) instance.due = r.time(Or(instance.at, near));
+    if (has & ~(kInstanceValue | kInstanceDue)) r.fail("occurrence with unknown bits");
+    if (has & kInstanceValue) occurrence.value = r.fixed();
+    occurrence.at = r.time(near);
+    if (has & kInstanceDue) occurrence.due = r.time(Or(occurrence.at, near));
   }
   s->member = (bits & kMember) != 0;
   if (bits & kTrigger) s->trigger = r.byte();

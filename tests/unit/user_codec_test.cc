@@ -62,7 +62,7 @@ UserState Typical() {
   user.seen = {{0x1111111111111111, At(-2000)}, {0x2222222222222222, At(10)}, {3, At(12)}};
   user.present.segments = {
       {.slot = 3, .version = 1, .member = true, .since = At(-2000), .cause_at = At(-2000)},
-      {.slot = 7, .version = 2, .instances = {{.value = 0, .at = At(0), .due = At(600'000)}}},
+      {.slot = 7, .version = 2, .occurrences = {{.value = 0, .at = At(0), .due = At(600'000)}}},
       {.slot = 300,
        .version = 1,
        .member = true,
@@ -114,7 +114,7 @@ UserState Full() {
        .exit_at = At(3),
        .session_at = At(4),
        .joined_value = 77,
-       .instances = {{.value = 1, .at = At(5), .due = At(6)}, {.value = 2, .at = At(7)}}});
+       .occurrences = {{.value = 1, .at = At(5), .due = At(6)}, {.value = 2, .at = At(7)}}});
   user.writes = {{.order = Order(-100, 81'700),
                   .effective = At(-100),
                   .operation = ProfileOperation::kSet,
@@ -147,7 +147,7 @@ TEST(UserCodec, ExtremesRoundTrip) {
       user.facts = {{{Time::Millis(std::min(a, b)), Offset(a)}, 1, 0},
                     {{Time::Millis(std::max(a, b)), Offset(b)}, 1, 0}};
       if (a == b) user.facts.pop_back();
-      user.present.segments = {{.instances = {{.at = Time::Millis(a), .due = Time::Millis(b)}}}};
+      user.present.segments = {{.occurrences = {{.at = Time::Millis(a), .due = Time::Millis(b)}}}};
       user.seen = {{1, Time::Millis(a)}, {2, Time::Millis(b)}};
       if (!std::is_sorted(user.facts.begin(), user.facts.end(),
                           [](const Fact& x, const Fact& y) { return x.order < y.order; })) {
@@ -405,7 +405,7 @@ class AnyUser {
     s.exit_at = time();
     s.session_at = time();
     s.joined_value = number();
-    for (int i = below(4); i > 0; --i) s.instances.push_back({number(), time(), time()});
+    for (int i = below(4); i > 0; --i) s.occurrences.push_back({number(), time(), time()});
     return s;
   }
 
