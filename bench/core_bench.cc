@@ -1,0 +1,96 @@
+// Decoder, user look-up and engine together, in memory, as a task runs them on a batch: events/s of one thread at 1, 100, 1,000 and 2,500
+// segments, 200,000 users.
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "bench/workload.h"
+#include "segment/engine.h"
+#include "state/user_store.h"
+#include "stream/decoder.h"
+
+namespace segmentd {
+namespace {
+
+constexpr int kUsers = 200'000;
+constexpr int64_t kEvents = 1'000'000;
+constexpr int64_t kStart = 1'790'000'000'000;
+// 100 s of event time for the whole run.
+constexpr int64_t kEventsPerMilli = 10;
+
+void BM_Core(benchmark::State& state) {
+  const auto segments = static_cast<int>(state.range(0));
+  const bench::Workload workload(segments, kUsers, std::max(20, segments / 5));
+  std::vector<ActiveSegment> active;
+  for (size_t i = 0; i < workload.segments().size(); ++i) {
+    active.push_back({static_cast<Slot>(i), workload.segments()[i], Offset(0), Time(), false});
+  }
+  const auto rules = RuleSet::Compile(std::move(active)).value();
+
+  std::string bodies;
+  std::string keys;
+  std::vector<size_t> ends;
+  std::vector<size_t> key_ends;
+  for (int64_t i = 0; i < kEvents; ++i) {
+    workload.append_event(i, kStart + i / kEventsPerMilli, &bodies);
+    ends.push_back(bodies.size());
+    keys += workload.user(i);
+    key_ends.push_back(keys.size());
+  }
+  std::vector<Record> records(kEvents);
+  for (size_t i = 0; i < records.size(); ++i) {
+    Record& record = records[i];
+    record.offset = Offset(static_cast<int64_t>(i));
+    record.record_time = Time::Millis(kStart + static_cast<int64_t>(i) / kEventsPerMilli);
+    record.has_key = true;
+    const size_t key = i == 0 ? 0 : key_ends[i - 1];
+    const size_t body = i == 0 ? 0 : ends[i - 1];
+    record.key = std::string_view(keys).substr(key, key_ends[i] - key);
+    record.value = std::string_view(bodies).substr(body, ends[i] - body);
+  }
+
+  int64_t changes = 0;
+  int64_t dead = 0;
+  for (auto _ : state) {
+    state.PauseTiming();
+    Engine engine(rules, Settings());
+    Decoder decoder{Settings()};
+    auto users = std::make_unique<UserStore>();
+    std::vector<uint64_t> hashes(records.size());
+    Changes out;
+    changes = 0;
+    dead = 0;
+    state.ResumeTiming();
+    for (size_t i = 0; i < records.size(); ++i) hashes[i] = UserStore::Hash(records[i].key);
+    for (size_t i = 0; i < records.size(); ++i) {
+      if (i + 16 < records.size()) {
+        users->prefetch(hashes[i + 16]);
+        users->prefetch_user(hashes[i + 8]);
+        users->prefetch_state(hashes[i + 4]);
+      }
+      Event event;
+      std::string_view id;
+      if (!decoder.decode(records[i], rules->fields(), &event, &id).ok()) {
+        ++dead;
+        continue;
+      }
+      out.clear();
+      engine.apply(event, Time::Min(), users->find_or_create(hashes[i], records[i].key).state, out);
+      changes += static_cast<int64_t>(out.size());
+    }
+    state.PauseTiming();
+    users.reset();
+    state.ResumeTiming();
+  }
+  if (dead > 0) state.SkipWithError("an event was not understood");
+  state.SetItemsProcessed(state.iterations() * kEvents);
+  state.counters["changes/event"] = static_cast<double>(changes) / static_cast<double>(kEvents);
+  state.counters["bytes/event"] = static_cast<double>(bodies.size()) / static_cast<double>(kEvents);
+}
+BENCHMARK(BM_Core)->Arg(1)->Arg(100)->Arg(1000)->Arg(2500)->Unit(benchmark::kMillisecond);
+
+}  // namespace
+}  // namespace segmentd
