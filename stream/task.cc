@@ -49,10 +49,13 @@ bool Same(const Settings& a, const Settings& b) {
          a.max_message_ids == b.max_message_ids;
 }
 
+std::atomic<uint64_t> lives{0};
+
 }  // namespace
 
 Task::Task(Partition partition, const TaskOptions& options, TaskMetrics& metrics)
     : partition_(partition),
+      life_(++lives),
       options_(options),
       metrics_(metrics),
       settings_(options.settings),

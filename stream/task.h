@@ -92,6 +92,8 @@ class Task {
   Task& operator=(const Task&) = delete;
 
   Partition partition() const { return partition_; }
+  // Another one for each task of the process: what was read from one does not go on in the next.
+  uint64_t life() const { return life_; }
   TaskState state() const { return state_; }
   bool running() const { return state_ == TaskState::kRunning; }
   // OK unless FAILED.
@@ -173,6 +175,7 @@ class Task {
   void publish_metrics();
 
   const Partition partition_;
+  const uint64_t life_;
   const TaskOptions& options_;
   TaskMetrics& metrics_;
   TaskState state_ = TaskState::kRestoring;

@@ -1,0 +1,349 @@
+#include "stream/instance.h"
+
+#include <algorithm>
+#include <functional>
+#include <optional>
+#include <utility>
+
+#include "absl/synchronization/notification.h"
+#include "fmt/format.h"
+
+#include "stream/partitioner.h"
+
+namespace segmentd {
+namespace {
+
+// Users looked at for a listing between two steps.
+constexpr UserIndex kListedUsers = 20'000;
+
+absl::Status NotRunning(Partition partition) {
+  return absl::UnavailableError(fmt::format(
+      "partition {} is not running here (it is being restored, or another instance has it); try "
+      "again, or ask another instance",
+      partition));
+}
+
+// Has `question` answered by the worker's thread. It may be called after this returned, so it owns
+// what it needs.
+template <typename T>
+class Asked {
+ public:
+  using Question = std::function<absl::StatusOr<T>(const Worker&)>;
+
+  Asked(Worker& worker, Question question) : state_(std::make_shared<State>()) {
+    state_->accepted = worker.ask([state = state_, question = std::move(question)](Worker& asked) {
+      state->answer = question(asked);
+      state->done.Notify();
+    });
+  }
+
+  absl::StatusOr<T> wait(absl::Time deadline) {
+    if (!state_->accepted) {
+      return absl::UnavailableError("too many questions wait, or the server stops; try again");
+    }
+    if (!state_->done.WaitForNotificationWithTimeout(deadline - absl::Now())) {
+      return absl::DeadlineExceededError(
+          "the worker did not answer in time; is it restoring, or the deadline too short?");
+    }
+    return std::move(state_->answer);
+  }
+
+ private:
+  struct State {
+    bool accepted = false;
+    absl::Notification done;
+    absl::StatusOr<T> answer;
+  };
+  std::shared_ptr<State> state_;
+};
+
+std::vector<Queries::Membership> MembershipsIn(const Task& task, const StoredUser& user) {
+  std::vector<Queries::Membership> memberships;
+  for (const SegmentState& state : user.state.present.segments) {
+    if (!state.member) continue;
+    const ActiveSegment* segment = task.engine().rules().segment(state.slot);
+    memberships.push_back({segment->segment.id(), state.since});
+  }
+  std::sort(memberships.begin(), memberships.end(),
+            [](const auto& a, const auto& b) { return a.segment_id < b.segment_id; });
+  return memberships;
+}
+
+// The users at `places`, looked up in one partition.
+using FoundMemberships = std::vector<std::pair<size_t, std::vector<Queries::Membership>>>;
+
+Asked<FoundMemberships> AskMemberships(Worker& worker, Partition partition,
+                                       std::vector<std::pair<size_t, std::string>> users) {
+  return {worker,
+          [partition,
+           users = std::move(users)](const Worker& asked) -> absl::StatusOr<FoundMemberships> {
+            const Task* task = asked.running(partition);
+            if (!task) return NotRunning(partition);
+            FoundMemberships found;
+            for (const auto& [place, id] : users) {
+              if (const StoredUser* user = task->users().find(id)) {
+                found.emplace_back(place, MembershipsIn(*task, *user));
+              }
+            }
+            return found;
+          }};
+}
+
+}  // namespace
+
+StreamInstance::StreamInstance(InstanceOptions options, std::vector<Io> ios, Clock& clock)
+    : options_(std::move(options)), ios_(std::move(ios)) {
+  for (Io& io : ios_) {
+    workers_.push_back(std::make_unique<Worker>(options_.worker, *io.source, *io.transactions,
+                                                *io.changelog, clock, board_));
+  }
+}
+
+StreamInstance::~StreamInstance() {
+  stop();
+}
+
+void StreamInstance::start() {
+  for (const std::unique_ptr<Worker>& worker : workers_) {
+    threads_.emplace_back([this, &worker = *worker] {
+      while (!stopping_.load(std::memory_order_relaxed)) worker.turn();
+      worker.stop();
+    });
+  }
+}
+
+void StreamInstance::stop() {
+  stopping_ = true;
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+}
+
+void StreamInstance::want(WantedDefinitions definitions) {
+  for (const std::unique_ptr<Worker>& worker : workers_) worker->want(definitions);
+}
+
+std::vector<const WorkerMetrics*> StreamInstance::worker_metrics() const {
+  std::vector<const WorkerMetrics*> metrics;
+  for (const std::unique_ptr<Worker>& worker : workers_) metrics.push_back(&worker->metrics());
+  return metrics;
+}
+
+absl::StatusOr<Worker*> StreamInstance::running(Partition partition) const {
+  const std::optional<TaskBoard::Entry> entry = board_.find(partition);
+  if (entry && entry->state == TaskState::kFailed) {
+    return absl::UnavailableError(
+        fmt::format("partition {} has failed: {}", partition, entry->failure));
+  }
+  if (!entry || entry->state != TaskState::kRunning) return NotRunning(partition);
+  return entry->worker;
+}
+
+absl::StatusOr<std::map<Partition, Worker*>> StreamInstance::all_running() const {
+  std::map<Partition, Worker*> workers;
+  for (Partition partition = 0; partition < options_.partitions; ++partition) {
+    absl::StatusOr<Worker*> worker = running(partition);
+    if (!worker.ok()) return worker.status();
+    workers.emplace(partition, *worker);
+  }
+  return workers;
+}
+
+absl::StatusOr<std::vector<std::vector<Queries::Membership>>> StreamInstance::MembershipsOf(
+    const std::vector<std::string>& users, absl::Time deadline) {
+  std::vector<std::vector<Membership>> memberships(users.size());
+  std::vector<bool> found(users.size(), false);
+  const auto take = [&](Asked<FoundMemberships>& asked) -> absl::Status {
+    absl::StatusOr<FoundMemberships> answer = asked.wait(deadline);
+    if (!answer.ok()) return answer.status();
+    for (auto& [place, list] : *answer) {
+      memberships[place] = std::move(list);
+      found[place] = true;
+    }
+    return absl::OkStatus();
+  };
+
+  std::map<Partition, std::vector<std::pair<size_t, std::string>>> by_partition;
+  for (size_t i = 0; i < users.size(); ++i) {
+    by_partition[PartitionOf(users[i], options_.partitions)].emplace_back(i, users[i]);
+  }
+  std::vector<Asked<FoundMemberships>> asked;
+  for (auto& [partition, list] : by_partition) {
+    absl::StatusOr<Worker*> worker = running(partition);
+    if (!worker.ok()) return worker.status();
+    asked.push_back(AskMemberships(**worker, partition, std::move(list)));
+  }
+  for (auto& one : asked) {
+    if (absl::Status status = take(one); !status.ok()) return status;
+  }
+
+  // Unknown there: the producers' partitioner may be another one.
+  std::vector<std::pair<size_t, std::string>> missing;
+  for (size_t i = 0; i < users.size(); ++i) {
+    if (!found[i]) missing.emplace_back(i, users[i]);
+  }
+  if (missing.empty() || options_.partitions == 1) return memberships;
+  asked.clear();
+  for (const auto& [partition, entry] : board_.entries()) {
+    if (entry.state != TaskState::kRunning) continue;
+    asked.push_back(AskMemberships(*entry.worker, partition, missing));
+  }
+  for (auto& one : asked) {
+    if (absl::Status status = take(one); !status.ok()) return status;
+  }
+  return memberships;
+}
+
+absl::StatusOr<std::vector<int64_t>> StreamInstance::CountMembers(
+    const std::vector<std::string>& segment_ids, absl::Time deadline) {
+  absl::StatusOr<std::map<Partition, Worker*>> workers = all_running();
+  if (!workers.ok()) return workers.status();
+  std::vector<Asked<std::vector<int64_t>>> asked;
+  for (const auto& [partition, worker] : *workers) {
+    asked.emplace_back(*worker,
+                       [partition = partition, ids = segment_ids](
+                           const Worker& w) -> absl::StatusOr<std::vector<int64_t>> {
+                         const Task* task = w.running(partition);
+                         if (!task) return NotRunning(partition);
+                         std::vector<int64_t> counts;
+                         for (const std::string& id : ids) {
+                           const ActiveSegment* segment = task->engine().rules().find(id);
+                           counts.push_back(segment ? task->members(segment->slot) : 0);
+                         }
+                         return counts;
+                       });
+  }
+  std::vector<int64_t> counts(segment_ids.size(), 0);
+  for (auto& one : asked) {
+    absl::StatusOr<std::vector<int64_t>> answer = one.wait(deadline);
+    if (!answer.ok()) return answer.status();
+    for (size_t i = 0; i < counts.size(); ++i) counts[i] += (*answer)[i];
+  }
+  return counts;
+}
+
+absl::Status StreamInstance::ListMembers(
+    std::string_view segment_id, absl::Time deadline,
+    absl::FunctionRef<void(const std::map<int32_t, int64_t>& next_change)> begin,
+    absl::FunctionRef<bool(std::vector<std::string> users)> portion) {
+  const std::string id(segment_id);
+  absl::StatusOr<std::map<Partition, Worker*>> workers = all_running();
+  if (!workers.ok()) return workers.status();
+
+  // A listing is bound to one life of each task: a restored one has its users in another order.
+  struct Start {
+    uint64_t life = 0;
+    int64_t next_change = 0;
+  };
+  std::map<Partition, Start> starts;
+  std::map<int32_t, int64_t> next_change;
+  {
+    std::vector<std::pair<Partition, Asked<Start>>> asked;
+    for (const auto& [partition, worker] : *workers) {
+      asked.emplace_back(
+          partition,
+          Asked<Start>(*worker, [partition = partition](const Worker& w) -> absl::StatusOr<Start> {
+            const Task* task = w.running(partition);
+            if (!task) return NotRunning(partition);
+            return Start{task->life(), task->next_change()};
+          }));
+    }
+    for (auto& [partition, one] : asked) {
+      absl::StatusOr<Start> start = one.wait(deadline);
+      if (!start.ok()) return start.status();
+      starts[partition] = *start;
+      next_change[partition] = start->next_change;
+    }
+  }
+  begin(next_change);
+
+  struct Portion {
+    std::vector<std::string> users;
+    UserIndex next = 0;
+    bool end = false;
+  };
+  for (const auto& [partition, worker] : *workers) {
+    for (UserIndex at = 0;;) {
+      Asked<Portion> asked(
+          *worker,
+          [partition = partition, id, at,
+           life = starts[partition].life](const Worker& w) -> absl::StatusOr<Portion> {
+            const Task* task = w.running(partition);
+            if (!task) return NotRunning(partition);
+            if (task->life() != life) {
+              return absl::AbortedError(fmt::format(
+                  "partition {} was restored during the listing; list again", partition));
+            }
+            Portion listed;
+            const ActiveSegment* segment = task->engine().rules().find(id);
+            if (!segment) {
+              listed.end = true;
+              return listed;
+            }
+            const auto size = static_cast<UserIndex>(task->users().size());
+            const UserIndex until = std::min(size, at + kListedUsers);
+            for (UserIndex i = at; i < until; ++i) {
+              const StoredUser& user = task->users()[i];
+              if (IsMember(user.state, segment->slot)) listed.users.emplace_back(user.id());
+            }
+            listed.next = until;
+            listed.end = until == size;
+            return listed;
+          });
+      absl::StatusOr<Portion> answer = asked.wait(deadline);
+      if (!answer.ok()) return answer.status();
+      if (!answer->users.empty() && !portion(std::move(answer->users))) return absl::OkStatus();
+      if (answer->end) break;
+      at = answer->next;
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<segments::v1::Explanation> StreamInstance::Explain(std::string_view segment_id,
+                                                                  std::string_view user,
+                                                                  absl::Time deadline) {
+  using segments::v1::Explanation;
+  struct Answer {
+    bool known = false;
+    Explanation explanation;
+  };
+  const Partition home = PartitionOf(user, options_.partitions);
+  absl::StatusOr<Worker*> worker = running(home);
+  if (!worker.ok()) return worker.status();
+
+  const auto ask = [&](Worker& of, Partition partition) {
+    return Asked<Answer>(
+        of,
+        [partition, segment_id = std::string(segment_id),
+         user_id = std::string(user)](const Worker& w) -> absl::StatusOr<Answer> {
+          const Task* task = w.running(partition);
+          if (!task) return NotRunning(partition);
+          const ActiveSegment* segment = task->engine().rules().find(segment_id);
+          if (!segment) {
+            return absl::NotFoundError(fmt::format(
+                "segment {} does not run in partition {}; see its status", segment_id, partition));
+          }
+          Answer answer;
+          const StoredUser* known = task->users().find(user_id);
+          answer.known = known != nullptr;
+          const UserState nobody;
+          answer.explanation =
+              task->engine().explain(segment->slot, task->fired(), known ? known->state : nobody);
+          answer.explanation.set_segment_id(segment_id);
+          answer.explanation.set_user_id(user_id);
+          return answer;
+        });
+  };
+
+  absl::StatusOr<Answer> at_home = ask(**worker, home).wait(deadline);
+  if (!at_home.ok()) return at_home.status();
+  if (at_home->known) return std::move(at_home->explanation);
+  for (const auto& [partition, entry] : board_.entries()) {
+    if (partition == home || entry.state != TaskState::kRunning) continue;
+    absl::StatusOr<Answer> answer = ask(*entry.worker, partition).wait(deadline);
+    if (answer.ok() && answer->known) return std::move(answer->explanation);
+  }
+  return std::move(at_home->explanation);
+}
+
+}  // namespace segmentd

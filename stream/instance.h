@@ -1,0 +1,85 @@
+// All workers of the process. A question about a user goes to the worker that runs the user's
+// partition; one about a segment goes to all.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+#include "state/queries.h"
+#include "stream/io.h"
+#include "stream/metrics.h"
+#include "stream/task_board.h"
+#include "stream/worker.h"
+
+namespace segmentd {
+
+struct InstanceOptions {
+  WorkerOptions worker;
+  // Of the events topic.
+  int32_t partitions = 1;
+};
+
+// Any thread may call, but for start() and stop().
+class StreamInstance final : public Queries {
+ public:
+  // What one worker has of Kafka; used by its thread only.
+  struct Io {
+    std::unique_ptr<Source> source;
+    std::unique_ptr<Transactions> transactions;
+    std::unique_ptr<Changelog> changelog;
+  };
+
+  // One worker for each of `ios`. The clock outlives the instance.
+  StreamInstance(InstanceOptions options, std::vector<Io> ios, Clock& clock);
+  ~StreamInstance() override;
+
+  // Starts the threads. The definitions are known by then: those that are there at the first start
+  // hold from the first record on.
+  void start();
+  // Saves, commits and releases everything; returns when the threads have ended.
+  void stop();
+
+  // The segments that should run.
+  void want(WantedDefinitions definitions);
+
+  const TaskBoard& board() const { return board_; }
+  // By worker.
+  std::vector<const WorkerMetrics*> worker_metrics() const;
+
+  absl::StatusOr<std::vector<std::vector<Membership>>> MembershipsOf(
+      const std::vector<std::string>& users, absl::Time deadline) override;
+  absl::Status ListMembers(
+      std::string_view segment_id, absl::Time deadline,
+      absl::FunctionRef<void(const std::map<int32_t, int64_t>& next_change)> begin,
+      absl::FunctionRef<bool(std::vector<std::string> users)> portion) override;
+  absl::StatusOr<std::vector<int64_t>> CountMembers(const std::vector<std::string>& segment_ids,
+                                                    absl::Time deadline) override;
+  absl::StatusOr<segments::v1::Explanation> Explain(std::string_view segment_id,
+                                                    std::string_view user,
+                                                    absl::Time deadline) override;
+
+ private:
+  // The workers of all partitions; UNAVAILABLE, naming the partition, while one does not run here.
+  absl::StatusOr<std::map<Partition, Worker*>> all_running() const;
+  absl::StatusOr<Worker*> running(Partition partition) const;
+
+  const InstanceOptions options_;
+  TaskBoard board_;
+  std::vector<Io> ios_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::vector<std::thread> threads_;
+  std::atomic<bool> stopping_{false};
+};
+
+}  // namespace segmentd

@@ -1,0 +1,91 @@
+#include "stream/task_board.h"
+
+#include <utility>
+
+#include "fmt/format.h"
+
+namespace segmentd {
+namespace {
+
+DefinitionStatus StatusIn(const TaskBoard::Entry& entry, std::string_view id) {
+  if (!entry.definitions) return {};
+  const auto it = entry.definitions->find(std::string(id));
+  return it == entry.definitions->end() ? DefinitionStatus() : it->second;
+}
+
+bool Has(const TaskBoard::Entry& entry, std::string_view id, int64_t version) {
+  const DefinitionStatus status = StatusIn(entry, id);
+  if (version == 0) return status.version == 0;
+  return status.version >= version || status.rejected_version >= version;
+}
+
+}  // namespace
+
+void TaskBoard::post(Partition partition, Entry entry) {
+  const absl::MutexLock lock(&mutex_);
+  entries_[partition] = std::move(entry);
+}
+
+void TaskBoard::remove(Partition partition, const Worker* worker) {
+  const absl::MutexLock lock(&mutex_);
+  const auto it = entries_.find(partition);
+  if (it != entries_.end() && it->second.worker == worker) entries_.erase(it);
+}
+
+std::optional<TaskBoard::Entry> TaskBoard::find(Partition partition) const {
+  const absl::MutexLock lock(&mutex_);
+  const auto it = entries_.find(partition);
+  if (it == entries_.end()) return std::nullopt;
+  return it->second;
+}
+
+std::map<Partition, TaskBoard::Entry> TaskBoard::entries() const {
+  const absl::MutexLock lock(&mutex_);
+  return entries_;
+}
+
+TaskMetrics& TaskBoard::metrics(Partition partition) {
+  const absl::MutexLock lock(&mutex_);
+  std::unique_ptr<TaskMetrics>& metrics = metrics_[partition];
+  if (!metrics) metrics = std::make_unique<TaskMetrics>();
+  return *metrics;
+}
+
+std::map<Partition, const TaskMetrics*> TaskBoard::all_metrics() const {
+  const absl::MutexLock lock(&mutex_);
+  std::map<Partition, const TaskMetrics*> all;
+  for (const auto& [partition, metrics] : metrics_) all.emplace(partition, metrics.get());
+  return all;
+}
+
+bool TaskBoard::applied(std::string_view id, int64_t version) const {
+  for (const auto& [partition, entry] : entries_) {
+    if (entry.state != TaskState::kFailed && !Has(entry, id, version)) return false;
+  }
+  return true;
+}
+
+bool TaskBoard::wait_applied(std::string_view id, int64_t version, absl::Time deadline) const {
+  const auto reached = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return applied(id, version); };
+  const absl::MutexLock lock(&mutex_);
+  return mutex_.AwaitWithDeadline(absl::Condition(&reached), deadline);
+}
+
+TaskBoard::Status TaskBoard::status(std::string_view id, int64_t version) const {
+  const absl::MutexLock lock(&mutex_);
+  std::string waiting;
+  for (const auto& [partition, entry] : entries_) {
+    if (entry.state == TaskState::kFailed) continue;
+    const DefinitionStatus status = StatusIn(entry, id);
+    if (status.rejected_version == version) {
+      return {segments::v1::SEGMENT_STATUS_INVALID, status.rejected};
+    }
+    if (Has(entry, id, version)) continue;
+    waiting += fmt::format("{}{}", waiting.empty() ? "" : ", ", partition);
+  }
+  if (waiting.empty()) return {segments::v1::SEGMENT_STATUS_ACTIVE, ""};
+  return {segments::v1::SEGMENT_STATUS_PENDING,
+          fmt::format("not yet applied in partitions {}", waiting)};
+}
+
+}  // namespace segmentd

@@ -1,0 +1,69 @@
+// Which partitions run in this process, on which worker, and how far they are.
+//
+// Workers post; anybody reads. What is posted is committed.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+
+#include "proto/segments/v1/definition.pb.h"
+#include "stream/applied_definitions.h"
+#include "stream/io.h"
+#include "stream/metrics.h"
+
+namespace segmentd {
+
+class Worker;
+
+// Any thread may call.
+class TaskBoard {
+ public:
+  struct Entry {
+    // Valid as long as the instance.
+    Worker* worker = nullptr;
+    TaskState state = TaskState::kRestoring;
+    // Why it has failed.
+    std::string failure;
+    std::shared_ptr<const DefinitionStatuses> definitions;
+  };
+
+  void post(Partition partition, Entry entry);
+  // Without effect when another worker has the partition by now.
+  void remove(Partition partition, const Worker* worker);
+
+  std::optional<Entry> find(Partition partition) const;
+  std::map<Partition, Entry> entries() const;
+
+  // Of a partition, whoever runs it; valid as long as the board.
+  TaskMetrics& metrics(Partition partition);
+  std::map<Partition, const TaskMetrics*> all_metrics() const;
+
+  // Waits until no task of this process is without `version` of the segment (0: its deletion); one
+  // that can't run that version counts as having it, one that has failed is left out. False when
+  // the deadline came first.
+  bool wait_applied(std::string_view id, int64_t version, absl::Time deadline) const;
+
+  // ACTIVE, PENDING or INVALID, and why.
+  struct Status {
+    segments::v1::SegmentStatus status = segments::v1::SEGMENT_STATUS_PENDING;
+    std::string detail;
+  };
+  Status status(std::string_view id, int64_t version) const;
+
+ private:
+  bool applied(std::string_view id, int64_t version) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+
+  mutable absl::Mutex mutex_;
+  std::map<Partition, Entry> entries_ ABSL_GUARDED_BY(mutex_);
+  std::map<Partition, std::unique_ptr<TaskMetrics>> metrics_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace segmentd

@@ -1,0 +1,429 @@
+#include "stream/worker.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "fmt/format.h"
+#include "spdlog/spdlog.h"
+
+namespace segmentd {
+namespace {
+
+// Records given to a task at once; between, deadlines fire and commits happen.
+constexpr size_t kRunRecords = 1'000;
+constexpr size_t kMaxQuestions = 4'096;
+constexpr absl::Duration kIdleWait = absl::Milliseconds(10);
+// While questions come: they wait for the poll to return.
+constexpr absl::Duration kAskedWait = absl::Milliseconds(1);
+constexpr absl::Duration kAskedLately = absl::Milliseconds(200);
+
+absl::Duration Backoff(int failures) {
+  return std::min(absl::Milliseconds(100) * (1 << std::min(failures, 10)), absl::Seconds(10));
+}
+
+const char* Name(CommitResult result) {
+  switch (result) {
+    case CommitResult::kCommitted:
+      return "committed";
+    case CommitResult::kAborted:
+      return "aborted";
+    case CommitResult::kUnknown:
+      return "of unknown outcome";
+    case CommitResult::kFenced:
+      return "fenced";
+  }
+  return "";
+}
+
+}  // namespace
+
+Worker::Worker(const WorkerOptions& options, Source& source, Transactions& transactions,
+               Changelog& changelog, Clock& clock, TaskBoard& board)
+    : options_(options),
+      source_(source),
+      transactions_(transactions),
+      changelog_(changelog),
+      clock_(clock),
+      board_(board),
+      step_(transactions, options.step) {
+  source_.listen({.given = [this](const std::vector<Partition>& p) { give(p); },
+                  .revoked = [this](const std::vector<Partition>& p) { revoke(p); },
+                  .lost = [this](const std::vector<Partition>& p) { lose(p); }});
+}
+
+Worker::~Worker() {
+  if (reading_) {
+    reading_->cancelled = true;
+    if (reading_->thread.joinable()) reading_->thread.join();
+  }
+}
+
+void Worker::turn() {
+  take_up_definitions();
+  recover();
+  // Definitions that were there first hold from the first record on.
+  if (std::exchange(commit_now_, false) && !commit()) return;
+
+  const absl::StatusOr<const Batch*> batch = source_.poll(wait(clock_.monotonic()));
+  if (!batch.ok()) {
+    // A position that is no longer held shows when its task is restored, and fails that one.
+    drop_all(std::string(batch.status().message()));
+    if (++poll_failures_ < options_.attempts) return;
+    for (auto& [partition, seat] : seats_) {
+      seat.tries = options_.attempts;
+      retry_or_fail(partition, seat, batch.status());
+    }
+    return;
+  }
+  poll_failures_ = 0;
+  if (!process(**batch) || !fire()) return;
+  if (commit_due(clock_.monotonic()) && !commit()) return;
+  answer();
+}
+
+void Worker::stop() {
+  std::vector<Partition> all;
+  for (const auto& [partition, seat] : seats_) all.push_back(partition);
+  revoke(all);
+  {
+    const absl::MutexLock lock(&mutex_);
+    stopped_ = true;
+  }
+  answer();
+}
+
+void Worker::want(WantedDefinitions definitions) {
+  const absl::MutexLock lock(&mutex_);
+  wanted_ = std::move(definitions);
+  wanted_changed_ = true;
+}
+
+bool Worker::ask(Question question) {
+  const absl::MutexLock lock(&mutex_);
+  if (stopped_ || questions_.size() >= kMaxQuestions) return false;
+  questions_.push_back(std::move(question));
+  return true;
+}
+
+const Task* Worker::running(Partition partition) const {
+  const auto it = seats_.find(partition);
+  return it != seats_.end() && it->second.task->running() ? it->second.task.get() : nullptr;
+}
+
+// --- Partitions come and go.
+
+void Worker::new_task(Partition partition, Seat& seat) {
+  seat.task = std::make_unique<Task>(partition, options_.task, board_.metrics(partition));
+  seat.committed.reset();
+  if (reading_ && reading_->partition == partition) reading_->cancelled = true;
+  post(partition, seat);
+}
+
+void Worker::give(const std::vector<Partition>& partitions) {
+  for (Partition partition : partitions) {
+    spdlog::info("partition {}: given", partition);
+    Seat& seat = seats_[partition];
+    seat = Seat();
+    new_task(partition, seat);
+  }
+}
+
+void Worker::release(Partition partition) {
+  const auto it = seats_.find(partition);
+  if (it == seats_.end()) return;
+  if (reading_ && reading_->partition == partition) reading_->cancelled = true;
+  if (it->second.task->running()) it->second.task->close();
+  seats_.erase(it);
+  board_.remove(partition, this);
+}
+
+void Worker::revoke(const std::vector<Partition>& partitions) {
+  save_everything(partitions);
+  for (Partition partition : partitions) {
+    spdlog::info("partition {}: released", partition);
+    release(partition);
+  }
+}
+
+void Worker::lose(const std::vector<Partition>& partitions) {
+  // The open transaction may hold changes of theirs.
+  if (!step_.empty()) drop_all("partitions were lost within a step");
+  for (Partition partition : partitions) {
+    spdlog::warn("partition {}: lost to another owner", partition);
+    release(partition);
+  }
+}
+
+void Worker::save_everything(absl::Span<const Partition> partitions) {
+  const absl::Duration until = clock_.monotonic() + options_.revoke_limit;
+  while (commit(partitions)) {
+    const bool saved = std::all_of(partitions.begin(), partitions.end(), [&](Partition partition) {
+      const Task* task = running(partition);
+      return !task || task->saved();
+    });
+    if (saved || clock_.monotonic() >= until) return;
+  }
+}
+
+// --- Recovery.
+
+void Worker::take_up_definitions() {
+  if (!wanted_changed_.load(std::memory_order_relaxed)) return;
+  {
+    const absl::MutexLock lock(&mutex_);
+    definitions_ = wanted_;
+    wanted_changed_ = false;
+  }
+  for (auto& [partition, seat] : seats_) {
+    if (seat.task->running() || seat.task->state() == TaskState::kReplaying) {
+      seat.task->want(definitions_);
+    }
+  }
+}
+
+void Worker::drop_all(std::string_view why) {
+  const absl::Duration now = clock_.monotonic();
+  metrics_.aborts.add(1);
+  step_.abort();
+  step_began_.reset();
+  more_due_ = false;
+  renew_ = true;
+  renew_at_ = now + Backoff(failures_++);
+  spdlog::warn("a step was not committed ({}); restoring {} tasks", why, seats_.size());
+  for (auto& [partition, seat] : seats_) {
+    if (seat.task->state() == TaskState::kFailed) continue;
+    board_.metrics(partition).restores.add(1);
+    new_task(partition, seat);
+  }
+}
+
+void Worker::recover() {
+  finish_reading();
+  const absl::Duration now = clock_.monotonic();
+  if (renew_) {
+    if (now < renew_at_) return;
+    if (const absl::Status status = transactions_.renew(); !status.ok()) {
+      renew_at_ = now + Backoff(failures_++);
+      spdlog::error("no transactions: {}", std::string(status.message()));
+      return;
+    }
+    renew_ = false;
+  }
+  for (auto& [partition, seat] : seats_) {
+    if (reading_) return;
+    if (seat.task->state() != TaskState::kRestoring || now < seat.retry_at) continue;
+    read_changelog(partition, seat);
+  }
+}
+
+void Worker::read_changelog(Partition partition, Seat& seat) {
+  // Before the changelog: once the group's offset is known to be settled, no older owner can commit
+  // any more, so the changelog has to show at least as much.
+  absl::StatusOr<std::optional<Offset>> committed = source_.committed(partition);
+  if (!committed.ok()) {
+    retry_or_fail(partition, seat, committed.status());
+    return;
+  }
+  seat.committed = *committed;
+  reading_ = std::make_unique<Reading>();
+  reading_->partition = partition;
+  const auto read = [reading = reading_.get(), &changelog = changelog_,
+                     &metrics = board_.metrics(partition)] {
+    reading->result = ReadChangelog(changelog, reading->partition, reading->cancelled, metrics);
+    reading->done.store(true, std::memory_order_release);
+  };
+  if (options_.restore_in_background) {
+    reading_->thread = std::thread(read);
+  } else {
+    read();
+    finish_reading();
+  }
+}
+
+void Worker::finish_reading() {
+  if (!reading_ || !reading_->done.load(std::memory_order_acquire)) return;
+  const std::unique_ptr<Reading> reading = std::move(reading_);
+  if (reading->thread.joinable()) reading->thread.join();
+  const auto it = seats_.find(reading->partition);
+  if (reading->cancelled || it == seats_.end()) return;
+  Seat& seat = it->second;
+  absl::Status status = reading->result.status();
+  if (status.ok()) status = begin_task(it->first, seat, *std::move(reading->result));
+  if (!status.ok()) retry_or_fail(it->first, seat, status);
+}
+
+absl::Status Worker::begin_task(Partition partition, Seat& seat,
+                                std::unique_ptr<Restored> restored) {
+  const auto held = source_.bounds(partition);
+  if (!held.ok()) return held.status();
+  absl::Status status = seat.task->start(std::move(restored), seat.committed, *held);
+  if (!status.ok()) return status;
+  if (definitions_) seat.task->want(definitions_);
+  status = source_.start(partition, seat.task->position());
+  if (!status.ok()) {
+    new_task(partition, seat);
+    return status;
+  }
+  spdlog::info("partition {}: {} users restored, input from offset {}", partition,
+               seat.task->users().size(), seat.task->position().value());
+  seat.tries = 0;
+  commit_now_ = commit_now_ || seat.task->has_work();
+  post(partition, seat);
+  return absl::OkStatus();
+}
+
+void Worker::retry_or_fail(Partition partition, Seat& seat, const absl::Status& status) {
+  const std::string why(status.message());
+  if (seat.task->state() != TaskState::kFailed) {
+    if (++seat.tries < options_.attempts && !absl::IsDataLoss(status) &&
+        !absl::IsUnimplemented(status)) {
+      seat.retry_at = clock_.monotonic() + Backoff(seat.tries);
+      spdlog::warn("partition {}: not restored, trying again: {}", partition, why);
+      return;
+    }
+    seat.task->fail(status);
+  }
+  spdlog::error("partition {}: FAILED: {}", partition, why);
+  post(partition, seat);
+}
+
+// --- Steps.
+
+bool Worker::process(const Batch& batch) {
+  const Time wall = clock_.wall();
+  const std::vector<Record>& records = batch.records;
+  for (size_t i = 0; i < records.size();) {
+    const Partition partition = records[i].partition;
+    size_t end = i + 1;
+    while (end < records.size() && end - i < kRunRecords && records[end].partition == partition) {
+      ++end;
+    }
+    const auto it = seats_.find(partition);
+    if (it == seats_.end() || (it->second.task->state() != TaskState::kRunning &&
+                               it->second.task->state() != TaskState::kReplaying)) {
+      i = end;
+      continue;
+    }
+    Task& task = *it->second.task;
+    const TaskState before = task.state();
+    if (!step_began_) step_began_ = clock_.monotonic();
+    i += task.apply(absl::MakeConstSpan(records).subspan(i, end - i), wall, step_);
+    if (task.state() != before) post(partition, it->second);
+    if (task.state() == TaskState::kFailed) {
+      retry_or_fail(partition, it->second, task.failure());
+      continue;
+    }
+    task.fire(step_);
+    if ((step_.full() || commit_due(clock_.monotonic())) && !commit()) return false;
+  }
+  for (const Batch::End& end : batch.ends) {
+    const auto it = seats_.find(end.partition);
+    if (it == seats_.end()) continue;
+    Task& task = *it->second.task;
+    const TaskState before = task.state();
+    task.reach_end(end.position, end.asked_at);
+    if (task.state() == before) continue;
+    post(end.partition, it->second);
+    if (task.state() == TaskState::kFailed) {
+      retry_or_fail(end.partition, it->second, task.failure());
+    }
+  }
+  return true;
+}
+
+bool Worker::fire() {
+  more_due_ = false;
+  for (auto& [partition, seat] : seats_) {
+    while (!seat.task->fire(step_)) {
+      more_due_ = true;
+      if (!step_.full()) break;
+      if (!commit()) return false;
+    }
+  }
+  return true;
+}
+
+bool Worker::commit_due(absl::Duration now) const {
+  if (step_.full()) return true;
+  const absl::Duration since = now - last_commit_;
+  if (since < options_.commit_interval) return false;
+  bool progress = false;
+  for (const auto& [partition, seat] : seats_) {
+    if (seat.task->has_told() || seat.task->has_work()) return true;
+    progress = progress || seat.task->has_progress();
+  }
+  return progress && since >= options_.progress_interval;
+}
+
+bool Worker::commit(absl::Span<const Partition> everything) {
+  const absl::Duration began = clock_.monotonic();
+  std::vector<std::pair<Partition, Offset>> offsets;
+  std::vector<Partition> parts;
+  for (auto& [partition, seat] : seats_) {
+    const bool all = std::find(everything.begin(), everything.end(), partition) != everything.end();
+    Task& task = *seat.task;
+    if (!task.running() || !(task.has_progress() || (all && !task.saved()))) continue;
+    task.save(step_, began, all);
+    offsets.emplace_back(partition, task.position());
+    parts.push_back(partition);
+  }
+  last_commit_ = began;
+  if (step_.empty()) return true;
+
+  std::string why;
+  const CommitResult result = step_.commit(offsets, &why);
+  const absl::Duration now = clock_.monotonic();
+  metrics_.commit.record(absl::ToInt64Microseconds(now - began));
+  if (result != CommitResult::kCommitted) {
+    drop_all(fmt::format("{}: {}", Name(result), why));
+    return false;
+  }
+  metrics_.commits.add(1);
+  if (step_began_) metrics_.step.record(absl::ToInt64Microseconds(now - *step_began_));
+  step_began_.reset();
+  failures_ = 0;
+  for (Partition partition : parts) {
+    Seat& seat = seats_.at(partition);
+    const auto before = seat.task->statuses();
+    seat.task->committed();
+    if (seat.task->statuses() != before) post(partition, seat);
+  }
+  return true;
+}
+
+void Worker::post(Partition partition, const Seat& seat) {
+  board_.post(partition, {.worker = this,
+                          .state = seat.task->state(),
+                          .failure = std::string(seat.task->failure().message()),
+                          .definitions = seat.task->statuses()});
+}
+
+// --- Questions.
+
+void Worker::answer() {
+  for (const auto& [partition, seat] : seats_) {
+    if (seat.task->has_told()) return;  // Until it is committed.
+  }
+  std::deque<Question> questions;
+  {
+    const absl::MutexLock lock(&mutex_);
+    questions.swap(questions_);
+  }
+  if (questions.empty()) return;
+  asked_at_ = clock_.monotonic();
+  for (const Question& question : questions) question(*this);
+  metrics_.queries.add(static_cast<int64_t>(questions.size()));
+}
+
+absl::Duration Worker::wait(absl::Duration now) const {
+  if (more_due_) return absl::ZeroDuration();
+  absl::Duration wait = now - asked_at_ < kAskedLately ? kAskedWait : kIdleWait;
+  for (const auto& [partition, seat] : seats_) {
+    if (seat.task->has_told() || seat.task->has_work()) {
+      wait = std::min(wait, last_commit_ + options_.commit_interval - now);
+    }
+  }
+  return std::max(wait, absl::ZeroDuration());
+}
+
+}  // namespace segmentd

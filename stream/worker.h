@@ -1,0 +1,158 @@
+// A thread's share of the input: one Source, one Transactions, and the tasks of the partitions that
+// the source is given. Nobody else touches their state.
+//
+// turn() is one round of the loop: poll, apply what came, fire what is due, commit when it is time,
+// answer questions. A commit takes in all tasks that have got further. When it does not succeed,
+// all memory is dropped and every task restored: what is committed is the truth.
+//
+// Questions are answered between steps, when no change is told that is not committed, so the
+// memberships in memory are the committed ones.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+
+#include "stream/io.h"
+#include "stream/metrics.h"
+#include "stream/recovery.h"
+#include "stream/step.h"
+#include "stream/task.h"
+#include "stream/task_board.h"
+
+namespace segmentd {
+
+struct WorkerOptions {
+  TaskOptions task;
+  Step::Bounds step;
+  // Between commits, when there is something to tell.
+  absl::Duration commit_interval = absl::Milliseconds(10);
+  // When there is only progress.
+  absl::Duration progress_interval = absl::Seconds(1);
+  // Time to save what a revoked partition has unsaved; what is left is read again by its next
+  // owner.
+  absl::Duration revoke_limit = absl::Seconds(20);
+  // Tries to restore a task, and to poll, before it is FAILED.
+  int attempts = 10;
+  // Changelogs are read on a thread of their own, so that other tasks go on. Not in a simulation.
+  bool restore_in_background = true;
+};
+
+class Worker {
+ public:
+  // Everything outlives the worker.
+  Worker(const WorkerOptions& options, Source& source, Transactions& transactions,
+         Changelog& changelog, Clock& clock, TaskBoard& board);
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  // One round; waits for input at most some milliseconds.
+  void turn();
+  // Saves and commits everything. No turn() after it.
+  void stop();
+
+  // Any thread. Taken up in the next turn.
+  void want(WantedDefinitions definitions);
+  // Any thread. `question` is called between steps, or, without tasks, when the worker stops. False
+  // when too many wait or the worker has stopped.
+  using Question = std::function<void(Worker&)>;
+  bool ask(Question question);
+
+  // For questions. Null unless the task is RUNNING.
+  const Task* running(Partition partition) const;
+
+  const WorkerMetrics& metrics() const { return metrics_; }
+
+ private:
+  struct Seat {
+    std::unique_ptr<Task> task;
+    // Of RESTORING: failed tries, and when to try next.
+    int tries = 0;
+    absl::Duration retry_at = absl::ZeroDuration();
+    std::optional<Offset> committed;
+  };
+  // A changelog being read.
+  struct Reading {
+    Partition partition = 0;
+    std::atomic<bool> cancelled{false};
+    std::atomic<bool> done{false};
+    absl::StatusOr<std::unique_ptr<Restored>> result;
+    std::thread thread;
+  };
+
+  void give(const std::vector<Partition>& partitions);
+  void revoke(const std::vector<Partition>& partitions);
+  void lose(const std::vector<Partition>& partitions);
+  void release(Partition partition);
+  void new_task(Partition partition, Seat& seat);
+
+  void take_up_definitions();
+  // Goes on with a failed transaction session, and with tasks to be restored.
+  void recover();
+  void read_changelog(Partition partition, Seat& seat);
+  void finish_reading();
+  absl::Status begin_task(Partition partition, Seat& seat, std::unique_ptr<Restored> restored);
+  void retry_or_fail(Partition partition, Seat& seat, const absl::Status& status);
+
+  // False when the batch must be left: the tasks were dropped.
+  bool process(const Batch& batch);
+  bool fire();
+  bool commit_due(absl::Duration now) const;
+  // With everything of the partitions named. False when the tasks were dropped.
+  bool commit(absl::Span<const Partition> everything = {});
+  void save_everything(absl::Span<const Partition> partitions);
+  // Memory is not what is committed: all tasks are restored.
+  void drop_all(std::string_view why);
+  void post(Partition partition, const Seat& seat);
+  void answer();
+  absl::Duration wait(absl::Duration now) const;
+
+  const WorkerOptions& options_;
+  Source& source_;
+  Transactions& transactions_;
+  Changelog& changelog_;
+  Clock& clock_;
+  TaskBoard& board_;
+  WorkerMetrics metrics_;
+
+  std::map<Partition, Seat> seats_;
+  Step step_;
+  std::unique_ptr<Reading> reading_;
+
+  // The transaction session is to be renewed, not before `renew_at_`.
+  bool renew_ = false;
+  absl::Duration renew_at_ = absl::ZeroDuration();
+  int failures_ = 0;
+  int poll_failures_ = 0;
+
+  absl::Duration last_commit_ = absl::ZeroDuration();
+  // Of the first record since the last commit.
+  std::optional<absl::Duration> step_began_;
+  bool more_due_ = false;
+  bool commit_now_ = false;
+  absl::Duration asked_at_ = -absl::InfiniteDuration();
+
+  WantedDefinitions definitions_;
+  std::atomic<bool> wanted_changed_{false};
+  absl::Mutex mutex_;
+  WantedDefinitions wanted_ ABSL_GUARDED_BY(mutex_);
+  std::deque<Question> questions_ ABSL_GUARDED_BY(mutex_);
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace segmentd
