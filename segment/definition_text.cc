@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <iterator>
 #include <optional>
 #include <utility>
 
@@ -35,7 +36,22 @@ bool IsOutputOnly(const FieldDescriptor* field) {
          field->number() != pb::Segment::kEtagFieldNumber;
 }
 
-// Of edits that lead from one name to the other, up to `most`.
+// A length of time.
+bool IsLength(const FieldDescriptor* field) {
+  static constexpr std::string_view kNames[] = {"within", "after", "within_last", "within_next",
+                                                "offset"};
+  return std::find(std::begin(kNames), std::end(kNames), field->name()) != std::end(kNames);
+}
+
+// At most 64 bytes of it, for messages.
+std::string_view Shortened(std::string_view text) {
+  if (text.size() <= 64) return text;
+  size_t size = 64;
+  while (size > 0 && (text[size] & 0xC0) == 0x80) --size;
+  return text.substr(0, size);
+}
+
+// The number of edits that lead from one name to the other.
 size_t Distance(std::string_view a, std::string_view b) {
   std::vector<size_t> row(b.size() + 1);
   for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
@@ -111,7 +127,7 @@ class Mapper {
 void Mapper::unknown(const Document::Field& field, const Descriptor* descriptor) {
   std::vector<std::string> allowed;
   std::string nearest;
-  size_t nearest_distance = std::max<size_t>(1, std::min<size_t>(field.key.size(), 20) / 3) + 1;
+  size_t nearest_distance = field.key.size() < 4 ? 2 : 3;
   for (int i = 0; i < descriptor->field_count(); ++i) {
     if (IsOutputOnly(descriptor->field(i))) continue;
     const std::string& name = descriptor->field(i)->name();
@@ -167,7 +183,7 @@ void Mapper::message(const Document& from, Message* to) {
   around_.emplace_back(descriptor, path_);
   for (const Document::Field& member : from.fields) {
     if (!path_.empty()) path_ += '.';
-    path_ += member.key.substr(0, 64);
+    path_ += Shortened(member.key);
     const FieldDescriptor* found = descriptor->FindFieldByName(member.key);
     if (found == nullptr) {
       unknown(member, descriptor);
@@ -208,7 +224,7 @@ void Mapper::field(const Document& from, const FieldDescriptor* field, Message* 
       } else {
         wrong_kind(
             from, "true or false",
-            from.kind == Document::Kind::kString ? " (yes, no, on and off are strings)" : "");
+            from.kind == Document::Kind::kString ? "; yes, no, on and off are strings too" : "");
       }
       return;
     case FieldDescriptor::CPPTYPE_DOUBLE:
@@ -265,8 +281,10 @@ void Mapper::string(const Document& from, const FieldDescriptor* field, Message*
   if (from.kind != Document::Kind::kString) {
     const bool scalar =
         from.kind == Document::Kind::kNumber || from.kind == Document::Kind::kBoolean;
-    wrong_kind(from, "a string",
-               scalar ? "; write it in quotes, and a length of time with its unit" : "");
+    const std::string_view hint = !scalar           ? ""
+                                  : IsLength(field) ? "; write it with its unit, such as 10m"
+                                                    : "; write it in quotes";
+    wrong_kind(from, "a string", hint);
     return;
   }
   // An operator's operand may be empty; a name, and what has a grammar, may not.

@@ -155,9 +155,18 @@ Document Resolve(std::string_view text, int line) {
 
 class YamlReader : public YAML::EventHandler {
  public:
+  explicit YamlReader(std::string_view text) : text_(text) {}
+
   std::vector<Document> take() { return std::move(documents_); }
 
-  void OnDocumentStart(const YAML::Mark&) override { open_.clear(); }
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    // yaml-cpp takes whatever is left over for a document, and some of it for ever.
+    if (!first_ && !may_start(static_cast<size_t>(mark.pos))) {
+      refuse(mark, "the document before ends here; write --- between documents");
+    }
+    first_ = false;
+    open_.clear();
+  }
   void OnDocumentEnd() override {}
 
   void OnNull(const YAML::Mark& mark, YAML::anchor_t) override {
@@ -196,6 +205,22 @@ class YamlReader : public YAML::EventHandler {
   };
 
   static int line(const YAML::Mark& mark) { return mark.line + 1; }
+
+  // Behind "---", or behind a "..." with comments and empty lines after it.
+  bool may_start(size_t at) const {
+    if (at >= text_.size() || text_.substr(at, 3) == "---") return true;
+    std::string_view before = text_.substr(0, at);
+    while (!before.empty()) {
+      before.remove_suffix(1);
+      const size_t start = std::min(before.rfind('\n') + 1, before.size());
+      const std::string_view row = before.substr(start);
+      if (row.substr(0, 3) == "...") return true;
+      const size_t shown = row.find_first_not_of(" \t\r");
+      if (shown != std::string_view::npos && row[shown] != '#' && row[shown] != '%') return false;
+      before = before.substr(0, start);
+    }
+    return false;
+  }
 
   // Thrown through yaml-cpp, as it does itself; ReadYaml catches it.
   [[noreturn]] static void refuse(const YAML::Mark& mark, const std::string& problem) {
@@ -262,6 +287,8 @@ class YamlReader : public YAML::EventHandler {
     add(YAML::Mark(), std::move(done), "");
   }
 
+  const std::string_view text_;
+  bool first_ = true;
   std::vector<Open> open_;
   std::vector<Document> documents_;
 };
@@ -270,7 +297,7 @@ absl::StatusOr<std::vector<Document>> ReadYaml(std::string_view text) {
   try {
     std::istringstream stream{std::string(text)};
     YAML::Parser parser(stream);
-    YamlReader reader;
+    YamlReader reader(text);
     while (parser.HandleNextDocument(reader)) {
     }
     return reader.take();
@@ -290,32 +317,30 @@ class JsonReader {
   explicit JsonReader(std::string_view text) : text_(text), padded_(text.data(), text.size()) {}
 
   absl::StatusOr<std::vector<Document>> read() {
-    ondemand::parser parser;
-#ifdef SIMDJSON_THREADS_ENABLED
-    parser.threaded = false;
-#endif
-    ondemand::document_stream stream;
-    if (const auto error = parser.iterate_many(padded_, padded_.size() + 1).get(stream)) {
-      return bad(error, 0);
-    }
     std::vector<Document> documents;
-    size_t read_to = 0;
-    for (auto next = stream.begin(); next != stream.end(); ++next) {
-      read_to = next.current_index();
-      auto root = *next;
-      ondemand::value value;
-      if (const auto error = root.get_value().get(value)) return bad(error, location(root));
-      Document document;
-      if (const auto error = read(value, 1, &document)) {
-        return bad(error, location(root));
+    ondemand::parser parser;
+    size_t begin = skip_space(0);
+    do {
+      if (begin == text_.size() || (text_[begin] != '{' && text_[begin] != '[')) {
+        return Unreadable(PositionOf(text_, begin), "a JSON object must stand here");
       }
-      documents.push_back(std::move(document));
-      // What follows the last value has no place in a stream of values.
-    }
-    if (stream.truncated_bytes() > 0) {
-      return bad(simdjson::INCOMPLETE_ARRAY_OR_OBJECT, text_.size() - stream.truncated_bytes());
-    }
-    if (documents.empty()) return bad(simdjson::EMPTY, read_to);
+      const size_t end = end_of_value(begin);
+      if (end == text_.size() + 1) {
+        return Unreadable(PositionOf(text_, begin), "the JSON that starts here has no end");
+      }
+      ondemand::document root;
+      const simdjson::padded_string_view part(padded_.data() + begin, end - begin,
+                                              padded_.size() + simdjson::SIMDJSON_PADDING - begin);
+      if (const auto error = parser.iterate(part).get(root)) return bad(error, begin);
+      ondemand::value value;
+      if (const auto error = root.get_value().get(value)) return bad(error, begin);
+      Document& document = documents.emplace_back();
+      if (const auto error = read(value, 1, &document)) {
+        const char* at = nullptr;
+        return bad(error, root.current_location().get(at) ? end : offset(at));
+      }
+      begin = skip_space(end);
+    } while (begin != text_.size());
     return documents;
   }
 
@@ -325,10 +350,29 @@ class JsonReader {
     return at < start || at > start + text_.size() ? text_.size() : static_cast<size_t>(at - start);
   }
 
-  template <typename Root>
-  size_t location(Root& root) const {
-    const char* at = nullptr;
-    return root.current_location().get(at) ? text_.size() : offset(at);
+  size_t skip_space(size_t at) const {
+    return std::min(text_.find_first_not_of(" \t\r\n", at), text_.size());
+  }
+
+  // Behind the bracket that closes the one at `begin`, or past the end of the text. simdjson then
+  // says whether it is a value: its own streams of values may loop for ever on what is none.
+  size_t end_of_value(size_t begin) const {
+    int depth = 0;
+    bool in_string = false;
+    for (size_t i = begin; i < text_.size(); ++i) {
+      const char c = text_[i];
+      if (in_string) {
+        if (c == '\\') ++i;
+        in_string = c != '"';
+      } else if (c == '"') {
+        in_string = true;
+      } else if (c == '{' || c == '[') {
+        ++depth;
+      } else if ((c == '}' || c == ']') && --depth == 0) {
+        return i + 1;
+      }
+    }
+    return text_.size() + 1;
   }
 
   absl::Status bad(simdjson::error_code error, size_t at) const {
@@ -336,10 +380,7 @@ class JsonReader {
       return Unreadable(PositionOf(text_, at),
                         absl::StrCat("nested deeper than ", kMaxDocumentDepth, " levels"));
     }
-    std::string_view problem = simdjson::error_message(error);
-    if (error == simdjson::INCOMPLETE_ARRAY_OR_OBJECT)
-      problem = "the JSON that starts here has no end";
-    return Unreadable(PositionOf(text_, at), problem);
+    return Unreadable(PositionOf(text_, at), simdjson::error_message(error));
   }
 
   // Locations ascend, so that the whole costs one pass.
@@ -496,7 +537,9 @@ void AppendJson(const Document& document, std::string* out) {
 // Whether a string may stand without quotes, inside of [] and {} too, and readers of YAML 1.1 take
 // it for a string as well.
 bool IsPlain(std::string_view text) {
-  const auto is_letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
+  const auto is_letter = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c & 0x80) != 0;
+  };
   const auto is_word = [&](char c) { return is_letter(c) || IsDigit(c) || c == '_' || c == '/'; };
   if (text.empty() || text.size() > kMaxLine) return false;
   const bool starts = is_word(text[0]) || (text[0] == '-' && text.size() > 1 && is_word(text[1]));
@@ -506,12 +549,19 @@ bool IsPlain(std::string_view text) {
       return false;
     }
   }
+  // Controls, line breaks of old and the byte order mark.
+  for (const std::string_view odd :
+       {"\xC2\x80", "\xC2\x81", "\xC2\x85", "\xE2\x80\xA8", "\xE2\x80\xA9", "\xEF\xBB\xBF"}) {
+    if (text.find(odd) != std::string_view::npos) return false;
+  }
+  std::string lower;
+  for (const char c : text) {
+    if (c != '_') lower += c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
+  }
   static constexpr std::string_view kOldBooleans[] = {"y", "n", "yes", "no", "on", "off"};
-  std::string lower(text);
-  for (char& c : lower) c = is_letter(c) ? static_cast<char>(c | 0x20) : c;
   return std::find(std::begin(kOldBooleans), std::end(kOldBooleans), lower) ==
              std::end(kOldBooleans) &&
-         Resolve(text, 0).kind == Document::Kind::kString;
+         Resolve(lower, 0).kind == Document::Kind::kString;
 }
 
 void AppendFlow(const Document& document, std::string* out) {

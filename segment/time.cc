@@ -126,9 +126,10 @@ inline char* PutTwoDigits(char* p, unsigned value) {
 }
 
 absl::Status BadDuration(std::string_view text, std::string_view problem) {
-  return absl::InvalidArgumentError(absl::StrCat(
-      "\"", AbslView(text.substr(0, 40)), text.size() > 40 ? "…" : "", "\" is no duration: ",
-      AbslView(problem), "; write for example 500ms, 10m, 1h30m, 36h, 30d or 2w"));
+  const std::string shown = text.size() > 40 ? "this" : absl::StrCat("\"", AbslView(text), "\"");
+  return absl::InvalidArgumentError(
+      absl::StrCat(shown, " is no duration: ", AbslView(problem),
+                   "; write for example 500ms, 10m, 1h30m, 36h, 30d or 2w"));
 }
 
 }  // namespace
