@@ -9,7 +9,7 @@
 namespace segmentd {
 namespace {
 
-const Value kMissing;
+const Value kMissing{};
 
 // The host of "scheme://user@host:port/…" or "//host/…", without a leading "www."; empty when there is none.
 std::string_view HostOf(std::string_view url) {
