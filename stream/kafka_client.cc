@@ -363,16 +363,11 @@ absl::StatusOr<std::map<Partition, int64_t>> KafkaOffsets(rd_kafka_t* handle,
 void KafkaMessages::take(rd_kafka_queue_t* queue, absl::Duration wait) {
   clear();
   // A batch waits until it is full or the time is over, so the wait is for one record only.
-  ssize_t count = rd_kafka_consume_batch_queue(queue, 0, messages_.data(), messages_.size());
-  if (count == 0 && wait > absl::ZeroDuration()) {
-    count = rd_kafka_consume_batch_queue(queue, KafkaTimeoutMs(wait), messages_.data(), 1);
-    if (count == 1 && messages_.size() > 1) {
-      const ssize_t more =
-          rd_kafka_consume_batch_queue(queue, 0, messages_.data() + 1, messages_.size() - 1);
-      if (more > 0) count += more;
-    }
-  }
-  size_ = count > 0 ? static_cast<size_t>(count) : 0;
+  const int wait_ms = wait > absl::ZeroDuration() ? KafkaTimeoutMs(wait) : 0;
+  if (rd_kafka_consume_batch_queue(queue, wait_ms, messages_.data(), 1) != 1) return;
+  const ssize_t more =
+      rd_kafka_consume_batch_queue(queue, 0, messages_.data() + 1, messages_.size() - 1);
+  size_ = 1 + (more > 0 ? static_cast<size_t>(more) : 0);
 }
 
 void KafkaMessages::clear() {

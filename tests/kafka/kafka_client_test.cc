@@ -1,0 +1,631 @@
+// What segmentd relies on of Kafka and its client, against a real broker.
+#include "stream/kafka_client.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/time/clock.h"
+
+#include "stream/kafka_changelog.h"
+#include "stream/kafka_source.h"
+#include "stream/kafka_topics.h"
+#include "stream/kafka_transactions.h"
+#include "tests/kafka/broker.h"
+
+namespace segmentd {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr absl::Duration kLimit = absl::Seconds(60);
+
+class WallClock : public Clock {
+ public:
+  Time wall() override { return Time::Millis(absl::ToUnixMillis(absl::Now())); }
+  absl::Duration monotonic() override {
+    return absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
+  }
+};
+
+std::string_view Text(const absl::Status& status) {
+  return {status.message().data(), status.message().size()};
+}
+#define ASSERT_OK(expression)                  \
+  do {                                         \
+    const absl::Status status_ = (expression); \
+    ASSERT_TRUE(status_.ok()) << status_;      \
+  } while (false)
+
+KafkaSettings Settings(const Broker& broker = Broker::Get()) {
+  return *KafkaSettings::Parse(broker.address());
+}
+
+// Creates a topic with the given settings, as an operator would.
+void CreateTopic(const std::string& name, int partitions,
+                 const std::map<std::string, std::string>& config = {}) {
+  KafkaHandle handle =
+      *MakeKafkaHandle(KafkaRole::kReader, *MakeKafkaConf(Settings(), KafkaRole::kReader));
+  KafkaPtr<rd_kafka_NewTopic_t, rd_kafka_NewTopic_destroy> topic(
+      rd_kafka_NewTopic_new(name.c_str(), partitions, 1, nullptr, 0));
+  for (const auto& [key, value] : config) {
+    rd_kafka_NewTopic_set_config(topic.get(), key.c_str(), value.c_str());
+  }
+  KafkaQueue queue(rd_kafka_queue_new(handle.get()));
+  rd_kafka_NewTopic_t* list[] = {topic.get()};
+  rd_kafka_CreateTopics(handle.get(), list, 1, nullptr, queue.get());
+  KafkaEvent event(rd_kafka_queue_poll(queue.get(), KafkaTimeoutMs(kLimit)));
+  ASSERT_NE(event, nullptr);
+  ASSERT_EQ(rd_kafka_event_error(event.get()), RD_KAFKA_RESP_ERR_NO_ERROR);
+}
+
+// Appends plain records to a topic.
+class Appender {
+ public:
+  explicit Appender(std::string topic) : topic_(std::move(topic)) {
+    KafkaConf conf = *MakeKafkaConf(Settings(), KafkaRole::kWriter);
+    rd_kafka_conf_set_dr_msg_cb(
+        conf.get(), [](rd_kafka_t*, const rd_kafka_message_t* message, void*) {
+          if (message->_private != nullptr) {
+            *static_cast<rd_kafka_resp_err_t*>(message->_private) = message->err;
+          }
+        });
+    handle_ = *MakeKafkaHandle(KafkaRole::kWriter, std::move(conf));
+  }
+
+  // Returns when the broker has it.
+  rd_kafka_resp_err_t append(Partition partition, const std::string& key, const std::string& value,
+                             int64_t record_time_ms = 0) {
+    rd_kafka_resp_err_t result = RD_KAFKA_RESP_ERR__IN_PROGRESS;
+    const rd_kafka_resp_err_t error = rd_kafka_producev(
+        handle_.get(), RD_KAFKA_V_TOPIC(topic_.c_str()), RD_KAFKA_V_PARTITION(partition),
+        RD_KAFKA_V_KEY(key.data(), key.size()),
+        RD_KAFKA_V_VALUE(const_cast<char*>(value.data()), value.size()),
+        RD_KAFKA_V_HEADER("content-type", "text/plain", -1), RD_KAFKA_V_HEADER("empty", "", 0),
+        RD_KAFKA_V_TIMESTAMP(record_time_ms), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+        RD_KAFKA_V_OPAQUE(&result), RD_KAFKA_V_END);
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) return error;
+    rd_kafka_flush(handle_.get(), KafkaTimeoutMs(kLimit));
+    return result;
+  }
+
+ private:
+  std::string topic_;
+  KafkaHandle handle_;
+};
+
+// A source whose partitions start at once at their first record or where a test says.
+class Reading {
+ public:
+  explicit Reading(const KafkaTopics& topics, std::string instance = "worker-1",
+                   std::string group = "segmentd") {
+    auto source = KafkaSource::Create(
+        Settings(),
+        {.topic = topics.events, .group = topics.events + group, .instance = std::move(instance)},
+        clock_);
+    EXPECT_TRUE(source.ok()) << source.status();
+    source_ = *std::move(source);
+    source_->listen({.given =
+                         [this](const std::vector<Partition>& partitions) {
+                           for (const Partition p : partitions) {
+                             given.insert(p);
+                             if (!start_given) continue;
+                             EXPECT_TRUE(source_->start(p, Offset(0)).ok());
+                           }
+                         },
+                     .revoked =
+                         [this](const std::vector<Partition>& partitions) {
+                           for (const Partition p : partitions) given.erase(p), revoked.insert(p);
+                         },
+                     .lost =
+                         [this](const std::vector<Partition>& partitions) {
+                           for (const Partition p : partitions) given.erase(p), lost.insert(p);
+                         }});
+  }
+
+  // Polls until `done`, keeping what comes.
+  template <typename Done>
+  [[nodiscard]] bool poll_until(Done done) {
+    const absl::Time deadline = absl::Now() + kLimit;
+    while (!done()) {
+      if (absl::Now() > deadline) return false;
+      poll_once();
+    }
+    return true;
+  }
+  void poll_once(absl::Duration wait = absl::Milliseconds(100)) {
+    const absl::StatusOr<const Batch*> batch = source_->poll(wait);
+    if (!batch.ok()) {
+      errors.push_back(batch.status());
+      return;
+    }
+    for (const Record& record : (*batch)->records) {
+      values.emplace_back(record.value);
+      offsets.push_back(record.offset.value());
+      keys.emplace_back(record.key);
+      for (const HeaderView& header : record.headers) {
+        headers.emplace_back(fmt::format("{}={}", header.name, header.value));
+      }
+      record_times.push_back(record.record_time);
+    }
+    for (const Batch::End& end : (*batch)->ends) ends.push_back(end);
+  }
+  // The end of a partition, as of now or later.
+  std::optional<Batch::End> end_from_now(Partition partition) {
+    const Time now = clock_.wall();
+    std::optional<Batch::End> found;
+    const bool came = poll_until([&] {
+      for (const Batch::End& end : ends) {
+        if (end.partition == partition && end.asked_at >= now) found = end;
+      }
+      return found.has_value();
+    });
+    EXPECT_TRUE(came);
+    return found;
+  }
+
+  KafkaSource& source() { return *source_; }
+  WallClock& clock() { return clock_; }
+
+  bool start_given = true;
+  std::set<Partition> given, revoked, lost;
+  std::vector<std::string> values, keys, headers;
+  std::vector<int64_t> offsets;
+  std::vector<Time> record_times;
+  std::vector<Batch::End> ends;
+  std::vector<absl::Status> errors;
+
+ private:
+  WallClock clock_;
+  std::unique_ptr<KafkaSource> source_;
+};
+
+class KafkaClient : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const auto partitions = PrepareKafkaTopics(Settings(), topics_, {.partitions = 2}, kLimit);
+    ASSERT_TRUE(partitions.ok()) << partitions.status();
+    ASSERT_EQ(*partitions, 2);
+  }
+
+  std::unique_ptr<KafkaTransactions> transactions(Reading& reading,
+                                                  std::string id = "worker-1") const {
+    auto transactions = KafkaTransactions::Create(
+        Settings(), {.topics = topics_, .transactional_id = topics_.events + id},
+        reading.source().member());
+    EXPECT_TRUE(transactions.ok()) << transactions.status();
+    return *std::move(transactions);
+  }
+
+  // What a read_committed reader sees of the changelog: values by key, "-" for a tombstone.
+  std::vector<std::string> changelog(Partition partition) const {
+    auto changelog = *KafkaChangelog::Create(
+        Settings(), {.topic = topics_.changelog, .group = "segmentd", .timeout = kLimit});
+    std::vector<std::string> records;
+    int64_t read = 0;
+    int64_t last = -1;
+    const absl::Status status = changelog->read(
+        partition,
+        [&](std::string_view key, std::optional<std::string_view> value) {
+          records.push_back(fmt::format("{}={}", key, value.value_or("-")));
+          return absl::OkStatus();
+        },
+        [&](int64_t offset, int64_t end) {
+          read = offset;
+          last = end;
+        });
+    EXPECT_TRUE(status.ok()) << status;
+    EXPECT_GE(read, last);
+    return records;
+  }
+
+  static absl::Status Put(Transactions& transactions, Write::Topic topic, std::string_view key,
+                          std::optional<std::string_view> value, Partition partition = 0) {
+    return transactions.write({.topic = topic,
+                               .partition = partition,
+                               .key = key,
+                               .has_value = value.has_value(),
+                               .value = value.value_or("")});
+  }
+
+  const KafkaTopics topics_{NewTopicPrefix()};
+};
+
+TEST_F(KafkaClient, CreatesTopicsThatPassItsOwnCheck) {
+  const auto again = PrepareKafkaTopics(Settings(), topics_, {.enabled = false}, kLimit);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(*again, 2);
+}
+
+TEST_F(KafkaClient, RefusesRecordsAheadOfTheClock) {
+  Appender appender(topics_.events);
+  const int64_t now = absl::ToUnixMillis(absl::Now());
+  EXPECT_EQ(appender.append(0, "u", "now", now), RD_KAFKA_RESP_ERR_NO_ERROR);
+  EXPECT_EQ(appender.append(0, "u", "old", now - 86'400'000), RD_KAFKA_RESP_ERR_NO_ERROR);
+  EXPECT_EQ(appender.append(0, "u", "ahead", now + 3'600'000), RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP);
+}
+
+TEST(KafkaTopicCheck, TellsAMissingTopicWhenNotAllowedToCreateIt) {
+  const KafkaTopics topics(NewTopicPrefix());
+  const auto result = PrepareKafkaTopics(Settings(), topics, {.enabled = false}, kLimit);
+  ASSERT_EQ(result.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(Text(result.status())), HasSubstr("--create --topic " + topics.events));
+}
+
+TEST(KafkaTopicCheck, TellsEveryWrongTopicAndHowToMendIt) {
+  const KafkaTopics topics(NewTopicPrefix());
+  CreateTopic(topics.events, 3);
+  CreateTopic(topics.changes, 2);
+  CreateTopic(topics.dead_letters, 4);
+  CreateTopic(topics.changelog, 3, {{"cleanup.policy", "delete"}});
+  CreateTopic(topics.definitions, 1, {{"cleanup.policy", "compact,delete"}});
+  const auto result = PrepareKafkaTopics(Settings(), topics, {}, kLimit);
+  ASSERT_EQ(result.status().code(), absl::StatusCode::kFailedPrecondition) << result.status();
+  const std::string text(Text(result.status()));
+  EXPECT_THAT(text, HasSubstr(topics.changes + " has 2 partitions, but it must have 3"));
+  EXPECT_THAT(text, HasSubstr("--alter --topic " + topics.changes + " --partitions 3"));
+  EXPECT_THAT(text, HasSubstr(topics.dead_letters + " has 4 partitions, but it must have 3"));
+  EXPECT_THAT(text, HasSubstr(topics.dead_letters + " has max.message.bytes="));
+  EXPECT_THAT(text,
+              HasSubstr(topics.changelog +
+                        " has cleanup.policy=delete, but it must have cleanup.policy=compact"));
+  EXPECT_THAT(text, HasSubstr("--entity-name " + topics.changelog +
+                              " --add-config cleanup.policy=compact"));
+  EXPECT_THAT(text, HasSubstr(topics.definitions + " has cleanup.policy=compact,delete"));
+}
+
+TEST(KafkaTopicCheck, RefusesCompactedEvents) {
+  const KafkaTopics topics(NewTopicPrefix());
+  CreateTopic(topics.events, 1, {{"cleanup.policy", "compact"}});
+  const auto result = PrepareKafkaTopics(Settings(), topics, {}, kLimit);
+  ASSERT_EQ(result.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(Text(result.status())),
+              HasSubstr(topics.events +
+                        " has cleanup.policy=compact, but it must have cleanup.policy=delete"));
+}
+
+TEST(KafkaTopicCheck, SaysWhichBrokerDoesNotAnswer) {
+  const KafkaSettings nobody = *KafkaSettings::Parse("127.0.0.1:1");
+  const auto result =
+      PrepareKafkaTopics(nobody, KafkaTopics(NewTopicPrefix()), {}, absl::Milliseconds(300));
+  EXPECT_EQ(result.status().code(), absl::StatusCode::kUnavailable) << result.status();
+}
+
+TEST_F(KafkaClient, ReadsRecordsWithKeysHeadersAndTimes) {
+  Appender appender(topics_.events);
+  const int64_t now = absl::ToUnixMillis(absl::Now());
+  ASSERT_EQ(appender.append(0, "u1", "a", now), RD_KAFKA_RESP_ERR_NO_ERROR);
+  ASSERT_EQ(appender.append(0, "", "b", now + 1), RD_KAFKA_RESP_ERR_NO_ERROR);
+  Reading reading(topics_);
+  ASSERT_TRUE(reading.poll_until([&] { return reading.values.size() == 2; }));
+  EXPECT_THAT(reading.values, ElementsAre("a", "b"));
+  EXPECT_THAT(reading.keys, ElementsAre("u1", ""));
+  EXPECT_THAT(reading.offsets, ElementsAre(0, 1));
+  EXPECT_THAT(reading.headers, ElementsAre("content-type=text/plain",
+                                           "empty=", "content-type=text/plain", "empty="));
+  EXPECT_THAT(reading.record_times, ElementsAre(Time::Millis(now), Time::Millis(now + 1)));
+  const auto bounds = reading.source().bounds(0);
+  ASSERT_TRUE(bounds.ok()) << bounds.status();
+  EXPECT_EQ(bounds->first, Offset(0));
+  EXPECT_EQ(bounds->second, Offset(2));
+  EXPECT_THAT(reading.errors, IsEmpty());
+}
+
+TEST_F(KafkaClient, DeliversNothingBeforeTheStart) {
+  Appender appender(topics_.events);
+  ASSERT_EQ(appender.append(0, "u", "a"), RD_KAFKA_RESP_ERR_NO_ERROR);
+  ASSERT_EQ(appender.append(0, "u", "b"), RD_KAFKA_RESP_ERR_NO_ERROR);
+  Reading reading(topics_);
+  reading.start_given = false;
+  ASSERT_TRUE(reading.poll_until([&] { return reading.given.size() == 2; }));
+  ASSERT_OK(reading.source().start(1, Offset(0)));
+  ASSERT_TRUE(reading.end_from_now(1).has_value());
+  EXPECT_THAT(reading.values, IsEmpty());
+  ASSERT_OK(reading.source().start(0, Offset(1)));
+  ASSERT_TRUE(reading.poll_until([&] { return !reading.values.empty(); }));
+  EXPECT_THAT(reading.values, ElementsAre("b"));
+}
+
+TEST_F(KafkaClient, StartsAgainElsewhere) {
+  Appender appender(topics_.events);
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_EQ(appender.append(0, "u", fmt::format("{}", i)), RD_KAFKA_RESP_ERR_NO_ERROR);
+  }
+  Reading reading(topics_);
+  ASSERT_TRUE(reading.poll_until([&] { return reading.values.size() == 10; }));
+  for (int round = 0; round < 20; ++round) {
+    reading.values.clear();
+    const int from = (round * 7) % 10;
+    ASSERT_OK(reading.source().start(0, Offset(from)));
+    // Records of the old position, and a gap, would show here.
+    ASSERT_TRUE(
+        reading.poll_until([&] { return static_cast<int>(reading.values.size()) >= 10 - from; }));
+    for (int i = from; i < 10; ++i) {
+      ASSERT_EQ(reading.values[static_cast<size_t>(i - from)], fmt::format("{}", i))
+          << "round " << round;
+    }
+    ASSERT_EQ(static_cast<int>(reading.values.size()), 10 - from);
+  }
+}
+
+TEST_F(KafkaClient, TellsAPositionThatIsNoLongerHeld) {
+  Appender appender(topics_.events);
+  ASSERT_EQ(appender.append(0, "u", "a"), RD_KAFKA_RESP_ERR_NO_ERROR);
+  Reading reading(topics_);
+  reading.start_given = false;
+  ASSERT_TRUE(reading.poll_until([&] { return reading.given.size() == 2; }));
+  ASSERT_OK(reading.source().start(0, Offset(77)));
+  ASSERT_TRUE(reading.poll_until([&] { return !reading.errors.empty(); }));
+  EXPECT_EQ(reading.errors[0].code(), absl::StatusCode::kOutOfRange) << reading.errors[0];
+  EXPECT_THAT(std::string(Text(reading.errors[0])), HasSubstr(topics_.events + ", partition 0"));
+  EXPECT_THAT(std::string(Text(reading.errors[0])), HasSubstr("77"));
+  // The source goes on.
+  ASSERT_OK(reading.source().start(0, Offset(0)));
+  ASSERT_TRUE(reading.poll_until([&] { return !reading.values.empty(); }));
+}
+
+TEST_F(KafkaClient, ReportsEndsAgainAndAgainWithTheTimeOfAsking) {
+  Appender appender(topics_.events);
+  ASSERT_EQ(appender.append(0, "u", "a"), RD_KAFKA_RESP_ERR_NO_ERROR);
+  Reading reading(topics_);
+  const auto first = reading.end_from_now(0);
+  ASSERT_TRUE(first.has_value());
+  EXPECT_EQ(first->position, Offset(1));
+  EXPECT_THAT(reading.values, ElementsAre("a"));
+  // In silence the end is asked for again.
+  const auto second = reading.end_from_now(0);
+  ASSERT_TRUE(second.has_value());
+  EXPECT_GT(second->asked_at, first->asked_at);
+  EXPECT_LE(second->asked_at, reading.clock().wall());
+
+  // An end from after the append knows of the record.
+  ASSERT_EQ(appender.append(0, "u", "b"), RD_KAFKA_RESP_ERR_NO_ERROR);
+  const auto third = reading.end_from_now(0);
+  ASSERT_TRUE(third.has_value());
+  EXPECT_EQ(third->position, Offset(2));
+  EXPECT_THAT(reading.values, ElementsAre("a", "b"));
+}
+
+TEST_F(KafkaClient, CommitsRecordsAndOffsetsTogether) {
+  Reading reading(topics_);
+  ASSERT_TRUE(reading.poll_until([&] { return reading.given.size() == 2; }));
+  auto tx = transactions(reading);
+  ASSERT_OK(tx->begin());
+  ASSERT_OK(Put(*tx, Write::Topic::kChangelog, "u1", "1"));
+  ASSERT_OK(Put(*tx, Write::Topic::kChangelog, "u2", ""));
+  ASSERT_OK(Put(*tx, Write::Topic::kChangelog, "u3", std::nullopt));
+  ASSERT_OK(Put(*tx, Write::Topic::kChangelog, "u4", "other partition", 1));
+  std::string why;
+  ASSERT_EQ(tx->commit({{{0, Offset(7)}}}, &why), CommitResult::kCommitted) << why;
+  EXPECT_THAT(changelog(0), ElementsAre("u1=1", "u2=", "u3=-"));
+  EXPECT_THAT(changelog(1), ElementsAre("u4=other partition"));
+  const auto committed = reading.source().committed(0);
+  ASSERT_TRUE(committed.ok()) << committed.status();
+  EXPECT_EQ(*committed, std::optional(Offset(7)));
+  const auto none = reading.source().committed(1);
+  ASSERT_TRUE(none.ok()) << none.status();
+  EXPECT_EQ(*none, std::nullopt);
+}
+
+TEST_F(KafkaClient, WritesHeaders) {
+  Reading reading(topics_);
+  ASSERT_TRUE(reading.poll_until([&] { return reading.given.size() == 2; }));
+  auto tx = transactions(reading);
+  ASSERT_OK(tx->begin());
+  const std::vector<HeaderView> headers = {{"error", "not_json"}, {"detail", ""}};
+  ASSERT_OK(tx->write({.topic = Write::Topic::kDeadLetters,
+                       .partition = 1,
+                       .has_key = false,
+                       .value = "body",
+                       .headers = headers}));
+  std::string why;
+  ASSERT_EQ(tx->commit({{{1, Offset(1)}}}, &why), CommitResult::kCommitted) << why;
+  KafkaTopics letters = topics_;
+  letters.events = topics_.dead_letters;
+  Reading dead(letters);
+  ASSERT_TRUE(dead.poll_until([&] { return !dead.values.empty(); }));
+  EXPECT_THAT(dead.values, ElementsAre("body"));
+  EXPECT_THAT(dead.headers, ElementsAre("error=not_json", "detail="));
+}
+
+TEST_F(KafkaClient, ShowsNothingOfAnAbort) {
+  Reading reading(topics_);
+  ASSERT_TRUE(reading.poll_until([&] { return reading.given.size() == 2; }));
+  auto tx = transactions(reading);
+  ASSERT_OK(tx->begin());
+  ASSERT_OK(Put(*tx, Write::Topic::kChangelog, "u1", "aborted"));
+  tx->abort();
+  EXPECT_THAT(changelog(0), IsEmpty());
+  ASSERT_OK(tx->begin());
+  ASSERT_OK(Put(*tx, Write::Topic::kChangelog, "u1", "committed"));
+  std::string why;
+  ASSERT_EQ(tx->commit({{{0, Offset(1)}}}, &why), CommitResult::kCommitted) << why;
+  EXPECT_THAT(changelog(0), ElementsAre("u1=committed"));
+}
+
+TEST_F(KafkaClient, ANewSessionFencesTheOld) {
+  Reading reading(topics_);
+  ASSERT_TRUE(reading.poll_until([&] { return reading.given.size() == 2; }));
+  auto old = transactions(reading);
+  ASSERT_OK(old->begin());
+  ASSERT_OK(Put(*old, Write::Topic::kChangelog, "u1", "of the old"));
+  auto fresh = transactions(reading);
+  std::string why;
+  EXPECT_NE(old->commit({{{0, Offset(1)}}}, &why), CommitResult::kCommitted);
+  EXPECT_FALSE(why.empty());
+  EXPECT_FALSE(old->begin().ok());
+  ASSERT_OK(fresh->begin());
+  ASSERT_OK(Put(*fresh, Write::Topic::kChangelog, "u1", "of the new"));
+  ASSERT_EQ(fresh->commit({{{0, Offset(2)}}}, &why), CommitResult::kCommitted) << why;
+  EXPECT_THAT(changelog(0), ElementsAre("u1=of the new"));
+
+  // And the other way round, after which both have ended what was open.
+  ASSERT_OK(fresh->begin());
+  ASSERT_OK(Put(*fresh, Write::Topic::kChangelog, "u1", "open"));
+  ASSERT_OK(old->renew());
+  ASSERT_OK(old->begin());
+  ASSERT_OK(Put(*old, Write::Topic::kChangelog, "u1", "of the old, renewed"));
+  ASSERT_EQ(old->commit({{{0, Offset(3)}}}, &why), CommitResult::kCommitted) << why;
+  EXPECT_THAT(changelog(0), ElementsAre("u1=of the new", "u1=of the old, renewed"));
+}
+
+TEST_F(KafkaClient, CommitsNothingWithoutOffsets) {
+  Reading reading(topics_);
+  ASSERT_TRUE(reading.poll_until([&] { return reading.given.size() == 2; }));
+  auto tx = transactions(reading);
+  ASSERT_OK(tx->begin());
+  ASSERT_OK(Put(*tx, Write::Topic::kChangelog, "u1", "1"));
+  std::string why;
+  EXPECT_EQ(tx->commit({}, &why), CommitResult::kAborted);
+  EXPECT_THAT(why, HasSubstr("offsets"));
+  EXPECT_THAT(changelog(0), IsEmpty());
+}
+
+TEST_F(KafkaClient, CommitsNothingOfWhoIsNoMember) {
+  // Never joined: a broker would take its offsets unchecked.
+  auto member = *KafkaGroupMember::Create(
+      Settings(),
+      {.topic = topics_.events, .group = topics_.events, .instance = "worker-1", .wake = [] {}});
+  auto tx = *KafkaTransactions::Create(
+      Settings(), {.topics = topics_, .transactional_id = topics_.events}, *member);
+  ASSERT_OK(tx->begin());
+  ASSERT_OK(Put(*tx, Write::Topic::kChangelog, "u1", "zombie"));
+  std::string why;
+  EXPECT_EQ(tx->commit({{{0, Offset(1)}}}, &why), CommitResult::kFenced);
+  EXPECT_THAT(why, HasSubstr("no member"));
+  EXPECT_THAT(changelog(0), IsEmpty());
+}
+
+TEST_F(KafkaClient, ReadsAChangelogOverMarkersToItsEnd) {
+  Reading reading(topics_);
+  ASSERT_TRUE(reading.poll_until([&] { return reading.given.size() == 2; }));
+  auto tx = transactions(reading);
+  std::string why;
+  std::vector<std::string> expected;
+  for (int i = 0; i < 50; ++i) {
+    ASSERT_OK(tx->begin());
+    const std::string key = fmt::format("u{}", i);
+    ASSERT_OK(Put(*tx, Write::Topic::kChangelog, key, "v"));
+    if (i % 3 == 0) {
+      tx->abort();
+    } else {
+      ASSERT_EQ(tx->commit({{{0, Offset(i)}}}, &why), CommitResult::kCommitted) << why;
+      expected.push_back(key + "=v");
+    }
+  }
+  // The end is the marker of an aborted one, several offsets behind the last record to be seen.
+  ASSERT_OK(tx->begin());
+  ASSERT_OK(Put(*tx, Write::Topic::kChangelog, "u", "v"));
+  ASSERT_OK(Put(*tx, Write::Topic::kChangelog, "u", "v"));
+  tx->abort();
+  EXPECT_EQ(changelog(0), expected);
+}
+
+TEST_F(KafkaClient, AChangelogWaitsForWhatAnOpenTransactionBecomes) {
+  Reading reading(topics_);
+  ASSERT_TRUE(reading.poll_until([&] { return reading.given.size() == 2; }));
+  // Silent for longer than its timeout of 1 s: the broker aborts it.
+  auto silent = *KafkaTransactions::Create(
+      Settings(),
+      {.topics = topics_, .transactional_id = topics_.events + "a", .timeout = absl::Seconds(1)},
+      reading.source().member());
+  ASSERT_OK(silent->begin());
+  ASSERT_OK(Put(*silent, Write::Topic::kChangelog, "u1", "never"));
+  auto other = transactions(reading, "b");
+  ASSERT_OK(other->begin());
+  ASSERT_OK(Put(*other, Write::Topic::kChangelog, "u1", "seen"));
+  std::string why;
+  ASSERT_EQ(other->commit({{{0, Offset(1)}}}, &why), CommitResult::kCommitted) << why;
+  // The open one may stand before the committed one, which a reader then sees only when the open
+  // one has ended.
+  EXPECT_THAT(changelog(0), ElementsAre("u1=seen"));
+}
+
+TEST_F(KafkaClient, ATransactionThatOutlivesItsTimeoutIsNoLastingError) {
+  Reading reading(topics_);
+  ASSERT_TRUE(reading.poll_until([&] { return reading.given.size() == 2; }));
+  auto tx = *KafkaTransactions::Create(
+      Settings(),
+      {.topics = topics_, .transactional_id = topics_.events + "a", .timeout = absl::Seconds(1)},
+      reading.source().member());
+  ASSERT_OK(tx->begin());
+  ASSERT_OK(Put(*tx, Write::Topic::kChangelog, "u1", "late"));
+  // Nothing but the broker's clock ends it: reading to its end waits for that.
+  auto other = transactions(reading, "b");
+  ASSERT_OK(other->begin());
+  ASSERT_OK(Put(*other, Write::Topic::kChangelog, "u2", "x"));
+  std::string why;
+  ASSERT_EQ(other->commit({{{0, Offset(1)}}}, &why), CommitResult::kCommitted) << why;
+  EXPECT_THAT(changelog(0), ElementsAre("u2=x"));
+  const CommitResult result = tx->commit({{{0, Offset(2)}}}, &why);
+  if (result == CommitResult::kCommitted) {
+    // The record had not been sent before the wait: a commit then is a whole one.
+    EXPECT_THAT(changelog(0), ElementsAre("u2=x", "u1=late"));
+    return;
+  }
+  EXPECT_NE(result, CommitResult::kFenced) << why;
+  ASSERT_OK(tx->renew());
+  ASSERT_OK(tx->begin());
+  ASSERT_OK(Put(*tx, Write::Topic::kChangelog, "u1", "again"));
+  ASSERT_EQ(tx->commit({{{0, Offset(2)}}}, &why), CommitResult::kCommitted) << why;
+  EXPECT_THAT(changelog(0), ElementsAre("u2=x", "u1=again"));
+}
+
+TEST_F(KafkaClient, PartitionsMoveToASecondMemberAndBack) {
+  Appender appender(topics_.events);
+  ASSERT_EQ(appender.append(0, "u", "0"), RD_KAFKA_RESP_ERR_NO_ERROR);
+  ASSERT_EQ(appender.append(1, "u", "1"), RD_KAFKA_RESP_ERR_NO_ERROR);
+  Reading first(topics_, "worker-1");
+  ASSERT_TRUE(first.poll_until([&] { return first.given.size() == 2; }));
+  auto tx = transactions(first, "worker-1");
+  {
+    Reading second(topics_, "worker-2");
+    ASSERT_TRUE(first.poll_until([&] {
+      second.poll_once(absl::Milliseconds(10));
+      return second.given.size() == 1 && first.given.size() == 1;
+    }));
+    EXPECT_EQ(first.revoked, second.given);
+    EXPECT_THAT(first.lost, IsEmpty());
+    ASSERT_TRUE(second.poll_until([&] { return !second.values.empty(); }));
+    // The first is a member still, in a newer generation.
+    ASSERT_OK(tx->begin());
+    ASSERT_OK(Put(*tx, Write::Topic::kChangelog, "u", "1", *first.given.begin()));
+    std::string why;
+    ASSERT_EQ(tx->commit({{{*first.given.begin(), Offset(1)}}}, &why), CommitResult::kCommitted)
+        << why;
+  }
+  // The second is silent now: after its session its partition is the first's again.
+  ASSERT_TRUE(first.poll_until([&] { return first.given.size() == 2; }));
+  EXPECT_THAT(first.errors, IsEmpty());
+}
+
+TEST_F(KafkaClient, ASecondProcessWithTheSameNameFencesTheFirst) {
+  Reading first(topics_, "worker-1");
+  ASSERT_TRUE(first.poll_until([&] { return first.given.size() == 2; }));
+  auto tx = transactions(first, "worker-1");
+  Reading second(topics_, "worker-1");
+  ASSERT_TRUE(second.poll_until([&] { return second.given.size() == 2; }));
+  // It hears of it at its next heartbeat; until then the broker refuses its offsets.
+  ASSERT_OK(tx->begin());
+  ASSERT_OK(Put(*tx, Write::Topic::kChangelog, "u", "of the first"));
+  std::string why;
+  EXPECT_NE(tx->commit({{{0, Offset(1)}}}, &why), CommitResult::kCommitted);
+  EXPECT_THAT(changelog(0), IsEmpty());
+  ASSERT_TRUE(first.poll_until([&] { return !first.errors.empty(); }));
+  EXPECT_EQ(first.errors[0].code(), absl::StatusCode::kAborted) << first.errors[0];
+  EXPECT_THAT(std::string(Text(first.errors[0])), HasSubstr("same instance name"));
+}
+
+}  // namespace
+}  // namespace segmentd
