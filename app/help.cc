@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 
 #include "segment/absl_view.h"
@@ -38,6 +39,12 @@ std::string Wrapped(std::string_view text, size_t width) {
 
 Help::Help() {
   column_width(kNameColumn);
+}
+
+std::string Help::make_option_name(const CLI::Option* option, bool is_positional) const {
+  // CLI11 marks a flag that says no.
+  return absl::StrReplaceAll(CLI::Formatter::make_option_name(option, is_positional),
+                             {{"{false}", ""}});
 }
 
 std::string Help::make_option_opts(const CLI::Option* option) const {

@@ -13,6 +13,7 @@ namespace segmentd {
 class Help : public CLI::Formatter {
  public:
   Help();
+  std::string make_option_name(const CLI::Option* option, bool is_positional) const override;
   std::string make_option_opts(const CLI::Option* option) const override;
   std::string make_option_desc(const CLI::Option* option) const override;
 };

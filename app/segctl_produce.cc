@@ -299,7 +299,7 @@ void AddProduceCommand(CLI::App& segctl, const GlobalOptions& global, Command* c
           ->add_option("--speed", options->speed,
                        "Play the events, gaps divided by this, each stamped when it is sent")
           ->type_name("N")
-          ->check(CLI::PositiveNumber);
+          ->check(CLI::Validator(CLI::PositiveNumber).description(""));
   produce->add_flag("--keep-times", options->keep_times, "Leave the events' times as they are")
       ->excludes(speed);
   produce->footer(

@@ -582,13 +582,15 @@ void AddSegmentCommands(CLI::App& segctl, const GlobalOptions& global, Command* 
                    "live, past_behavior, api, custom_list; may be given again")
       ->type_name("TYPE")
       ->allow_extra_args(false)
-      ->check(CLI::IsMember({"live", "past_behavior", "api", "custom_list"}, CLI::ignore_case));
+      ->check(CLI::IsMember({"live", "past_behavior", "api", "custom_list"}, CLI::ignore_case)
+                  .description(""));
   list->add_option("--status", options->statuses,
                    "active, pending, building, invalid, deleting; may be given again")
       ->type_name("STATUS")
       ->allow_extra_args(false)
-      ->check(CLI::IsMember({"active", "pending", "building", "invalid", "deleting"},
-                            CLI::ignore_case));
+      ->check(
+          CLI::IsMember({"active", "pending", "building", "invalid", "deleting"}, CLI::ignore_case)
+              .description(""));
   list->add_option("--created-by", options->created_by, "By whom it was created")
       ->type_name("NAME");
   list->add_option("--updated-by", options->updated_by, "By whom it was updated last")
@@ -602,7 +604,7 @@ void AddSegmentCommands(CLI::App& segctl, const GlobalOptions& global, Command* 
       ->type_name("FIELD");
   list->add_option("--limit", options->limit, "At most so many; 0 for all")
       ->type_name("N")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Validator(CLI::NonNegativeNumber).description(""))
       ->capture_default_str();
 
   take_id(add("get", "Show one segment, as a file that can be edited and given to update",

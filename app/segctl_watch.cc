@@ -82,7 +82,7 @@ void AddWatchCommand(CLI::App& segctl, const GlobalOptions& global, Command* com
       ->allow_extra_args(false);
   watch->add_option("--count", options->count, "End after so many changes; 0 for never")
       ->type_name("N")
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Validator(CLI::NonNegativeNumber).description(""));
   watch->footer(
       "Examples:\n  segctl watch\n"
       "  segctl watch --segment cart-left-behind --json | jq -r .user_id\n"

@@ -1,0 +1,143 @@
+// segmentd's options: where they come from, which source wins, and what is refused.
+
+#include "app/options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <fstream>
+#include <string>
+#include <vector>
+
+namespace segmentd {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class Environment {
+ public:
+  Environment(const char* name, const char* value) : name_(name) { setenv(name, value, 1); }
+  ~Environment() { unsetenv(name_); }
+
+ private:
+  const char* name_;
+};
+
+std::string FileWith(const std::string& text) {
+  const std::string path = testing::TempDir() + "options_test.toml";
+  std::ofstream(path) << text;
+  return path;
+}
+
+Options Good(const std::vector<std::string>& arguments) {
+  ParsedOptions parsed = ParseOptions(arguments);
+  EXPECT_TRUE(parsed.options.has_value()) << parsed.text;
+  return parsed.options.value_or(Options());
+}
+
+std::string Wrong(const std::vector<std::string>& arguments) {
+  ParsedOptions parsed = ParseOptions(arguments);
+  EXPECT_FALSE(parsed.options.has_value());
+  EXPECT_EQ(parsed.status, kWrongUse);
+  return parsed.text;
+}
+
+TEST(Options, DefaultsServeThisMachineOnly) {
+  const Options options = Good({});
+  EXPECT_EQ(options.listen, "127.0.0.1:7600");
+  EXPECT_EQ(options.http, "127.0.0.1:7601");
+  EXPECT_EQ(options.settings.max_lateness, Duration::Hours(2));
+  EXPECT_EQ(options.settings.deadline_grace, Duration::Seconds(1));
+  EXPECT_FALSE(options.start_at_latest);
+  EXPECT_FALSE(options.startup_timeout.has_value());
+}
+
+TEST(Options, FlagsAreTaken) {
+  const Options options =
+      Good({"--bootstrap", "a:1,b:2", "--topic-prefix", "prod.", "--start", "latest",
+            "--max-lateness=30m", "--kafka", "client.rack=x", "--kafka=security.protocol=SSL",
+            "--workers", "3", "--no-create-topics", "--log-format", "json", "--startup-timeout",
+            "1m", "--output-format", "protobuf"});
+  EXPECT_EQ(options.bootstrap_servers, "a:1,b:2");
+  EXPECT_EQ(options.topic_prefix, "prod.");
+  EXPECT_TRUE(options.start_at_latest);
+  EXPECT_EQ(options.settings.max_lateness, Duration::Minutes(30));
+  EXPECT_THAT(options.kafka, testing::ElementsAre("client.rack=x", "security.protocol=SSL"));
+  EXPECT_EQ(options.workers, 3);
+  EXPECT_FALSE(options.create_topics);
+  EXPECT_TRUE(options.log_json);
+  EXPECT_EQ(options.startup_timeout, Duration::Minutes(1));
+  EXPECT_EQ(options.output_format, "protobuf");
+}
+
+TEST(Options, FlagWinsOverEnvironmentWinsOverFile) {
+  const std::string file = FileWith(
+      "group = \"from-file\"\n"
+      "topic-prefix = \"from-file.\"\n"
+      "workers = 5\n"
+      "create-topics = false\n"
+      "max-lateness = \"3h\"\n"
+      "kafka = [\"client.rack=r1\", \"client.id=x\"]\n");
+  const Environment group("SEGMENTD_GROUP", "from-environment");
+  const Environment prefix("SEGMENTD_TOPIC_PREFIX", "from-environment.");
+  const Options options = Good({"--config", file, "--group", "from-flag"});
+  EXPECT_EQ(options.group, "from-flag");
+  EXPECT_EQ(options.topic_prefix, "from-environment.");
+  EXPECT_EQ(options.workers, 5);
+  EXPECT_FALSE(options.create_topics);
+  EXPECT_EQ(options.settings.max_lateness, Duration::Hours(3));
+  EXPECT_THAT(options.kafka, testing::ElementsAre("client.rack=r1", "client.id=x"));
+}
+
+TEST(Options, EnvironmentHoldsSeveralKafkaSettingsInLines) {
+  const Environment kafka("SEGMENTD_KAFKA", "client.rack=a,b;c\nclient.id=d");
+  EXPECT_THAT(Good({}).kafka, testing::ElementsAre("client.rack=a,b;c", "client.id=d"));
+}
+
+TEST(Options, WrongOnesSayWhatIsAllowed) {
+  EXPECT_THAT(Wrong({"--max-lateness", "2"}), HasSubstr("--max-lateness"));
+  EXPECT_THAT(Wrong({"--deadline-grace", "2d"}), HasSubstr("not between"));
+  EXPECT_THAT(Wrong({"--start", "now"}), HasSubstr("latest"));
+  EXPECT_THAT(Wrong({"--nonsense"}), HasSubstr("--nonsense"));
+  EXPECT_THAT(Wrong({"--workers", "many"}), HasSubstr("--workers"));
+  EXPECT_THAT(Wrong({"--tls-cert", "c.pem"}), HasSubstr("--tls-client-ca"));
+  EXPECT_THAT(Wrong({"--kafka", "isolation.level=read_uncommitted"}), HasSubstr("isolation.level"));
+  EXPECT_THAT(Wrong({"--topic-prefix", "a/b"}), HasSubstr("topic"));
+  EXPECT_THAT(Wrong({"--config", "/there/is/none"}), HasSubstr("/there/is/none"));
+  EXPECT_THAT(Wrong({"--config", FileWith("wrkers = 1\n")}), HasSubstr("wrkers"));
+  EXPECT_THAT(Wrong({"--config", FileWith("[kafka]\nworkers = 1\n")}), HasSubstr("workers"));
+  EXPECT_THAT(Wrong({"--config", FileWith("max-lateness = \"nonsense\"\n")}),
+              HasSubstr("--max-lateness"));
+}
+
+TEST(Options, HelpNamesEveryOptionWithItsDefault) {
+  const ParsedOptions parsed = ParseOptions({"--help"});
+  EXPECT_EQ(parsed.status, kDone);
+  for (const char* part : {"--bootstrap-servers", "127.0.0.1:7600", "SEGMENTD_LISTEN",
+                           "(default 127.0.0.1:7600;", "--deadline-grace", "Examples:"}) {
+    EXPECT_THAT(parsed.text, HasSubstr(part));
+  }
+}
+
+TEST(Options, PrintedConfigurationIsReadBackAndHidesSecrets) {
+  const ParsedOptions printed = ParseOptions(
+      {"--print-config", "--kafka", "sasl.password=hunter2", "--kafka", "client.rack=r1",
+       "--workers", "2", "--no-create-topics", "--max-lateness", "90m", "--group", "g"});
+  ASSERT_EQ(printed.status, kDone) << printed.text;
+  EXPECT_THAT(printed.text, Not(HasSubstr("hunter2")));
+  EXPECT_THAT(printed.text, HasSubstr("sasl.password=(redacted)"));
+
+  const Options options = Good({"--config", FileWith(printed.text)});
+  EXPECT_EQ(options.workers, 2);
+  EXPECT_FALSE(options.create_topics);
+  EXPECT_EQ(options.settings.max_lateness, Duration::Minutes(90));
+  EXPECT_EQ(options.group, "g");
+  EXPECT_EQ(options.listen, "127.0.0.1:7600");
+  EXPECT_EQ(options.startup_timeout, std::nullopt);
+  EXPECT_THAT(options.kafka, testing::ElementsAre("sasl.password=(redacted)", "client.rack=r1"));
+}
+
+}  // namespace
+}  // namespace segmentd
