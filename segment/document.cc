@@ -180,6 +180,10 @@ class YamlReader : public YAML::EventHandler {
 
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t,
                 const std::string& text) override {
+    // yaml-cpp makes single bytes of \N and \_.
+    if (!simdjson::validate_utf8(text)) {
+      refuse(mark, "an escape here gives no UTF-8; write \\u with four digits");
+    }
     add(mark, scalar(mark, tag, text), text);
   }
 
@@ -686,7 +690,11 @@ absl::StatusOr<std::vector<Document>> ReadDocuments(std::string_view text) {
   if (json.ok()) return json;
   // A file of YAML may begin so as well.
   auto yaml = ReadYaml(text);
-  return yaml.ok() ? yaml : json;
+  if (yaml.ok()) return yaml;
+  const size_t second = text.find_first_not_of(" \t\r\n", first + 1);
+  const bool meant_json = second == std::string_view::npos ||
+                          std::string_view("\"{[]}").find(text[second]) != std::string_view::npos;
+  return meant_json ? json : yaml;
 }
 
 std::string ToJson(const Document& document) {
