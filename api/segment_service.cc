@@ -3,9 +3,11 @@
 #include <re2/re2.h>
 
 #include <algorithm>
+#include <condition_variable>
 #include <cstdint>
 #include <iterator>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -22,7 +24,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "absl/synchronization/mutex.h"
 
 #include "api/call.h"
 #include "api/digest.h"
@@ -166,10 +167,7 @@ class WriterTurn {
     Taken& operator=(Taken&&) = delete;
     ~Taken() { Release(); }
     void Release() {
-      if (turn_ == nullptr) return;
-      absl::MutexLock lock(&turn_->mutex_);
-      turn_->taken_ = false;
-      turn_ = nullptr;
+      if (WriterTurn* turn = std::exchange(turn_, nullptr)) turn->GiveBack();
     }
 
    private:
@@ -177,20 +175,27 @@ class WriterTurn {
   };
 
   absl::StatusOr<Taken> Take(const Call& call) {
-    absl::MutexLock lock(&mutex_);
+    std::unique_lock lock(mutex_);
     for (;;) {
       if (absl::Status status = call.Check(); !status.ok()) return status;
       const absl::Duration wait = std::min(kCancellationCheck, call.deadline() - call.now());
-      if (mutex_.AwaitWithTimeout(absl::Condition(&WriterTurn::Free, this), wait)) break;
+      if (free_.wait_for(lock, absl::ToChronoMicroseconds(wait), [this] { return !taken_; })) break;
     }
     taken_ = true;
     return Taken(this);
   }
 
  private:
-  static bool Free(WriterTurn* turn) { return !turn->taken_; }
+  void GiveBack() {
+    {
+      const std::lock_guard lock(mutex_);
+      taken_ = false;
+    }
+    free_.notify_one();
+  }
 
-  absl::Mutex mutex_;
+  std::mutex mutex_;
+  std::condition_variable free_;
   bool taken_ = false;
 };
 

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <mutex>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -20,7 +21,6 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "absl/synchronization/mutex.h"
 
 namespace segmentd {
 namespace {
@@ -112,7 +112,7 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials(const Serve
 
 class Server::Running {
  public:
-  absl::Mutex mutex;
+  std::mutex mutex;
   std::unique_ptr<grpc::Server> server;
   bool ended = false;
 };
@@ -171,7 +171,7 @@ Server::~Server() {
 }
 
 void Server::SetServing(bool serving) {
-  absl::MutexLock lock(&running_->mutex);
+  const std::lock_guard lock(running_->mutex);
   if (running_->ended) return;
   grpc::HealthCheckServiceInterface* health = running_->server->GetHealthCheckService();
   // "" and the default of every service unknown to it; the others must be named.
@@ -184,7 +184,7 @@ void Server::SetServing(bool serving) {
 void Server::Shutdown(absl::Duration bound) {
   SetServing(false);
   {
-    absl::MutexLock lock(&running_->mutex);
+    const std::lock_guard lock(running_->mutex);
     if (std::exchange(running_->ended, true)) return;
   }
   memberships_.EndStreams();

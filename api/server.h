@@ -15,7 +15,7 @@ namespace segmentd {
 
 struct ServerOptions {
   // "host:port", "[::1]:port"; port 0 takes a free one. Off loopback only with TLS.
-  std::string address = "127.0.0.1:9090";
+  std::string address = "127.0.0.1:7600";
   // PEM files: the server's certificate chain and key, and the authorities whose client
   // certificates are accepted. All three or none. Clients without such a certificate are refused in
   // the handshake.

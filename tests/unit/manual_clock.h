@@ -2,8 +2,8 @@
 #pragma once
 
 #include <functional>
+#include <mutex>
 
-#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 
@@ -12,15 +12,15 @@ namespace segmentd {
 class ManualClock {
  public:
   absl::Time now() const {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     return now_;
   }
   void Advance(absl::Duration by) {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     now_ += by;
   }
   void AdvanceTo(absl::Time time) {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     if (time > now_) now_ = time;
   }
   // The clock outlives it.
@@ -29,7 +29,7 @@ class ManualClock {
   }
 
  private:
-  mutable absl::Mutex mutex_;
+  mutable std::mutex mutex_;
   // Not long ago, so that real deadlines of clients stay ahead of it.
   absl::Time now_ = absl::FromUnixSeconds(absl::ToUnixSeconds(absl::Now()));
 };

@@ -14,7 +14,6 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
 
 #include "api/digest.h"
 #include "proto/segments/v1/membership_service.grpc.pb.h"

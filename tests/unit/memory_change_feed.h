@@ -1,13 +1,16 @@
 // Changes in memory, of partition 0.
 #pragma once
 
+#include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <map>
+#include <mutex>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
-#include "absl/time/time.h"
 
 #include "state/change_feed.h"
 
@@ -17,55 +20,47 @@ class MemoryChangeFeed final : public ChangeFeed {
  public:
   // Numbers start at 0.
   void Add(segments::v1::MembershipChange change) {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     changes_.push_back(std::move(change));
+    changed_.notify_all();
   }
 
   absl::Status Follow(const std::map<int32_t, int64_t>& from,
                       absl::FunctionRef<bool(const segments::v1::MembershipChange&)> change,
                       absl::FunctionRef<bool()> idle) override {
     const auto found = from.find(0);
-    size_t next = 0;
-    {
-      absl::MutexLock lock(&mutex_);
-      next = found == from.end() ? changes_.size() : static_cast<size_t>(found->second);
-      ++followers_;
+    std::unique_lock lock(mutex_);
+    size_t next = found == from.end() ? changes_.size() : static_cast<size_t>(found->second);
+    if (static_cast<int64_t>(next) < oldest) {
+      return absl::OutOfRangeError("this change of partition 0 is no longer held");
     }
-    absl::Status status = absl::OkStatus();
-    for (;;) {
-      segments::v1::MembershipChange present;
-      bool any = false;
-      {
-        absl::MutexLock lock(&mutex_);
-        const auto more = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-          return next < changes_.size();
-        };
-        if ((any = mutex_.AwaitWithTimeout(absl::Condition(&more), absl::Milliseconds(20)))) {
-          if (static_cast<int64_t>(next) < oldest) {
-            status = absl::OutOfRangeError("change 0 of partition 0 is no longer held");
-          } else {
-            present = changes_[next++];
-          }
-        }
-      }
-      if (!status.ok() || !(any ? change(present) : idle())) break;
+    ++followers_;
+    changed_.notify_all();
+    for (bool on = true; on;) {
+      const bool any = changed_.wait_for(lock, std::chrono::milliseconds(20),
+                                         [&] { return next < changes_.size(); });
+      std::optional<segments::v1::MembershipChange> present;
+      if (any) present = changes_[next++];
+      lock.unlock();
+      on = present ? change(*present) : idle();
+      lock.lock();
     }
-    absl::MutexLock lock(&mutex_);
     --followers_;
-    return status;
+    changed_.notify_all();
+    return absl::OkStatus();
   }
 
   void AwaitFollowers(int count) {
-    absl::MutexLock lock(&mutex_);
-    const auto so_many = [&] { return followers_ == count; };
-    mutex_.Await(absl::Condition(&so_many));
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return followers_ == count; });
   }
 
   // The number of the first change still held. Set before the calls begin.
   int64_t oldest = 0;
 
  private:
-  absl::Mutex mutex_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
   std::vector<segments::v1::MembershipChange> changes_;
   int followers_ = 0;
 };

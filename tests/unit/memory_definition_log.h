@@ -5,12 +5,12 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
 #include "state/definition_log.h"
@@ -22,7 +22,7 @@ class MemoryDefinitionLog final : public DefinitionLog {
   using Segments = std::vector<segments::v1::Segment>;
 
   std::shared_ptr<const Segments> All() const override {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     auto all = std::make_shared<Segments>();
     for (const auto& [id, segment] : segments_) all->push_back(segment);
     return all;
@@ -32,7 +32,7 @@ class MemoryDefinitionLog final : public DefinitionLog {
     if (before_append) {
       if (absl::Status status = before_append(); !status.ok()) return status;
     }
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     for (const Write& write : writes) {
       appended_.push_back(write.id);
       if (write.segment) {
@@ -51,14 +51,14 @@ class MemoryDefinitionLog final : public DefinitionLog {
 
   // As if it had been there before.
   void Put(segments::v1::Segment segment) {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     std::string id = segment.id();
     segments_[id] = std::move(segment);
   }
 
   // IDs in the order in which they were written or deleted.
   std::vector<std::string> appended() const {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     return appended_;
   }
 
@@ -68,7 +68,7 @@ class MemoryDefinitionLog final : public DefinitionLog {
   std::function<bool(absl::Time deadline)> on_wait;
 
  private:
-  mutable absl::Mutex mutex_;
+  mutable std::mutex mutex_;
   std::map<std::string, segments::v1::Segment> segments_;
   std::vector<std::string> appended_;
 };

@@ -10,6 +10,8 @@
 #include <grpcpp/server_builder.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <future>
 #include <memory>
 #include <set>
@@ -20,7 +22,6 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "absl/synchronization/notification.h"
 
 #include "api/digest.h"
 #include "proto/segments/v1/segment_service.grpc.pb.h"
@@ -511,19 +512,20 @@ class HeldWriter {
  public:
   explicit HeldWriter(MemoryDefinitionLog* log) {
     log->before_append = [this] {
-      if (!entered_.HasBeenNotified()) {
-        entered_.Notify();
-        released_.WaitForNotification();
+      if (!held_.exchange(true)) {
+        entered_.set_value();
+        released_.get_future().wait();
       }
       return absl::OkStatus();
     };
   }
-  void AwaitEntered() { entered_.WaitForNotification(); }
-  void Release() { released_.Notify(); }
+  void AwaitEntered() { entered_.get_future().wait(); }
+  void Release() { released_.set_value(); }
 
  private:
-  absl::Notification entered_;
-  absl::Notification released_;
+  std::atomic<bool> held_ = false;
+  std::promise<void> entered_;
+  std::promise<void> released_;
 };
 
 TEST_F(SegmentServiceTest, TheSecondOfTwoEditsIsAborted) {
