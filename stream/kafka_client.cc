@@ -83,9 +83,9 @@ bool Concerns(std::string_view name, KafkaRole role) {
 }
 
 void Log(const rd_kafka_t* handle, int level, const char* facility, const char* text) {
-  // Syslog's levels.
-  const auto to = level <= 3   ? spdlog::level::err
-                  : level <= 4 ? spdlog::level::warn
+  // Syslog's levels. What is an error is for those to say who get it as one: being fenced is none,
+  // for example.
+  const auto to = level <= 4   ? spdlog::level::warn
                   : level <= 6 ? spdlog::level::info
                                : spdlog::level::debug;
   spdlog::log(to, "kafka client {}: {}: {}", handle == nullptr ? "" : rd_kafka_name(handle),
@@ -275,7 +275,7 @@ void CloseKafkaConsumer(KafkaHandle handle, absl::Duration limit) {
       rd_kafka_message_destroy(message);
     }
   }
-  if (rd_kafka_consumer_closed(handle.get()) == 0) {
+  if (error == nullptr && rd_kafka_consumer_closed(handle.get()) == 0) {
     spdlog::warn("kafka client {}: not closed after {}, left without", rd_kafka_name(handle.get()),
                  absl::FormatDuration(limit));
   }
@@ -306,15 +306,14 @@ void AskKafkaOffsets(rd_kafka_t* handle, const std::string& topic,
   KafkaPartitions list(rd_kafka_topic_partition_list_new(static_cast<int>(partitions.size())));
   for (const Partition partition : partitions) {
     rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), partition)->offset =
-        which == KafkaOffset::kEarliest ? RD_KAFKA_OFFSET_SPEC_EARLIEST
-                                        : RD_KAFKA_OFFSET_SPEC_LATEST;
+        which == KafkaOffset::kFirst ? RD_KAFKA_OFFSET_SPEC_EARLIEST : RD_KAFKA_OFFSET_SPEC_LATEST;
   }
   const KafkaPtr<rd_kafka_AdminOptions_t, rd_kafka_AdminOptions_destroy> options(
       rd_kafka_AdminOptions_new(handle, RD_KAFKA_ADMIN_OP_LISTOFFSETS));
   rd_kafka_AdminOptions_set_request_timeout(options.get(), KafkaTimeoutMs(timeout), nullptr, 0);
-  // Committed-only would stop at the first open transaction; this is the end of all that is there.
   const KafkaError error(rd_kafka_AdminOptions_set_isolation_level(
-      options.get(), RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED));
+      options.get(), which == KafkaOffset::kStable ? RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED
+                                                   : RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED));
   rd_kafka_ListOffsets(handle, list.get(), options.get(), queue);
 }
 

@@ -81,10 +81,16 @@ bool IsPassingKafkaError(rd_kafka_resp_err_t error);
 absl::StatusOr<int32_t> KafkaPartitionCount(rd_kafka_t* handle, const std::string& topic,
                                             absl::Duration timeout);
 
-// Offsets of one topic, asked of the brokers: an earliest one held, or the offset at which the next
-// record will be (transaction markers, and records of open transactions, counted). UNAVAILABLE
-// unless every partition answered.
-enum class KafkaOffset : uint8_t { kEarliest, kNext };
+enum class KafkaOffset : uint8_t {
+  // The first held.
+  kFirst,
+  // Where the next record will be; transaction markers, and records of open transactions, are
+  // counted.
+  kNext,
+  // Where the oldest open transaction begins, else as kNext: the end of what is committed.
+  kStable,
+};
+// Offsets of one topic, asked of the brokers. UNAVAILABLE unless every partition answered.
 absl::StatusOr<std::map<Partition, int64_t>> KafkaOffsets(rd_kafka_t* handle,
                                                           const std::string& topic,
                                                           absl::Span<const Partition> partitions,

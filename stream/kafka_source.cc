@@ -242,7 +242,7 @@ void KafkaSource::add_ends() {
 
 absl::StatusOr<std::pair<Offset, Offset>> KafkaSource::bounds(Partition partition) {
   const auto first = KafkaOffsets(reader_.get(), options_.topic, {&partition, 1},
-                                  KafkaOffset::kEarliest, options_.timeout);
+                                  KafkaOffset::kFirst, options_.timeout);
   if (!first.ok()) return first.status();
   const auto next = KafkaOffsets(reader_.get(), options_.topic, {&partition, 1}, KafkaOffset::kNext,
                                  options_.timeout);

@@ -5,21 +5,30 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 
+#include "segment/definition_text.h"
+#include "stream/change_codec.h"
+#include "stream/kafka_change_feed.h"
 #include "stream/kafka_changelog.h"
+#include "stream/kafka_definition_log.h"
 #include "stream/kafka_source.h"
 #include "stream/kafka_topics.h"
 #include "stream/kafka_transactions.h"
+#include "stream/task_board.h"
 #include "tests/kafka/broker.h"
 
 namespace segmentd {
@@ -46,6 +55,12 @@ std::string_view Text(const absl::Status& status) {
   do {                                         \
     const absl::Status status_ = (expression); \
     ASSERT_TRUE(status_.ok()) << status_;      \
+  } while (false)
+
+#define EXPECT_OK(expression)                  \
+  do {                                         \
+    const absl::Status status_ = (expression); \
+    EXPECT_TRUE(status_.ok()) << status_;      \
   } while (false)
 
 KafkaSettings Settings(const Broker& broker = Broker::Get()) {
@@ -625,6 +640,268 @@ TEST_F(KafkaClient, ASecondProcessWithTheSameNameFencesTheFirst) {
   ASSERT_TRUE(first.poll_until([&] { return !first.errors.empty(); }));
   EXPECT_EQ(first.errors[0].code(), absl::StatusCode::kAborted) << first.errors[0];
   EXPECT_THAT(std::string(Text(first.errors[0])), HasSubstr("same instance name"));
+}
+
+segments::v1::Segment LiveSegment(std::string_view id, int64_t version = 1) {
+  segments::v1::Segment segment = *SegmentFromJson(fmt::format(
+      R"({{"id":"{}","name":"Segment {}","live":{{"actions":{{"any_of":[{{"event":"Charged"}}]}}}}}})",
+      id, id));
+  segment.set_version(version);
+  segment.set_etag(fmt::format("etag-{}", version));
+  return segment;
+}
+
+class KafkaDefinitions : public KafkaClient {
+ protected:
+  std::unique_ptr<KafkaDefinitionLog> log() {
+    auto log = KafkaDefinitionLog::Create(
+        Settings(),
+        {.topic = topics_.definitions,
+         .group = "segmentd",
+         .changed =
+             [this](std::shared_ptr<const KafkaDefinitionLog::Segments> all) {
+               const absl::MutexLock lock(&mutex_);
+               told_ = std::move(all);
+             }},
+        board_);
+    EXPECT_TRUE(log.ok()) << log.status();
+    EXPECT_TRUE((*log)->wait_ready(absl::Now() + kLimit));
+    return *std::move(log);
+  }
+  static std::vector<std::string> Ids(const KafkaDefinitionLog& log) {
+    std::vector<std::string> ids;
+    for (const auto& segment : *log.All()) ids.push_back(segment.id());
+    return ids;
+  }
+  // Waits until the log has read something more.
+  static bool AwaitGeneration(const KafkaDefinitionLog& log, uint64_t generation) {
+    const absl::Time deadline = absl::Now() + kLimit;
+    while (log.generation() < generation && absl::Now() < deadline) std::this_thread::yield();
+    return log.generation() >= generation;
+  }
+
+  TaskBoard board_;
+  absl::Mutex mutex_;
+  std::shared_ptr<const KafkaDefinitionLog::Segments> told_ ABSL_GUARDED_BY(mutex_);
+};
+
+TEST_F(KafkaDefinitions, ShowsWhatWasAppendedAndForgetsWhatWasDeleted) {
+  auto definitions = log();
+  EXPECT_THAT(Ids(*definitions), IsEmpty());
+  const absl::Time deadline = absl::Now() + kLimit;
+  ASSERT_OK(definitions->Append(
+      {{"b", LiveSegment("b")}, {"a", LiveSegment("a")}, {"c", LiveSegment("c")}}, deadline));
+  EXPECT_THAT(Ids(*definitions), ElementsAre("a", "b", "c"));
+  const uint64_t generation = definitions->generation();
+  ASSERT_OK(definitions->Append({{"b", std::nullopt}, {"a", LiveSegment("a", 2)}}, deadline));
+  EXPECT_GT(definitions->generation(), generation);
+  EXPECT_THAT(Ids(*definitions), ElementsAre("a", "c"));
+  EXPECT_EQ(definitions->All()->front().version(), 2);
+  EXPECT_EQ(definitions->All()->front().etag(), "etag-2");
+  {
+    const absl::MutexLock lock(&mutex_);
+    ASSERT_EQ(told_->size(), 2u);
+  }
+  // A snapshot stays as it was.
+  const auto snapshot = definitions->All();
+  ASSERT_OK(definitions->Append({{"c", std::nullopt}}, deadline));
+  EXPECT_EQ(snapshot->size(), 2u);
+
+  // Another instance, and this one after a restart, read the same.
+  auto again = log();
+  EXPECT_THAT(Ids(*again), ElementsAre("a"));
+  EXPECT_EQ(again->All()->front().live().actions().any_of(0).event(), "Charged");
+  // What one writes, the other reads.
+  ASSERT_OK(definitions->Append({{"d", LiveSegment("d")}}, deadline));
+  ASSERT_TRUE(AwaitGeneration(*again, 2));
+  EXPECT_THAT(Ids(*again), ElementsAre("a", "d"));
+}
+
+TEST_F(KafkaDefinitions, KeepsWhatItCannotRead) {
+  auto definitions = log();
+  ASSERT_OK(definitions->Append({{"good", LiveSegment("good")}}, absl::Now() + kLimit));
+  Appender appender(topics_.definitions);
+  ASSERT_EQ(appender.append(0, "broken", "{nonsense"), RD_KAFKA_RESP_ERR_NO_ERROR);
+  ASSERT_EQ(appender.append(0, "other", SegmentToJson(LiveSegment("good"))),
+            RD_KAFKA_RESP_ERR_NO_ERROR);
+  segments::v1::Segment empty = LiveSegment("empty");
+  empty.mutable_live()->clear_actions();
+  ASSERT_EQ(appender.append(0, "empty", SegmentToJson(empty)), RD_KAFKA_RESP_ERR_NO_ERROR);
+  ASSERT_EQ(appender.append(0, "good", "[]"), RD_KAFKA_RESP_ERR_NO_ERROR);
+  ASSERT_OK(definitions->Append({{"last", LiveSegment("last")}}, absl::Now() + kLimit));
+  EXPECT_EQ(definitions->invalid_records(), 4);
+  ASSERT_THAT(Ids(*definitions), ElementsAre("broken", "empty", "good", "last", "other"));
+  const auto all = definitions->All();
+  for (size_t i : {0, 1, 2, 4}) {
+    EXPECT_EQ((*all)[i].status(), segments::v1::SEGMENT_STATUS_INVALID) << (*all)[i].id();
+    EXPECT_FALSE((*all)[i].status_detail().empty()) << (*all)[i].id();
+  }
+  EXPECT_EQ((*all)[3].status(), segments::v1::SEGMENT_STATUS_ACTIVE);
+  EXPECT_THAT((*all)[4].status_detail(), HasSubstr("good"));
+  // What was readable before goes on.
+  EXPECT_TRUE((*all)[2].has_live());
+  // A good record mends it.
+  ASSERT_OK(definitions->Append({{"good", LiveSegment("good", 2)}}, absl::Now() + kLimit));
+  EXPECT_EQ((*definitions->All())[2].status(), segments::v1::SEGMENT_STATUS_ACTIVE);
+}
+
+TEST_F(KafkaDefinitions, TellsHowFarTheTasksAre) {
+  auto definitions = log();
+  board_.post(0, {.state = TaskState::kRunning});
+  ASSERT_OK(definitions->Append({{"a", LiveSegment("a")}}, absl::Now() + kLimit));
+  EXPECT_EQ(definitions->All()->front().status(), segments::v1::SEGMENT_STATUS_PENDING);
+  EXPECT_FALSE(definitions->WaitApplied("a", 1, absl::Now()));
+  DefinitionStatuses statuses;
+  statuses["a"].version = 1;
+  board_.post(0, {.state = TaskState::kRunning,
+                  .definitions = std::make_shared<const DefinitionStatuses>(statuses)});
+  EXPECT_TRUE(definitions->WaitApplied("a", 1, absl::Now() + kLimit));
+  EXPECT_EQ(definitions->All()->front().status(), segments::v1::SEGMENT_STATUS_ACTIVE);
+}
+
+TEST_F(KafkaDefinitions, GivesUpAtTheDeadline) {
+  auto definitions = log();
+  const absl::Status status =
+      definitions->Append({{"a", LiveSegment("a")}}, absl::Now() - absl::Seconds(1));
+  EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded) << status;
+  // And writes again when there is time.
+  ASSERT_OK(definitions->Append({{"b", LiveSegment("b")}}, absl::Now() + kLimit));
+  EXPECT_THAT(Ids(*definitions), ::testing::Contains("b"));
+}
+
+class KafkaFeed : public KafkaClient {
+ protected:
+  void SetUp() override {
+    KafkaClient::SetUp();
+    segment_ = LiveSegment("s");
+    encoders_.emplace_back(ChangeFormat::kJson, topics_.events, 0);
+    encoders_.emplace_back(ChangeFormat::kProtobuf, topics_.events, 1);
+  }
+  // In one transaction, with a marker behind them.
+  void add(Transactions& tx, Partition partition, int count, bool committed = true) {
+    ASSERT_OK(tx.begin());
+    int64_t number = next_[static_cast<size_t>(partition)];
+    for (int i = 0; i < count; ++i) {
+      std::string value;
+      const Change change = {.action = segments::v1::ADD,
+                             .slot = 0,
+                             .at = Time::Millis(1),
+                             .reason = segments::v1::TRIGGER,
+                             .cause_at = Time::Millis(1)};
+      encoders_[static_cast<size_t>(partition)].append(change, segment_, "u", number++, &value);
+      ASSERT_OK(tx.write(
+          {.topic = Write::Topic::kChanges, .partition = partition, .key = "u", .value = value}));
+    }
+    if (!committed) {
+      tx.abort();
+      return;
+    }
+    std::string why;
+    ASSERT_EQ(tx.commit({{{partition, Offset(1)}}}, &why), CommitResult::kCommitted) << why;
+    next_[static_cast<size_t>(partition)] = number;
+  }
+  KafkaChangeFeed feed() const {
+    return KafkaChangeFeed(Settings(), {.topic = topics_.changes, .group = "segmentd"});
+  }
+  // The numbers of the first changes of a partition from one on.
+  std::vector<int64_t> read(Partition partition, int64_t from, size_t count) const {
+    std::vector<int64_t> numbers;
+    const absl::Time deadline = absl::Now() + kLimit;
+    auto f = KafkaChangeFeed(Settings(), {.topic = topics_.changes, .group = "segmentd"});
+    const absl::Status status = f.Follow(
+        {{partition, from}},
+        [&](const segments::v1::MembershipChange& change) {
+          const auto id = ParseChangeId(change.change_id());
+          EXPECT_TRUE(id.ok());
+          if (id->partition == partition) numbers.push_back(id->number);
+          return numbers.size() < count;
+        },
+        [&] { return absl::Now() < deadline; });
+    EXPECT_TRUE(status.ok()) << status;
+    return numbers;
+  }
+
+  segments::v1::Segment segment_;
+  std::vector<ChangeEncoder> encoders_;
+  std::array<int64_t, 2> next_{};
+};
+
+TEST_F(KafkaFeed, FindsAChangeByItsNumber) {
+  Reading reading(topics_);
+  ASSERT_TRUE(reading.poll_until([&] { return reading.given.size() == 2; }));
+  auto tx = transactions(reading);
+  for (const Partition partition : {0, 1}) {
+    for (int i = 0; i < 40; ++i) add(*tx, partition, 1 + i % 3, i % 5 != 4);
+    add(*tx, partition, 20'000);
+    add(*tx, partition, 100, false);
+    for (int i = 0; i < 40; ++i) add(*tx, partition, 1);
+  }
+  const auto run = [](int64_t first) { return std::vector<int64_t>{first, first + 1, first + 2}; };
+  const int64_t last = next_[0];
+  for (const int64_t number :
+       {int64_t{0}, int64_t{1}, int64_t{30}, int64_t{10'000}, last - 30, last - 3}) {
+    EXPECT_EQ(read(0, number, 3), run(number));
+    EXPECT_EQ(read(1, number, 3), run(number));
+  }
+}
+
+TEST_F(KafkaFeed, FollowsFromTheNextChange) {
+  Reading reading(topics_);
+  ASSERT_TRUE(reading.poll_until([&] { return reading.given.size() == 2; }));
+  auto tx = transactions(reading);
+  add(*tx, 0, 5);
+  add(*tx, 1, 5);
+  auto changes = feed();
+  std::vector<std::string> seen;
+  int round = 0;
+  const absl::Time deadline = absl::Now() + kLimit;
+  const absl::Status status = changes.Follow(
+      {{1, 5}},
+      [&](const segments::v1::MembershipChange& change) {
+        seen.push_back(change.change_id());
+        return seen.size() < 4;
+      },
+      [&] {
+        // It waits: now there is something to see.
+        if (round == 0) add(*tx, 0, 1, false);
+        if (round < 2) add(*tx, round, 2);
+        ++round;
+        return absl::Now() < deadline;
+      });
+  ASSERT_OK(status);
+  std::sort(seen.begin(), seen.end());
+  EXPECT_THAT(seen, ElementsAre(topics_.events + "-0:5", topics_.events + "-0:6",
+                                topics_.events + "-1:5", topics_.events + "-1:6"));
+}
+
+TEST_F(KafkaFeed, TellsThatANumberIsNoLongerHeld) {
+  Reading reading(topics_);
+  ASSERT_TRUE(reading.poll_until([&] { return reading.given.size() == 2; }));
+  auto tx = transactions(reading);
+  next_[0] = 1000;
+  add(*tx, 0, 5);
+  auto changes = feed();
+  const auto follow = [&](Partition partition, int64_t number) {
+    const absl::Time deadline = absl::Now() + kLimit;
+    return changes.Follow(
+        {{partition, number}}, [](const segments::v1::MembershipChange&) { return false; },
+        [&] { return absl::Now() < deadline; });
+  };
+  const absl::Status status = follow(0, 999);
+  EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange) << status;
+  EXPECT_THAT(std::string(Text(status)), HasSubstr("change 999 of partition 0"));
+  EXPECT_EQ(follow(7, 0).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_OK(follow(0, 1000));
+}
+
+TEST_F(KafkaFeed, PassesOverWhatIsNoChange) {
+  Appender appender(topics_.changes);
+  ASSERT_EQ(appender.append(0, "u", "junk"), RD_KAFKA_RESP_ERR_NO_ERROR);
+  Reading reading(topics_);
+  ASSERT_TRUE(reading.poll_until([&] { return reading.given.size() == 2; }));
+  auto tx = transactions(reading);
+  add(*tx, 0, 2);
+  EXPECT_THAT(read(0, 1, 1), ElementsAre(1));
 }
 
 }  // namespace

@@ -1,0 +1,355 @@
+#include "stream/kafka_definition_log.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/time/clock.h"
+
+#include "segment/definition_check.h"
+#include "segment/definition_text.h"
+
+namespace segmentd {
+namespace {
+
+using segments::v1::Segment;
+
+constexpr size_t kBatch = 1024;
+constexpr Partition kPartition = 0;
+constexpr absl::Duration kWait = absl::Milliseconds(100);
+constexpr absl::Duration kFirstRetry = absl::Milliseconds(100);
+constexpr absl::Duration kLastRetry = absl::Seconds(5);
+constexpr absl::Duration kSnapshotAge = absl::Milliseconds(20);
+constexpr absl::Duration kCloseLimit = absl::Seconds(5);
+// How long an append that ran out of time waits for the client to let go of its records.
+constexpr absl::Duration kPurgeLimit = absl::Seconds(2);
+
+std::string Text(const absl::Status& status) {
+  return std::string(status.message().data(), status.message().size());
+}
+
+std::string Describe(const std::vector<Violation>& violations) {
+  std::vector<std::string> texts;
+  for (const Violation& violation : violations) {
+    texts.push_back(violation.path.empty()
+                        ? violation.message
+                        : fmt::format("{}: {}", violation.path, violation.message));
+  }
+  return fmt::format("{}", fmt::join(texts, "; "));
+}
+
+// An append under way; written to by delivery reports, which only its own polls serve.
+struct Delivery {
+  size_t outstanding = 0;
+  rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
+  int64_t next_offset = 0;
+  // Delivered, but the broker did not say where.
+  bool somewhere = false;
+};
+
+void Delivered(rd_kafka_t*, const rd_kafka_message_t* message, void*) {
+  auto* delivery = static_cast<Delivery*>(message->_private);
+  --delivery->outstanding;
+  if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    if (delivery->error == RD_KAFKA_RESP_ERR_NO_ERROR) delivery->error = message->err;
+  } else if (message->offset < 0) {
+    delivery->somewhere = true;
+  } else {
+    delivery->next_offset = std::max(delivery->next_offset, message->offset + 1);
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<KafkaDefinitionLog>> KafkaDefinitionLog::Create(
+    const KafkaSettings& settings, Options options, const TaskBoard& board) {
+  absl::StatusOr<KafkaConf> conf =
+      MakeKafkaConf(settings, KafkaRole::kReader, {{"group.id", options.group}});
+  if (!conf.ok()) return conf.status();
+  absl::StatusOr<KafkaHandle> reader = MakeKafkaHandle(KafkaRole::kReader, *std::move(conf));
+  if (!reader.ok()) return reader.status();
+  std::unique_ptr<KafkaDefinitionLog> log(
+      new KafkaDefinitionLog(settings, std::move(options), board));
+  log->reader_ = *std::move(reader);
+  log->records_.reset(rd_kafka_queue_get_consumer(log->reader_.get()));
+  {
+    const absl::MutexLock lock(&log->mutex_);
+    log->stored_ = std::make_shared<Segments>();
+  }
+  log->thread_ = std::thread([raw = log.get()] { raw->run(); });
+  return log;
+}
+
+KafkaDefinitionLog::~KafkaDefinitionLog() {
+  {
+    const absl::MutexLock lock(&mutex_);
+    stop_ = true;
+  }
+  rd_kafka_queue_yield(records_.get());
+  thread_.join();
+  records_.reset();
+  CloseKafkaConsumer(std::move(reader_), kCloseLimit);
+}
+
+bool KafkaDefinitionLog::stopping() const {
+  const absl::MutexLock lock(&mutex_);
+  return stop_;
+}
+
+bool KafkaDefinitionLog::wait_ready(absl::Time deadline) const {
+  const absl::MutexLock lock(&mutex_);
+  return mutex_.AwaitWithDeadline(absl::Condition(&ready_), deadline);
+}
+
+void KafkaDefinitionLog::run() {
+  absl::Duration retry = kFirstRetry;
+  while (true) {
+    const uint64_t before = generation();
+    const absl::Status status = follow();
+    if (stopping()) return;
+    failures_.fetch_add(1, std::memory_order_relaxed);
+    if (generation() != before) retry = kFirstRetry;
+    spdlog::error("{}; the segments known stay, and it is read again from its start in {} ms",
+                  Text(status), absl::ToInt64Milliseconds(retry));
+    const absl::MutexLock lock(&mutex_);
+    if (mutex_.AwaitWithTimeout(absl::Condition(&stop_), retry)) return;
+    retry = std::min(2 * retry, kLastRetry);
+  }
+}
+
+absl::Status KafkaDefinitionLog::follow() {
+  const std::string what = fmt::format("reading topic {}", options_.topic);
+  const KafkaPartitions list(rd_kafka_topic_partition_list_new(1));
+  rd_kafka_topic_partition_list_add(list.get(), options_.topic.c_str(), kPartition)->offset =
+      RD_KAFKA_OFFSET_BEGINNING;
+  if (const KafkaError error(rd_kafka_incremental_assign(reader_.get(), list.get()));
+      error != nullptr) {
+    return KafkaStatus(*error, what);
+  }
+
+  // Read to the end first: what is known is replaced as a whole then, so that a deletion that
+  // compaction has taken away counts too.
+  bool loading = true;
+  std::map<std::string, std::optional<std::string>> newest;
+  absl::Status status;
+  KafkaMessages messages(kBatch);
+  while (status.ok() && !stopping()) {
+    messages.take(records_.get(), kWait);
+    bool changed = false;
+    int64_t position = -1;
+    for (const rd_kafka_message_t* message : messages.all()) {
+      if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+        position = message->offset;
+        if (loading) {
+          loading = false;
+          changed = true;
+          // What was known is the past of what is read now.
+          Table before = std::exchange(table_, {});
+          for (auto& [key, value] : newest) {
+            if (!value) continue;
+            if (auto known = before.extract(key)) table_.insert(std::move(known));
+            put(key, *value, position - 1, &table_);
+          }
+          newest.clear();
+        }
+      } else if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        const absl::Status error =
+            KafkaStatus(message->err, what, rd_kafka_message_errstr(message));
+        if (!IsPassingKafkaError(message->err)) {
+          status = error;
+          break;
+        }
+        spdlog::warn("{}", Text(error));
+      } else {
+        position = message->offset + 1;
+        const std::optional<std::string_view> value =
+            message->payload == nullptr ? std::nullopt : std::optional(KafkaValue(*message));
+        if (loading) {
+          newest[std::string(KafkaKey(*message))] = value;
+        } else {
+          put(KafkaKey(*message), value, message->offset, &table_);
+          changed = true;
+        }
+      }
+    }
+    if (!loading && position >= 0) publish(changed, position);
+  }
+  const KafkaError error(rd_kafka_incremental_unassign(reader_.get(), list.get()));
+  return status;
+}
+
+void KafkaDefinitionLog::put(std::string_view key, std::optional<std::string_view> value,
+                             int64_t offset, Table* table) {
+  if (!value) {
+    if (const auto it = table->find(key); it != table->end()) table->erase(it);
+    return;
+  }
+  Stored stored;
+  const absl::StatusOr<Segment> segment = SegmentFromJson(*value);
+  if (!segment.ok()) {
+    stored.invalid = fmt::format("the stored record can't be read: {}", Text(segment.status()));
+  } else if (segment->id() != key) {
+    stored.invalid = fmt::format("the stored record is of segment \"{}\"", segment->id());
+  } else {
+    stored.segment = *segment;
+    if (const std::vector<Violation> violations = CheckSegment(*segment); !violations.empty()) {
+      stored.invalid = Describe(violations);
+    }
+  }
+  if (!stored.invalid.empty()) {
+    invalid_records_.fetch_add(1, std::memory_order_relaxed);
+    spdlog::error("topic {}, offset {}: segment \"{}\" is not run: {}", options_.topic, offset, key,
+                  stored.invalid);
+    if (stored.segment.id().empty()) {
+      // What was last readable goes on.
+      if (const auto it = table->find(key); it != table->end()) stored.segment = it->second.segment;
+      stored.segment.set_id(std::string(key));
+    }
+    stored.segment.set_status(segments::v1::SEGMENT_STATUS_INVALID);
+    stored.segment.set_status_detail(stored.invalid);
+  } else {
+    stored.segment.clear_status();
+    stored.segment.clear_status_detail();
+  }
+  table->insert_or_assign(std::string(key), std::move(stored));
+}
+
+void KafkaDefinitionLog::publish(bool changed, int64_t position) {
+  std::shared_ptr<Segments> all;
+  if (changed) {
+    all = std::make_shared<Segments>();
+    all->reserve(table_.size());
+    for (const auto& [id, stored] : table_) all->push_back(stored.segment);
+  }
+  // First to the tasks: whoever waits for the position finds them told.
+  if (changed && options_.changed) options_.changed(all);
+  const absl::MutexLock lock(&mutex_);
+  if (changed) {
+    stored_ = std::move(all);
+    generation_.fetch_add(1, std::memory_order_release);
+  }
+  position_ = position;
+  ready_ = true;
+}
+
+std::shared_ptr<const KafkaDefinitionLog::Segments> KafkaDefinitionLog::All() const {
+  std::shared_ptr<const Segments> stored;
+  {
+    const absl::MutexLock lock(&mutex_);
+    stored = stored_;
+  }
+  const absl::MutexLock lock(&snapshot_mutex_);
+  const absl::Time now = absl::Now();
+  if (snapshot_.of == stored && now < snapshot_.at + kSnapshotAge && now >= snapshot_.at) {
+    return snapshot_.segments;
+  }
+  // A copy only when a status is another than in the last one.
+  const Segments& last = snapshot_.of == stored ? *snapshot_.segments : *stored;
+  std::shared_ptr<Segments> next;
+  if (snapshot_.of != stored) next = std::make_shared<Segments>(*stored);
+  for (size_t i = 0; i < stored->size(); ++i) {
+    const Segment& segment = (*stored)[i];
+    if (segment.status() == segments::v1::SEGMENT_STATUS_INVALID) continue;
+    TaskBoard::Status status = board_.status(segment.id(), segment.version());
+    const Segment& shown = next ? (*next)[i] : last[i];
+    if (shown.status() == status.status && shown.status_detail() == status.detail) continue;
+    if (!next) next = std::make_shared<Segments>(last);
+    (*next)[i].set_status(status.status);
+    (*next)[i].set_status_detail(std::move(status.detail));
+  }
+  snapshot_.of = stored;
+  if (next) snapshot_.segments = std::move(next);
+  snapshot_.at = now;
+  return snapshot_.segments;
+}
+
+bool KafkaDefinitionLog::WaitApplied(std::string_view id, int64_t version, absl::Time deadline) {
+  const bool applied = board_.wait_applied(id, version, deadline);
+  // The caller will look at the status next.
+  const absl::MutexLock lock(&snapshot_mutex_);
+  snapshot_.at = absl::InfinitePast();
+  return applied;
+}
+
+absl::Status KafkaDefinitionLog::Append(const std::vector<Write>& writes, absl::Time deadline) {
+  if (writes.empty()) return absl::OkStatus();
+  int64_t next_offset = 0;
+  {
+    const absl::MutexLock lock(&writer_mutex_);
+    absl::StatusOr<int64_t> written = write(writes, deadline);
+    if (!written.ok()) {
+      // Its sequence may have a gap now.
+      writer_.reset();
+      return written.status();
+    }
+    next_offset = *written;
+  }
+  const absl::MutexLock lock(&mutex_);
+  const auto read = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return position_ >= next_offset; };
+  if (mutex_.AwaitWithDeadline(absl::Condition(&read), deadline)) return absl::OkStatus();
+  return absl::DeadlineExceededError(
+      "it is stored, but this instance has not read it back yet: read again");
+}
+
+absl::Status KafkaDefinitionLog::open_writer() {
+  absl::StatusOr<KafkaConf> conf =
+      MakeKafkaConf(settings_, KafkaRole::kWriter,
+                    {{"message.timeout.ms", "60000"}, {"queue.buffering.max.ms", "5"}});
+  if (!conf.ok()) return conf.status();
+  rd_kafka_conf_set_dr_msg_cb(conf->get(), Delivered);
+  absl::StatusOr<KafkaHandle> handle = MakeKafkaHandle(KafkaRole::kWriter, *std::move(conf));
+  if (!handle.ok()) return handle.status();
+  writer_ = *std::move(handle);
+  // The first record to a topic whose partitions are not known yet is held back for a second.
+  return KafkaPartitionCount(writer_.get(), options_.topic, absl::Seconds(10)).status();
+}
+
+absl::StatusOr<int64_t> KafkaDefinitionLog::write(const std::vector<Write>& writes,
+                                                  absl::Time deadline) {
+  if (writer_ == nullptr) {
+    if (absl::Status status = open_writer(); !status.ok()) return status;
+  }
+  const std::string what = fmt::format("writing to topic {}", options_.topic);
+  const KafkaTopic topic(rd_kafka_topic_new(writer_.get(), options_.topic.c_str(), nullptr));
+  if (topic == nullptr) return KafkaStatus(rd_kafka_last_error(), what);
+  Delivery delivery;
+  rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
+  for (const Write& write : writes) {
+    std::string json;
+    if (write.segment) {
+      Segment stored = *write.segment;
+      stored.clear_status();
+      stored.clear_status_detail();
+      json = SegmentToJson(stored);
+    }
+    ++delivery.outstanding;
+    if (rd_kafka_produce(topic.get(), kPartition, RD_KAFKA_MSG_F_COPY,
+                         write.segment ? json.data() : nullptr, json.size(), write.id.data(),
+                         write.id.size(), &delivery) != 0) {
+      --delivery.outstanding;
+      error = rd_kafka_last_error();
+      break;
+    }
+  }
+  while (delivery.outstanding > 0 && absl::Now() < deadline) rd_kafka_poll(writer_.get(), 10);
+  if (delivery.outstanding > 0) {
+    // Let go of the records before `delivery` goes.
+    rd_kafka_purge(writer_.get(), RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    const absl::Time end = absl::Now() + kPurgeLimit;
+    while (delivery.outstanding > 0 && absl::Now() < end) rd_kafka_poll(writer_.get(), 10);
+    return absl::DeadlineExceededError(fmt::format(
+        "{}: not acknowledged in time; it may be stored all the same: read before writing again",
+        what));
+  }
+  if (error == RD_KAFKA_RESP_ERR_NO_ERROR) error = delivery.error;
+  if (error != RD_KAFKA_RESP_ERR_NO_ERROR) return KafkaStatus(error, what);
+  if (!delivery.somewhere) return delivery.next_offset;
+  const auto end = KafkaOffsets(writer_.get(), options_.topic, {&kPartition, 1}, KafkaOffset::kNext,
+                                std::max(deadline - absl::Now(), absl::Milliseconds(1)));
+  if (!end.ok()) return end.status();
+  return end->at(kPartition);
+}
+
+}  // namespace segmentd
