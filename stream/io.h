@@ -1,4 +1,5 @@
-// All that tasks and workers need of Kafka, so that a simulation can stand in for it. The real one is in kafka_*.h.
+// All that tasks and workers need of Kafka, so that a simulation can stand in for it. The real one
+// is in kafka_*.h.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+
 #include "segment/event.h"
 #include "segment/time.h"
 
@@ -39,11 +41,13 @@ struct Record {
   absl::Span<const HeaderView> headers;
 };
 
-// Records read at once, in offset order within a partition. Valid until the next poll of its source.
+// Records read at once, in offset order within a partition. Valid until the next poll of its
+// source.
 struct Batch {
   std::vector<Record> records;
-  // Partitions whose end was reached by this batch: `position` is where the next record will be (transaction markers counted), and
-  // `asked_at` is a wall-clock moment before the broker was asked for what turned out to be the end.
+  // Partitions whose end was reached by this batch: `position` is where the next record will be
+  // (transaction markers counted), and `asked_at` is a wall-clock moment before the broker was
+  // asked for what turned out to be the end.
   struct End {
     Partition partition;
     Offset position;
@@ -57,8 +61,8 @@ class Source {
  public:
   virtual ~Source() = default;
 
-  // Partitions come and go inside poll(). Given and revoked are called before the batch that follows them; until `start` is called for a given
-  // partition none of its records is delivered.
+  // Partitions come and go inside poll(). Given and revoked are called before the batch that
+  // follows them; until `start` is called for a given partition none of its records is delivered.
   struct Listener {
     std::function<void(const std::vector<Partition>&)> given;
     // Still this worker's until the call returns: finish and commit.
@@ -71,8 +75,9 @@ class Source {
   // Begins delivery at `from`; also repositions a partition already delivered.
   virtual absl::Status start(Partition partition, Offset from) = 0;
 
-  // Waits up to `wait` for something to deliver, then gives what is there, at most some thousands of records. An error is lasting
-  // (authorization, a position that the broker no longer holds: OUT_OF_RANGE, naming partition and offset).
+  // Waits up to `wait` for something to deliver, then gives what is there, at most some thousands
+  // of records. An error is lasting (authorization, a position that the broker no longer holds:
+  // OUT_OF_RANGE, naming partition and offset).
   virtual absl::StatusOr<const Batch*> poll(absl::Duration wait) = 0;
 
   // First offset held and the offset where the next record will be.
@@ -97,7 +102,8 @@ struct Write {
 
 enum class CommitResult : uint8_t {
   kCommitted,
-  // Nothing of it will ever be seen; the tasks' memory is ahead of what is committed and must be restored.
+  // Nothing of it will ever be seen; the tasks' memory is ahead of what is committed and must be
+  // restored.
   kAborted,
   // Not known: a new transaction session (which fences the old) and the changelog tell. Restore.
   kUnknown,
@@ -105,7 +111,8 @@ enum class CommitResult : uint8_t {
   kFenced,
 };
 
-// One transactional producer. One thread. After anything but kCommitted, or an error of write(), call renew() before the next transaction.
+// One transactional producer. One thread. After anything but kCommitted, or an error of write(),
+// call renew() before the next transaction.
 class Transactions {
  public:
   virtual ~Transactions() = default;
@@ -113,20 +120,24 @@ class Transactions {
   // Backpressure: waits while the client's queue is full, bounded.
   virtual absl::Status write(const Write& write) = 0;
   // With the input offsets (the next to be read) of every partition touched.
-  virtual CommitResult commit(absl::Span<const std::pair<Partition, Offset>> input_offsets, std::string* why) = 0;
+  virtual CommitResult commit(absl::Span<const std::pair<Partition, Offset>> input_offsets,
+                              std::string* why) = 0;
   virtual void abort() = 0;
   // A new session: fences whatever an older one of the same name left open.
   virtual absl::Status renew() = 0;
 };
 
-// Reads a changelog partition from its beginning to its end as of the call, committed records only, calling `record` for each (a tombstone has no value).
-// One thread. Progress is (records read, offset, end offset).
+// Reads a changelog partition from its beginning to its end as of the call, calling `record` for
+// each committed record (a tombstone has no value). The end is behind everything written by then,
+// decided or not: what is undecided is waited for, so that an older owner's last commit is never
+// missed. One thread. Progress is (records read, offset, end offset).
 class Changelog {
  public:
   virtual ~Changelog() = default;
   virtual absl::Status read(
       Partition partition,
-      absl::FunctionRef<absl::Status(std::string_view key, std::optional<std::string_view> value)> record,
+      absl::FunctionRef<absl::Status(std::string_view key, std::optional<std::string_view> value)>
+          record,
       absl::FunctionRef<void(int64_t offset, int64_t end)> progress) = 0;
 };
 

@@ -387,10 +387,10 @@ bool Task::fire(Step& step) {
   const Time target = clock_.now();
   if (!running() || target <= fired_) return true;
   // Those ahead of the recorded clock are saved with the step, so their number is bounded too.
-  if (step.full() || fired_at_moment_.size() >= options_.users_drained_per_step) return false;
+  if (step.full() || ahead_.size() >= options_.users_drained_per_step) return false;
 
   due_.clear();
-  const bool all = wheel_.take(target, options_.deadlines_per_portion, &due_);
+  wheel_.take(target, options_.deadlines_per_portion, &due_);
   for (const TimingWheel::Due& due : due_) {
     StoredUser& user = (*users_)[due.user];
     user.armed = Time::Max();
@@ -398,25 +398,18 @@ bool Task::fire(Step& step) {
       arm(user);
       continue;
     }
-    if (due.deadline != moment_) {
-      moment_ = due.deadline;
-      fired_at_moment_.clear();
-    }
-    fired_at_moment_.push_back(due.user);
     engine_->advance(due.deadline, user.state, changes_);
     tell(user, step);
     settle(user, position_, step);
+    ahead_.push_back(due);
     metrics_.deadlines.add(1);
   }
-  if (all) {
-    fired_ = target;
-  } else {
-    const Time last = due_.back().deadline;
-    // Within a moment that goes on, the clock stays just before it.
-    fired_ = std::max(fired_, wheel_.next() > last ? last : last - Duration::Millis(1));
-  }
-  if (fired_ >= moment_) fired_at_moment_.clear();
-  return all;
+  // What is left may fall into the moments just fired, and users may have got further deadlines.
+  fired_ = std::max(fired_, std::min(target, wheel_.next() - Duration::Millis(1)));
+  ahead_.erase(std::remove_if(ahead_.begin(), ahead_.end(),
+                              [&](const TimingWheel::Due& due) { return due.deadline <= fired_; }),
+               ahead_.end());
+  return fired_ == target;
 }
 
 void Task::want(WantedDefinitions definitions) {
@@ -435,12 +428,11 @@ bool Task::has_progress() const {
 
 void Task::save(Step& step, absl::Duration now, bool everything) {
   if (!running()) return;
-  if (fired_ < moment_) {
-    for (UserIndex i : fired_at_moment_) {
-      if ((*users_)[i].dirty()) save_user((*users_)[i], step);
-    }
+  for (const TimingWheel::Due& due : ahead_) {
+    StoredUser& user = (*users_)[due.user];
+    if (user.dirty()) save_user(user, step);
   }
-  fired_at_moment_.clear();
+  ahead_.clear();
 
   while (!marks_.empty() && marks_.front().at + options_.max_replay_time <= now) {
     old_ = marks_.front().position;

@@ -206,10 +206,9 @@ class Task {
   // includes.
   std::vector<Offset> included_;
 
-  // Users that fired at the moment that the last portion ended in. Until that moment is through,
-  // they are ahead of the recorded clock.
-  Time moment_ = Time::Min();
-  std::vector<UserIndex> fired_at_moment_;
+  // Deadlines fired behind `fired_` since the last save(): where a portion ends within a moment,
+  // the recorded clock stays before it, and those users are saved at once.
+  std::vector<TimingWheel::Due> ahead_;
 
   // Changes and dead letters since the last commit.
   int64_t told_ = 0;

@@ -1,0 +1,362 @@
+// Workers over a simulated Kafka that loses, delays and forgets, with crashes in any call.
+//
+// A trial is its seed: SEGMENTD_SIMULATION_SEED=N runs that one alone, SEGMENTD_SIMULATION_RUNS=N
+// sets how many each test makes.
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "fmt/format.h"
+#include "google/protobuf/util/time_util.h"
+#include "spdlog/spdlog.h"
+
+#include "stream/change_codec.h"
+#include "stream/worker.h"
+#include "tests/simulation/cluster.h"
+#include "tests/simulation/process.h"
+#include "tests/simulation/workload.h"
+
+namespace segmentd::simulation {
+namespace {
+
+using segments::v1::MembershipChange;
+
+struct Kind {
+  // Definitions change on the way.
+  bool edits = false;
+  bool faults = true;
+};
+
+WorkerOptions RandomOptions(Random& random) {
+  WorkerOptions options;
+  options.restore_in_background = false;
+  options.task.max_replay_events = random.between(0, 60);
+  options.task.max_replay_time = absl::Milliseconds(random.between(10, 5'000));
+  options.task.users_saved_per_step = static_cast<size_t>(random.between(1, 5));
+  options.task.users_drained_per_step = static_cast<size_t>(random.between(4, 40));
+  options.task.bytes_saved_per_step = static_cast<size_t>(random.between(1'000, 100'000));
+  options.task.deadlines_per_portion = static_cast<size_t>(random.between(1, 4));
+  options.task.users_scanned_per_step = static_cast<size_t>(random.between(1, 6));
+  options.step.records = random.between(1, 40);
+  options.commit_interval = absl::Milliseconds(random.between(0, 50));
+  options.progress_interval = absl::Milliseconds(random.between(10, 1'000));
+  // However long the faults last, no task may fail.
+  options.attempts = 1'000'000;
+  return options;
+}
+
+class Trial {
+ public:
+  Trial(uint64_t seed, Kind kind)
+      : kind_(kind),
+        random_(seed),
+        cluster_(static_cast<int32_t>(1 + seed % 3), random_.next()),
+        workload_(random_.next()) {}
+
+  // Crashes and all, until everything is done.
+  void go() {
+    const int64_t processes = random_.between(1, 3);
+    for (int64_t i = 0; i < processes; ++i) names_.push_back(fmt::format("process-{}", i));
+    if (kind_.faults) {
+      const int64_t weight = random_.between(0, 3);
+      cluster_.faults = {.crash = random_.below(1 + 30 * weight),
+                         .write_error = random_.below(1 + 10 * weight),
+                         .abort = random_.below(1 + 100 * weight),
+                         .unknown = random_.below(1 + 100 * weight),
+                         .call_error = random_.below(1 + 50 * weight),
+                         .late_marker = random_.below(1 + 2'000 * weight)};
+    }
+    const int64_t steps = random_.between(100, 600);
+    for (int64_t i = 0; i < steps && !::testing::Test::HasFailure(); ++i) step();
+    finish();
+  }
+
+  // The same input, and no fault: what a single process makes of it.
+  void go_without_faults(const Trial& other) {
+    for (Partition p = 0; p < cluster_.partitions(); ++p) {
+      for (const auto& record : other.cluster_.input(p)) cluster_.append(p, record);
+    }
+    cluster_.wall = other.cluster_.wall;
+    names_ = {"alone"};
+    finish();
+  }
+
+  void check() {
+    for (Partition p = 0; p < cluster_.partitions(); ++p) check_partition(p);
+  }
+
+  // What a reader of the changes sees of each user and segment, without the numbers.
+  using Story = std::map<std::pair<std::string, std::string>, std::vector<std::string>>;
+  const Story& story() const { return story_; }
+  const Cluster& cluster() const { return cluster_; }
+  // Up to here deadlines have fired everywhere.
+  Time fired() const { return fired_; }
+  int crashes() const { return crashes_; }
+  int64_t dead_letters() const { return dead_letters_; }
+
+ private:
+  void start(const std::string& name) {
+    try {
+      auto process = std::make_unique<Process>(cluster_, name, RandomOptions(random_));
+      process->worker().want(workload_.definitions());
+      processes_[name] = std::move(process);
+    } catch (const Crash&) {
+      ++crashes_;
+    }
+  }
+
+  // The process does something, and may die of it.
+  template <typename Act>
+  void act(const std::string& name, Act&& act) {
+    const auto it = processes_.find(name);
+    if (it == processes_.end()) return;
+    try {
+      act(it->second->worker());
+    } catch (const Crash&) {
+      ++crashes_;
+      processes_.erase(it);
+      if (random_.percent(50)) cluster_.leave(name);
+    }
+  }
+
+  void step() {
+    for (int64_t n = random_.percent(60) ? random_.below(6) : 0; n > 0; --n) {
+      cluster_.pass(Duration::Millis(random_.percent(20) ? 0 : random_.between(0, 300)));
+      workload_.append(cluster_);
+    }
+    if (random_.percent(3)) cluster_.pass(Duration::Millis(random_.between(0, 8'000)));
+    cluster_.tick();
+    const std::string& name =
+        names_[static_cast<size_t>(random_.below(static_cast<int64_t>(names_.size())))];
+    if (processes_.count(name) == 0) {
+      if (random_.percent(30)) start(name);
+    } else {
+      act(name, [](Worker& worker) { worker.turn(); });
+    }
+    if (!kind_.faults) return;
+    if (random_.in_10000(50)) cluster_.rebalance();
+    // The group gives a member up that does not know it yet.
+    if (random_.in_10000(50)) cluster_.leave(name);
+    if (random_.in_10000(50)) {
+      act(name, [](Worker& worker) { worker.stop(); });
+      processes_.erase(name);
+      cluster_.leave(name);
+    }
+    if (kind_.edits && random_.in_10000(200)) {
+      workload_.change_definitions();
+      for (auto& [each, process] : processes_) process->worker().want(workload_.definitions());
+    }
+    check_failures();
+  }
+
+  void check_failures() {
+    for (auto& [name, process] : processes_) {
+      for (const auto& [partition, entry] : process->board().entries()) {
+        ASSERT_NE(entry.state, TaskState::kFailed) << entry.failure;
+      }
+    }
+  }
+
+  // The task of the partition, where it runs.
+  const Task* task(Partition partition) {
+    for (auto& [name, process] : processes_) {
+      if (cluster_.owner(partition) != name) continue;
+      if (const Task* task = process->worker().running(partition)) return task;
+    }
+    return nullptr;
+  }
+
+  bool done(Time until) {
+    if (!cluster_.settled()) return false;
+    for (Partition p = 0; p < cluster_.partitions(); ++p) {
+      const Task* running = task(p);
+      if (!running || running->has_told() || running->has_work() || running->fired() < until ||
+          running->position() < Offset(static_cast<int64_t>(cluster_.input(p).size()))) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  void finish() {
+    cluster_.faults = {};
+    for (const std::string& name : names_) {
+      if (processes_.count(name) == 0) start(name);
+    }
+    // Long enough for every deadline.
+    const Time until = cluster_.wall + Duration::Seconds(60);
+    for (int turns = 0; !done(until); ++turns) {
+      ASSERT_LT(turns, 100'000) << "does not come to an end";
+      check_failures();
+      if (::testing::Test::HasFailure()) return;
+      for (const std::string& name : names_) act(name, [](Worker& worker) { worker.turn(); });
+      cluster_.pass(Duration::Millis(200));
+      cluster_.tick();
+    }
+    fired_ = Time::Max();
+    for (Partition p = 0; p < cluster_.partitions(); ++p) {
+      fired_ = std::min(fired_, task(p)->fired());
+    }
+  }
+
+  void check_partition(Partition p) {
+    std::map<std::pair<std::string, std::string>, bool> member;
+    int64_t number = 0;
+    for (const OutputRecord* record : cluster_.read_committed(Topic::kChanges, p)) {
+      const auto change = DecodeChange(*record->value);
+      ASSERT_TRUE(change.ok()) << *record->value;
+      EXPECT_EQ(change->change_id(), fmt::format("events-{}:{}", p, number++));
+      EXPECT_EQ(change->user_id(), record->key);
+      const std::pair<std::string, std::string> of(change->user_id(), change->segment_id());
+      if (change->action() == segments::v1::ADD) {
+        EXPECT_FALSE(member[of]) << "two ADDs of " << of.first << " to " << of.second;
+        member[of] = true;
+      } else if (change->action() == segments::v1::REMOVE) {
+        EXPECT_TRUE(member[of]) << "a REMOVE of " << of.first << " from " << of.second;
+        member[of] = false;
+      } else {
+        EXPECT_TRUE(member[of]) << of.first << " qualifies for " << of.second << " from outside";
+      }
+      story_[of].push_back(
+          fmt::format("{} {} {} {}@{} {}", segments::v1::Action_Name(change->action()),
+                      google::protobuf::util::TimeUtil::ToString(change->at()),
+                      segments::v1::Reason_Name(change->reason()), change->cause().event(),
+                      google::protobuf::util::TimeUtil::ToString(change->cause().at()),
+                      change->cause().message_id()));
+    }
+
+    // Memory is what was told.
+    const Task* running = task(p);
+    ASSERT_NE(running, nullptr);
+    EXPECT_EQ(running->next_change(), number);
+    std::map<std::pair<std::string, std::string>, bool> in_memory;
+    std::map<Slot, int64_t> counts;
+    for (UserIndex i = 0; i < running->users().size(); ++i) {
+      const StoredUser& user = running->users()[i];
+      for (const SegmentState& state : user.state.present.segments) {
+        if (!state.member) continue;
+        ++counts[state.slot];
+        in_memory[{std::string(user.id()),
+                   running->engine().rules().segment(state.slot)->segment.id()}] = true;
+      }
+    }
+    for (auto it = member.begin(); it != member.end();) {
+      it = it->second ? std::next(it) : member.erase(it);
+    }
+    EXPECT_EQ(member, in_memory);
+    for (const auto& [slot, count] : counts) EXPECT_EQ(running->members(slot), count);
+
+    // Each broken record once.
+    std::multiset<std::string> expected;
+    const Cluster::Input& input = cluster_.input(p);
+    for (size_t i = 0; i < input.size(); ++i) {
+      if (!input[i]) continue;
+      const std::string& value = input[i]->value;
+      const bool broken =
+          !input[i]->has_key || value == "{\"type\":" ||
+          value.find(fmt::format("\"userId\":\"{}\"", input[i]->key)) == std::string::npos;
+      if (broken) expected.insert(fmt::format("{} {} {}", i, input[i]->key, value));
+    }
+    std::multiset<std::string> dead;
+    for (const OutputRecord* record : cluster_.read_committed(Topic::kDeadLetters, p)) {
+      const std::map<std::string, std::string> headers(record->headers.begin(),
+                                                       record->headers.end());
+      EXPECT_EQ(headers.at("source-partition"), fmt::format("{}", p));
+      EXPECT_FALSE(headers.at("error").empty());
+      EXPECT_FALSE(headers.at("detail").empty());
+      dead.insert(
+          fmt::format("{} {} {}", headers.at("source-offset"), record->key, *record->value));
+      ++dead_letters_;
+    }
+    EXPECT_EQ(dead, expected);
+  }
+
+  const Kind kind_;
+  Random random_;
+  Cluster cluster_;
+  Workload workload_;
+  std::vector<std::string> names_;
+  std::map<std::string, std::unique_ptr<Process>> processes_;
+  Story story_;
+  Time fired_;
+  int crashes_ = 0;
+  int64_t dead_letters_ = 0;
+};
+
+int64_t FromEnvironment(const char* name, int64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text ? std::strtoll(text, nullptr, 10) : otherwise;
+}
+
+// Runs `run` with one seed after the other.
+template <typename OneRun>
+void ForSeeds(int64_t runs, OneRun&& run) {
+  spdlog::set_level(spdlog::level::off);
+  const int64_t only = FromEnvironment("SEGMENTD_SIMULATION_SEED", -1);
+  if (only >= 0) spdlog::set_level(spdlog::level::debug);
+  const int64_t first = only >= 0 ? only : 1;
+  const int64_t last = only >= 0 ? only : FromEnvironment("SEGMENTD_SIMULATION_RUNS", runs);
+  for (int64_t seed = first; seed <= last; ++seed) {
+    SCOPED_TRACE(fmt::format("SEGMENTD_SIMULATION_SEED={}", seed));
+    run(static_cast<uint64_t>(seed));
+    if (::testing::Test::HasFailure()) return;
+  }
+}
+
+// What was told up to `until`.
+Trial::Story Until(const Trial::Story& story, Time until) {
+  const std::string end = FormatTimestamp(until);
+  Trial::Story cut;
+  for (const auto& [of, records] : story) {
+    std::vector<std::string> kept;
+    for (const std::string& record : records) {
+      if (record.substr(record.find(' ') + 1, end.size()) < end) kept.push_back(record);
+    }
+    if (!kept.empty()) cut[of] = kept;
+  }
+  return cut;
+}
+
+TEST(Simulation, TellsTheSameWhateverCrashed) {
+  int crashes = 0;
+  int64_t dead_letters = 0;
+  size_t stories = 0;
+  ForSeeds(1'500, [&](uint64_t seed) {
+    Trial trial(seed, {.edits = false});
+    trial.go();
+    if (::testing::Test::HasFailure()) return;
+    trial.check();
+    Trial calm(seed, {.edits = false, .faults = false});
+    calm.go_without_faults(trial);
+    if (::testing::Test::HasFailure()) return;
+    calm.check();
+    const Time until = std::min(trial.fired(), calm.fired());
+    EXPECT_EQ(Until(trial.story(), until), Until(calm.story(), until));
+    crashes += trial.crashes();
+    dead_letters += trial.dead_letters();
+    stories += trial.story().size();
+  });
+  if (::testing::Test::HasFailure()) return;
+  // That the runs were about something.
+  EXPECT_GT(crashes, 0);
+  EXPECT_GT(dead_letters, 0);
+  EXPECT_GT(stories, 0u);
+}
+
+TEST(Simulation, KeepsItsPromisesWhileDefinitionsChange) {
+  ForSeeds(1'500, [](uint64_t seed) {
+    Trial trial(seed, {.edits = true});
+    trial.go();
+    if (!::testing::Test::HasFailure()) trial.check();
+  });
+}
+
+}  // namespace
+}  // namespace segmentd::simulation

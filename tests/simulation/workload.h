@@ -1,0 +1,39 @@
+// Definitions and input for simulations: short windows, few users, much that is late, twice or
+// broken.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "stream/task.h"
+#include "tests/simulation/cluster.h"
+#include "tests/simulation/random.h"
+
+namespace segmentd::simulation {
+
+class Workload {
+ public:
+  explicit Workload(uint64_t seed);
+
+  // What should run at present.
+  WantedDefinitions definitions() const { return wanted_; }
+  // Creates, edits or deletes a segment.
+  void change_definitions();
+
+  // A record that arrives now.
+  void append(Cluster& cluster);
+
+ private:
+  void publish();
+  std::string event(const std::string& user, Time now);
+
+  Random random_;
+  int64_t users_;
+  int64_t events_ = 0;
+  int64_t created_ = 0;
+  std::vector<segments::v1::Segment> segments_;
+  WantedDefinitions wanted_;
+};
+
+}  // namespace segmentd::simulation
