@@ -120,67 +120,51 @@ constexpr bool IsProfile(Part part) {
   return part == Part::kTraits || part == Part::kContextTraits || part == Part::kProfileData;
 }
 
-// A key of the body's top level.
-struct Member {
-  enum class Kind : uint8_t { kOther, kScalar, kPart, kBatch, kEventMessage };
-  Kind kind = Kind::kOther;
-  Scalar scalar = Scalar::kType;
-  Part part = Part::kProperties;
-};
+// A key of the body's top level: a Scalar, kScalars + a Part, or one of these.
+using Member = uint32_t;
+constexpr Member kBatchMember = kScalars + kParts;
+constexpr Member kEventMessageMember = kBatchMember + 1;
+constexpr Member kOtherMember = kBatchMember + 2;
 
 Member MemberOf(std::string_view key) {
-  const auto scalar = [](Scalar s) { return Member{.kind = Member::Kind::kScalar, .scalar = s}; };
-  const auto part = [](Part p) { return Member{.kind = Member::Kind::kPart, .part = p}; };
+  const auto is = [key](Scalar s) {
+    return key == kScalarNames[static_cast<size_t>(s)] ? static_cast<Member>(s) : kOtherMember;
+  };
+  const auto part = [key](Part p) {
+    return key == kPartNames[static_cast<size_t>(p)] ? kScalars + static_cast<Member>(p)
+                                                     : kOtherMember;
+  };
   switch (key.size()) {
     case 1:
-      if (key == "d") return {.kind = Member::Kind::kBatch};
-      break;
+      return key == "d" ? kBatchMember : kOtherMember;
     case 2:
-      if (key == "ts") return scalar(Scalar::kTs);
-      break;
+      return is(Scalar::kTs);
     case 4:
-      if (key == "type") return scalar(Scalar::kType);
-      if (key == "name") return scalar(Scalar::kName);
-      break;
+      return key[0] == 't' ? is(Scalar::kType) : is(Scalar::kName);
     case 5:
-      if (key == "event") return scalar(Scalar::kEvent);
-      if (key == "batch") return {.kind = Member::Kind::kBatch};
-      break;
+      if (key == "batch") return kBatchMember;
+      return is(Scalar::kEvent);
     case 6:
-      if (key == "userId") return scalar(Scalar::kUserId);
-      if (key == "traits") return part(Part::kTraits);
-      if (key == "sentAt") return scalar(Scalar::kSentAt);
-      break;
+      if (key[0] == 'u') return is(Scalar::kUserId);
+      return key[0] == 't' ? part(Part::kTraits) : is(Scalar::kSentAt);
     case 7:
-      if (key == "context") return part(Part::kContext);
-      if (key == "evtName") return scalar(Scalar::kEvtName);
-      if (key == "evtData") return part(Part::kEvtData);
-      if (key == "profile") return {.kind = Member::Kind::kEventMessage};
-      break;
+      if (key[0] == 'c') return part(Part::kContext);
+      if (key == "profile") return kEventMessageMember;
+      return key[3] == 'N' ? is(Scalar::kEvtName) : part(Part::kEvtData);
     case 8:
-      if (key == "identity") return scalar(Scalar::kIdentity);
-      if (key == "objectId") return scalar(Scalar::kObjectId);
-      if (key == "category") return scalar(Scalar::kCategory);
-      break;
+      if (key[0] == 'i') return is(Scalar::kIdentity);
+      return key[0] == 'o' ? is(Scalar::kObjectId) : is(Scalar::kCategory);
     case 9:
-      if (key == "messageId") return scalar(Scalar::kMessageId);
-      if (key == "timestamp") return scalar(Scalar::kTimestamp);
-      break;
+      return key[0] == 'm' ? is(Scalar::kMessageId) : is(Scalar::kTimestamp);
     case 10:
-      if (key == "properties") return part(Part::kProperties);
-      if (key == "receivedAt") return scalar(Scalar::kReceivedAt);
-      break;
+      return key[0] == 'p' ? part(Part::kProperties) : is(Scalar::kReceivedAt);
     case 11:
-      if (key == "anonymousId") return scalar(Scalar::kAnonymousId);
-      if (key == "profileData") return part(Part::kProfileData);
-      break;
+      return key[0] == 'a' ? is(Scalar::kAnonymousId) : part(Part::kProfileData);
     case 17:
-      if (key == "originalTimestamp") return scalar(Scalar::kOriginalTimestamp);
-      break;
+      return is(Scalar::kOriginalTimestamp);
     default:
-      break;
+      return kOtherMember;
   }
-  return {};
 }
 
 // What stands where a scalar is meant.
@@ -219,7 +203,7 @@ std::string Quote(std::string_view text) {
 constexpr std::string_view kBlank = " \t\r\n";
 
 // As it is written.
-std::string_view NumberText(ondemand::value value) {
+std::string_view NumberText(ondemand::value& value) {
   const std::string_view token = value.raw_json_token();
   return token.substr(0, token.find_last_not_of(kBlank) + 1);
 }
@@ -319,17 +303,33 @@ enum class Commands : uint8_t {
 };
 
 // Where the walk is: what a value found here is, as a property of the event and of the profile.
+// Passed in a register.
 struct Place {
   uint32_t node = kNoNode;
   uint32_t path = kNoPath;
+
+  bool used() const { return node != kNoNode || path != kNoPath; }
+};
+
+// What is the same for all that is in an object, and in the objects within, until a list begins.
+struct Surroundings {
   uint64_t scope = 0;
   // In a list of objects: there may be more values.
   bool listed = false;
   Commands commands = Commands::kPlain;
   ProfileOperation operation = ProfileOperation::kSet;
-
-  bool used() const { return node != kNoNode || path != kNoPath; }
 };
+
+// A list: its scalars are at `place`, what its objects hold is at `element`.
+struct List {
+  Place place;
+  const Surroundings& around;
+  Place element;
+  Surroundings elements;
+};
+
+constexpr std::string_view kListRule =
+    "$add and $remove take a string, number or boolean, or a list of these";
 
 }  // namespace
 
@@ -382,23 +382,27 @@ struct JsonDecoder::Core {
   bool too_deep();
   bool profile_too_large();
 
-  bool member(std::string_view key, ondemand::value value);
-  bool scalar_member(Scalar member, ondemand::value value);
-  bool part_member(Part part, ondemand::value value);
-  bool context_members(ondemand::object object, const Place& place);
-  bool page_members(ondemand::value value, const Place& place);
+  bool member(std::string_view key, ondemand::value& value);
+  bool scalar_member(Scalar member, ondemand::value& value);
+  bool part_member(Part part, ondemand::value& value);
+  bool context_members(ondemand::object& object, Place place, const Surroundings& around);
+  bool page_members(ondemand::value& value, Place place, const Surroundings& around);
+  bool traits_of_context(ondemand::value& value, Place place, const Surroundings& around);
 
-  bool walk(ondemand::value value, const Place& place, int depth, Value* scalar = nullptr);
-  bool walk_object(ondemand::object object, const Place& place, int depth);
-  bool walk_list(ondemand::array list, const Place& place, Place* element, int depth);
-  bool command(ProfileOperation operation, ondemand::value value, const Place& place, int depth);
-  bool check(ondemand::value value, int depth);
-  bool read_scalar(ondemand::json_type type, ondemand::value value, Value* out);
-  bool read_number(ondemand::value value, double* out);
+  bool walk(ondemand::value& value, Place place, const Surroundings& around, int depth,
+            Value* scalar = nullptr);
+  bool walk_object(ondemand::object& object, Place place, const Surroundings& around, int depth);
+  bool walk_list(ondemand::array& list, List* in, int depth);
+  bool command(ProfileOperation operation, ondemand::value& value, uint32_t path,
+               const Surroundings& around, int depth);
+  bool check(ondemand::value& value, int depth);
+  Value read_scalar(ondemand::json_type type, ondemand::value& value, bool* ok);
+  bool read_number(ondemand::value& value, double* out);
 
-  bool enter(const Place& in, std::string_view key, Place* at);
-  void leave(const Place& at);
-  void add(const Place& at, PropertyLog::Kind kind, const Value& value);
+  bool enter(Place in, const Surroundings& around, std::string_view key, Place* at);
+  void leave(Place at);
+  uint32_t child(uint32_t node, std::string_view key) const;
+  void add(Place at, const Surroundings& around, PropertyLog::Kind kind, Value value);
 
   const ScalarText& scalar(Scalar member) const;
   bool conclude(Body* body);
@@ -470,8 +474,8 @@ bool JsonDecoder::Core::pass() {
   ondemand::object root;
   if (const auto error = document.get_object().get(root)) return malformed(error);
   for (auto next : root) {
-    ondemand::field field;
-    if (const auto error = std::move(next).get(field)) return malformed(error);
+    if (next.error()) return malformed(next.error());
+    ondemand::field& field = next.value_unsafe();
     std::string_view key;
     if (const auto error = field.unescaped_key().get(key)) return malformed(error);
     if (!member(key, field.value())) return false;
@@ -525,26 +529,16 @@ bool JsonDecoder::Core::malformed(simdjson::error_code error) {
   return fail(DecodeError::kMalformedJson, "not JSON: it breaks off, or a bracket is missing");
 }
 
-bool JsonDecoder::Core::member(std::string_view key, ondemand::value value) {
+bool JsonDecoder::Core::member(std::string_view key, ondemand::value& value) {
   const Member member = MemberOf(key);
-  switch (member.kind) {
-    case Member::Kind::kScalar:
-      return scalar_member(member.scalar, value);
-    case Member::Kind::kPart:
-      return part_member(member.part, value);
-    case Member::Kind::kBatch:
-      batch = true;
-      break;
-    case Member::Kind::kEventMessage:
-      event_message = true;
-      break;
-    case Member::Kind::kOther:
-      break;
-  }
+  if (member < kScalars) return scalar_member(static_cast<Scalar>(member), value);
+  if (member < kScalars + kParts) return part_member(static_cast<Part>(member - kScalars), value);
+  batch |= member == kBatchMember;
+  event_message |= member == kEventMessageMember;
   return check(value, 1);
 }
 
-bool JsonDecoder::Core::scalar_member(Scalar member, ondemand::value value) {
+bool JsonDecoder::Core::scalar_member(Scalar member, ondemand::value& value) {
   const auto index = static_cast<size_t>(member);
   ScalarText& s = scalars[index];
   const bool again = (scalars_seen >> index & 1) != 0;
@@ -574,7 +568,7 @@ bool JsonDecoder::Core::scalar_member(Scalar member, ondemand::value value) {
   return true;
 }
 
-bool JsonDecoder::Core::part_member(Part part, ondemand::value value) {
+bool JsonDecoder::Core::part_member(Part part, ondemand::value& value) {
   Range& range = parts[static_cast<size_t>(part)];
   PropertyLog& log = IsProfile(part) ? commanded : found;
   log.drop(range.begin, range.end);
@@ -590,12 +584,12 @@ bool JsonDecoder::Core::part_member(Part part, ondemand::value value) {
   if (const auto error = value.type().get(type)) return malformed(error);
   if (type == ondemand::json_type::array) {
     // PHP writes an empty object as an empty list.
-    ondemand::array list;
-    if (const auto error = value.get_array().get(list)) return malformed(error);
-    for (auto next : list) {
+    auto list = value.get_array();
+    if (list.error()) return malformed(list.error());
+    for (auto next : list.value_unsafe()) {
       range.wrong_type = true;
-      ondemand::value element;
-      if (const auto error = std::move(next).get(element)) return malformed(error);
+      if (next.error()) return malformed(next.error());
+      ondemand::value& element = next.value_unsafe();
       if (!check(element, 2)) return false;
     }
     return true;
@@ -611,61 +605,46 @@ bool JsonDecoder::Core::part_member(Part part, ondemand::value value) {
   if (!wanted) return check(value, 1);
   if (IsProfile(part) && commanded.size() == 0) paths.clear();
 
-  ondemand::object object;
-  if (const auto error = value.get_object().get(object)) return malformed(error);
-  Place place{.scope = ++scopes};
+  auto object = value.get_object();
+  if (object.error()) return malformed(object.error());
+  Surroundings around{.scope = ++scopes};
   bool ok = false;
   switch (part) {
     case Part::kProperties:
     case Part::kEvtData:
-      place.node = 0;
-      ok = walk_object(object, place, 2);
+      ok = walk_object(object.value_unsafe(), Place{.node = 0}, around, 2);
       break;
     case Part::kContext:
-      place.node = fields->child(0, "context");
-      ok = context_members(object, place);
-      break;
-    case Part::kTraits:
-    case Part::kContextTraits:
-      place.path = kRootPath;
-      ok = walk_object(object, place, 2);
+      ok = context_members(object.value_unsafe(), Place{.node = fields->child(0, "context")},
+                           around);
       break;
     case Part::kProfileData:
-      place.path = kRootPath;
-      place.commands = Commands::kUnderstood;
-      ok = walk_object(object, place, 2);
+      around.commands = Commands::kUnderstood;
+      [[fallthrough]];
+    case Part::kTraits:
+    case Part::kContextTraits:
+      ok = walk_object(object.value_unsafe(), Place{.path = kRootPath}, around, 2);
       break;
   }
   range.end = log.size();
   return ok;
 }
 
-bool JsonDecoder::Core::context_members(ondemand::object object, const Place& place) {
-  if (place.node != kNoNode) add(place, PropertyLog::Kind::kPresent, Value());
+bool JsonDecoder::Core::context_members(ondemand::object& object, Place place,
+                                        const Surroundings& around) {
+  add(place, around, PropertyLog::Kind::kPresent, Value());
   for (auto next : object) {
-    ondemand::field field;
-    if (const auto error = std::move(next).get(field)) return malformed(error);
+    if (next.error()) return malformed(next.error());
+    ondemand::field& field = next.value_unsafe();
     std::string_view key;
     if (const auto error = field.unescaped_key().get(key)) return malformed(error);
     Place at;
-    if (!enter(place, key, &at)) return false;
+    if (!enter(place, around, key, &at)) return false;
     if (key == "page") {
-      if (!page_members(field.value(), at)) return false;
-    } else if (key == "traits" &&
-               (!leave_out || call == Call::kUnknown || call == Call::kIdentify)) {
-      Range& range = parts[static_cast<size_t>(Part::kContextTraits)];
-      commanded.drop(range.begin, range.end);
-      if (commanded.size() == 0) paths.clear();
-      range = {.begin = commanded.size(), .end = commanded.size()};
-      ondemand::json_type type{};
-      if (const auto error = field.value().type().get(type)) return malformed(error);
-      range.there = type == ondemand::json_type::object;
-      if (range.there) at.path = kRootPath;
-      at.scope = ++scopes;
-      if (!walk(field.value(), at, 2)) return false;
-      range.end = commanded.size();
-      at.path = kNoPath;
-    } else if (!walk(field.value(), at, 2)) {
+      if (!page_members(field.value(), at, around)) return false;
+    } else if (key == "traits") {
+      if (!traits_of_context(field.value(), at, around)) return false;
+    } else if (!walk(field.value(), at, around, 2)) {
       return false;
     }
     leave(at);
@@ -673,180 +652,201 @@ bool JsonDecoder::Core::context_members(ondemand::object object, const Place& pl
   return true;
 }
 
-bool JsonDecoder::Core::page_members(ondemand::value value, const Place& place) {
+// As a property of the event, and for an identify call as the user's profile.
+bool JsonDecoder::Core::traits_of_context(ondemand::value& value, Place place,
+                                          const Surroundings& around) {
+  if (leave_out && call != Call::kUnknown && call != Call::kIdentify) {
+    return walk(value, place, around, 2);
+  }
+  Range& range = parts[static_cast<size_t>(Part::kContextTraits)];
+  commanded.drop(range.begin, range.end);
+  if (commanded.size() == 0) paths.clear();
+  range = {.begin = commanded.size(), .end = commanded.size()};
+  ondemand::json_type type{};
+  if (const auto error = value.type().get(type)) return malformed(error);
+  range.there = type == ondemand::json_type::object;
+  if (range.there) place.path = kRootPath;
+  if (!walk(value, place, Surroundings{.scope = ++scopes}, 2)) return false;
+  range.end = commanded.size();
+  return true;
+}
+
+bool JsonDecoder::Core::page_members(ondemand::value& value, Place place,
+                                     const Surroundings& around) {
   constexpr std::array<std::string_view, 3> kCaptured = {"url", "referrer", "title"};
   page = {};
   ondemand::json_type type{};
   if (const auto error = value.type().get(type)) return malformed(error);
-  if (type != ondemand::json_type::object) return walk(value, place, 2);
-  add(place, PropertyLog::Kind::kPresent, Value());
-  ondemand::object object;
-  if (const auto error = value.get_object().get(object)) return malformed(error);
-  for (auto next : object) {
-    ondemand::field field;
-    if (const auto error = std::move(next).get(field)) return malformed(error);
+  if (type != ondemand::json_type::object) return walk(value, place, around, 2);
+  add(place, around, PropertyLog::Kind::kPresent, Value());
+  auto object = value.get_object();
+  if (object.error()) return malformed(object.error());
+  for (auto next : object.value_unsafe()) {
+    if (next.error()) return malformed(next.error());
+    ondemand::field& field = next.value_unsafe();
     std::string_view key;
     if (const auto error = field.unescaped_key().get(key)) return malformed(error);
     Place at;
-    if (!enter(place, key, &at)) return false;
+    if (!enter(place, around, key, &at)) return false;
     const auto* const captured = std::find(kCaptured.begin(), kCaptured.end(), key);
     Value* const scalar = captured == kCaptured.end()
                               ? nullptr
                               : &page[static_cast<size_t>(captured - kCaptured.begin())];
     if (scalar != nullptr) *scalar = Value();
-    if (!walk(field.value(), at, 3, scalar)) return false;
+    if (!walk(field.value(), at, around, 3, scalar)) return false;
     leave(at);
   }
   return true;
 }
 
 // A value with `depth` objects and lists around it. `scalar`: also takes it, if it is one.
-bool JsonDecoder::Core::walk(ondemand::value value, const Place& place, int depth, Value* scalar) {
+bool JsonDecoder::Core::walk(ondemand::value& value, Place place, const Surroundings& around,
+                             int depth, Value* scalar) {
   if (!place.used() && scalar == nullptr) return check(value, depth);
   ondemand::json_type type{};
   if (const auto error = value.type().get(type)) return malformed(error);
   switch (type) {
     case ondemand::json_type::object: {
       if (depth == kMaxJsonDepth) return too_deep();
-      add(place, PropertyLog::Kind::kPresent, Value());
-      ondemand::object object;
-      if (const auto error = value.get_object().get(object)) return malformed(error);
-      return walk_object(object, place, depth + 1);
+      add(place, around, PropertyLog::Kind::kPresent, Value());
+      auto object = value.get_object();
+      if (object.error()) return malformed(object.error());
+      return walk_object(object.value_unsafe(), place, around, depth + 1);
     }
     case ondemand::json_type::array: {
       if (depth == kMaxJsonDepth) return too_deep();
-      add(place, PropertyLog::Kind::kPresent, Value());
-      ondemand::array list;
-      if (const auto error = value.get_array().get(list)) return malformed(error);
-      Place element{
-          .listed = true,
-          .commands = place.commands == Commands::kPlain ? Commands::kPlain : Commands::kRefused};
-      if (place.node != kNoNode) element.node = fields->child(place.node, "[]");
-      const uint32_t before = commanded.size();
-      if (!walk_list(list, place, &element, depth + 1)) return false;
-      if (place.path != kNoPath && !place.listed && commanded.size() == before &&
-          place.operation == ProfileOperation::kSet) {
+      add(place, around, PropertyLog::Kind::kPresent, Value());
+      auto list = value.get_array();
+      if (list.error()) return malformed(list.error());
+      List in{.place = place, .around = around};
+      in.elements.listed = true;
+      if (around.commands != Commands::kPlain) in.elements.commands = Commands::kRefused;
+      if (place.node != kNoNode) in.element.node = fields->child(place.node, "[]");
+      const uint32_t before = commanded.left();
+      if (!walk_list(list.value_unsafe(), &in, depth + 1)) return false;
+      // An empty list is a value, too.
+      if (place.path != kNoPath && !around.listed && commanded.left() == before &&
+          around.operation == ProfileOperation::kSet) {
         commanded.add(place.path, PropertyLog::Kind::kPresent, Value());
       }
       return true;
     }
     default: {
-      Value read;
-      if (!read_scalar(type, value, &read)) return false;
-      add(place, PropertyLog::Kind::kOnly, read);
+      bool ok = false;
+      const Value read = read_scalar(type, value, &ok);
+      if (!ok) return false;
+      add(place, around, PropertyLog::Kind::kOnly, read);
       if (scalar != nullptr) *scalar = read;
       return true;
     }
   }
 }
 
-bool JsonDecoder::Core::walk_object(ondemand::object object, const Place& place, int depth) {
+bool JsonDecoder::Core::walk_object(ondemand::object& object, Place place,
+                                    const Surroundings& around, int depth) {
   // Of the commands here, by operation: the last of two alike wins.
-  std::array<std::pair<uint32_t, uint32_t>, 8> given{};
+  std::array<std::pair<uint32_t, uint32_t>, 8> given;
+  if (around.commands != Commands::kPlain) given.fill({0, 0});
   for (auto next : object) {
-    ondemand::field field;
-    if (const auto error = std::move(next).get(field)) return malformed(error);
+    if (next.error()) return malformed(next.error());
+    ondemand::field& field = next.value_unsafe();
     std::string_view key;
     if (const auto error = field.unescaped_key().get(key)) return malformed(error);
-    if (place.commands != Commands::kPlain && !key.empty() && key[0] == '$') {
+    if (around.commands != Commands::kPlain && !key.empty() && key[0] == '$') {
       const auto operation = OperationOf(key);
-      if (!operation || place.commands == Commands::kRefused || place.path == kRootPath) {
-        return fail(
-            DecodeError::kBadProfileCommand,
-            fmt::format(
-                "{} can't stand here: a property's value is an object of $set, $add, $remove, "
-                "$delete, $incr or $decr",
-                Quote(key)));
+      if (!operation || around.commands == Commands::kRefused || place.path == kRootPath) {
+        return fail(DecodeError::kBadProfileCommand,
+                    fmt::format("{} can't stand here: a property's value is an object of $set, "
+                                "$add, $remove, $delete, $incr or $decr",
+                                Quote(key)));
       }
       auto& [begin, end] = given[static_cast<size_t>(*operation)];
       commanded.drop(begin, end);
       begin = commanded.size();
-      if (!command(*operation, field.value(), place, depth)) return false;
+      if (!command(*operation, field.value(), place.path, around, depth)) return false;
       end = commanded.size();
       continue;
     }
     Place at;
-    if (!enter(place, key, &at)) return false;
-    if (!walk(field.value(), at, depth)) return false;
+    if (!enter(place, around, key, &at)) return false;
+    if (!walk(field.value(), at, around, depth)) return false;
     leave(at);
   }
   return true;
 }
 
-// Scalars are at `place`, objects are `element`s. Lists in it count as part of it.
-bool JsonDecoder::Core::walk_list(ondemand::array list, const Place& place, Place* element,
-                                  int depth) {
+// A list in a list counts as part of it.
+bool JsonDecoder::Core::walk_list(ondemand::array& list, List* in, int depth) {
   for (auto next : list) {
-    ondemand::value value;
-    if (const auto error = std::move(next).get(value)) return malformed(error);
+    if (next.error()) return malformed(next.error());
+    ondemand::value& value = next.value_unsafe();
     ondemand::json_type type{};
     if (const auto error = value.type().get(type)) return malformed(error);
     if (type == ondemand::json_type::object) {
-      if (place.operation != ProfileOperation::kSet) {
-        return fail(DecodeError::kBadProfileCommand,
-                    "$add and $remove take a string, number or boolean, or a list of these");
+      if (in->around.operation != ProfileOperation::kSet) {
+        return fail(DecodeError::kBadProfileCommand, std::string(kListRule));
       }
-      if (place.path != kNoPath && element->path == kNoPath) {
-        element->path = paths.child(place.path, "[]", "");
-        if (element->path == kNoPath) return profile_too_large();
+      if (in->place.path != kNoPath && in->element.path == kNoPath) {
+        in->element.path = paths.child(in->place.path, "[]", "");
+        if (in->element.path == kNoPath) return profile_too_large();
       }
-      if (!element->used()) {
+      if (!in->element.used()) {
         if (!check(value, depth)) return false;
         continue;
       }
       if (depth == kMaxJsonDepth) return too_deep();
-      element->scope = ++scopes;
-      ondemand::object object;
-      if (const auto error = value.get_object().get(object)) return malformed(error);
-      if (!walk_object(object, *element, depth + 1)) return false;
+      in->elements.scope = ++scopes;
+      auto object = value.get_object();
+      if (object.error()) return malformed(object.error());
+      if (!walk_object(object.value_unsafe(), in->element, in->elements, depth + 1)) return false;
     } else if (type == ondemand::json_type::array) {
       if (depth == kMaxJsonDepth) return too_deep();
-      ondemand::array inner;
-      if (const auto error = value.get_array().get(inner)) return malformed(error);
-      if (!walk_list(inner, place, element, depth + 1)) return false;
+      auto inner = value.get_array();
+      if (inner.error()) return malformed(inner.error());
+      if (!walk_list(inner.value_unsafe(), in, depth + 1)) return false;
     } else {
-      Value read;
-      if (!read_scalar(type, value, &read)) return false;
+      bool ok = false;
+      const Value read = read_scalar(type, value, &ok);
+      if (!ok) return false;
       if (read.missing()) continue;
-      add(place, PropertyLog::Kind::kItem, read);
-      if (element->node != kNoNode) {
-        const FieldIndex field = fields->node(element->node).field;
-        if (field != Fields::kNone) found.add(field, PropertyLog::Kind::kItem, read);
-      }
+      add(in->place, in->around, PropertyLog::Kind::kItem, read);
+      // "tags[]" is as good a path as "tags"; the profile knows the second only.
+      add(Place{.node = in->element.node}, in->elements, PropertyLog::Kind::kItem, read);
     }
   }
   return true;
 }
 
-// CleverTap's `$…` on the property at `place`.
-bool JsonDecoder::Core::command(ProfileOperation operation, ondemand::value value,
-                                const Place& place, int depth) {
-  Place at = place;
-  at.node = kNoNode;
-  at.operation = operation;
-  at.commands = Commands::kRefused;
+// CleverTap's `$…` on the profile property at `path`.
+bool JsonDecoder::Core::command(ProfileOperation operation, ondemand::value& value, uint32_t path,
+                                const Surroundings& around, int depth) {
+  const Place place{.path = path};
+  Surroundings inside = around;
+  inside.operation = operation;
+  inside.commands = Commands::kRefused;
   ondemand::json_type type{};
   if (const auto error = value.type().get(type)) return malformed(error);
   const auto refuse = [&](std::string_view rule) {
     return fail(DecodeError::kBadProfileCommand,
-                fmt::format("{}: {}", Quote(paths.text(place.path)), rule));
+                fmt::format("{}: {}", Quote(paths.text(path)), rule));
   };
   switch (operation) {
     case ProfileOperation::kSet:
-      return walk(value, at, depth);
+      return walk(value, place, inside, depth);
     case ProfileOperation::kDelete:
       if (!check(value, depth)) return false;
-      commanded.add(at.path, PropertyLog::Kind::kOnly, Value(), operation);
+      commanded.add(path, PropertyLog::Kind::kOnly, Value(), operation);
       return true;
     case ProfileOperation::kAdd:
     case ProfileOperation::kRemove: {
-      if (type == ondemand::json_type::array) return walk(value, at, depth);
+      if (type == ondemand::json_type::array) return walk(value, place, inside, depth);
       if (type == ondemand::json_type::object || type == ondemand::json_type::null) {
-        return refuse("$add and $remove take a string, number or boolean, or a list of these");
+        return refuse(kListRule);
       }
-      Value read;
-      if (!read_scalar(type, value, &read)) return false;
-      commanded.add(at.path, PropertyLog::Kind::kItem, read, operation);
+      bool ok = false;
+      const Value read = read_scalar(type, value, &ok);
+      if (!ok) return false;
+      commanded.add(path, PropertyLog::Kind::kItem, read, operation);
       return true;
     }
     case ProfileOperation::kIncrement:
@@ -854,7 +854,7 @@ bool JsonDecoder::Core::command(ProfileOperation operation, ondemand::value valu
       if (type != ondemand::json_type::number) return refuse("$incr and $decr take a number");
       double number = 0;
       if (!read_number(value, &number)) return false;
-      commanded.add(at.path, PropertyLog::Kind::kOnly, Value::Number(number), operation);
+      commanded.add(path, PropertyLog::Kind::kOnly, Value::Number(number), operation);
       return true;
     }
   }
@@ -862,16 +862,16 @@ bool JsonDecoder::Core::command(ProfileOperation operation, ondemand::value valu
 }
 
 // A value that nothing is wanted of.
-bool JsonDecoder::Core::check(ondemand::value value, int depth) {
+bool JsonDecoder::Core::check(ondemand::value& value, int depth) {
   ondemand::json_type type{};
   if (const auto error = value.type().get(type)) return malformed(error);
   if (type == ondemand::json_type::object) {
     if (depth == kMaxJsonDepth) return too_deep();
-    ondemand::object object;
-    if (const auto error = value.get_object().get(object)) return malformed(error);
-    for (auto next : object) {
-      ondemand::field field;
-      if (const auto error = std::move(next).get(field)) return malformed(error);
+    auto object = value.get_object();
+    if (object.error()) return malformed(object.error());
+    for (auto next : object.value_unsafe()) {
+      if (next.error()) return malformed(next.error());
+      ondemand::field& field = next.value_unsafe();
       if (const auto error = field.unescaped_key().error()) return malformed(error);
       if (!check(field.value(), depth + 1)) return false;
     }
@@ -879,50 +879,50 @@ bool JsonDecoder::Core::check(ondemand::value value, int depth) {
   }
   if (type == ondemand::json_type::array) {
     if (depth == kMaxJsonDepth) return too_deep();
-    ondemand::array list;
-    if (const auto error = value.get_array().get(list)) return malformed(error);
-    for (auto next : list) {
-      ondemand::value element;
-      if (const auto error = std::move(next).get(element)) return malformed(error);
+    auto list = value.get_array();
+    if (list.error()) return malformed(list.error());
+    for (auto next : list.value_unsafe()) {
+      if (next.error()) return malformed(next.error());
+      ondemand::value& element = next.value_unsafe();
       if (!check(element, depth + 1)) return false;
     }
     return true;
   }
-  Value ignored;
-  return read_scalar(type, value, &ignored);
+  bool ok = false;
+  read_scalar(type, value, &ok);
+  return ok;
 }
 
-bool JsonDecoder::Core::read_scalar(ondemand::json_type type, ondemand::value value, Value* out) {
+// Returned in registers: through memory, the copy that follows would wait for the writes.
+Value JsonDecoder::Core::read_scalar(ondemand::json_type type, ondemand::value& value, bool* ok) {
   switch (type) {
     case ondemand::json_type::string: {
       std::string_view string;
-      if (const auto error = value.get_string().get(string)) return malformed(error);
-      *out = Value::String(string);
-      return true;
+      const auto error = value.get_string().get(string);
+      *ok = error == simdjson::SUCCESS || malformed(error);
+      return Value::String(string);
     }
     case ondemand::json_type::number: {
       double number = 0;
-      if (!read_number(value, &number)) return false;
-      *out = Value::Number(number);
-      return true;
+      *ok = read_number(value, &number);
+      return Value::Number(number);
     }
     case ondemand::json_type::boolean: {
       bool boolean = false;
-      if (const auto error = value.get_bool().get(boolean)) return malformed(error);
-      *out = Value::Boolean(boolean);
-      return true;
+      const auto error = value.get_bool().get(boolean);
+      *ok = error == simdjson::SUCCESS || malformed(error);
+      return Value::Boolean(boolean);
     }
     default: {
       bool null = false;
-      if (const auto error = value.is_null().get(null)) return malformed(error);
-      if (!null) return malformed(simdjson::N_ATOM_ERROR);
-      *out = Value();
-      return true;
+      const auto error = value.is_null().get(null);
+      *ok = (error == simdjson::SUCCESS && null) || malformed(error);
+      return Value();
     }
   }
 }
 
-bool JsonDecoder::Core::read_number(ondemand::value value, double* out) {
+bool JsonDecoder::Core::read_number(ondemand::value& value, double* out) {
   if (value.get_double().get(*out) == simdjson::SUCCESS) return true;
   // simdjson refuses what is no number, but also too large a number and more than 19 digits of
   // exponent.
@@ -943,52 +943,60 @@ bool JsonDecoder::Core::profile_too_large() {
                   kMaxProfilePaths, kMaxProfilePathBytes));
 }
 
-// Goes from an object to what is under a key of it. `context` among the properties is out of reach:
-// a path that begins so means the body's context.
-bool JsonDecoder::Core::enter(const Place& in, std::string_view key, Place* at) {
-  *at = in;
+// Goes from an object to what is under a key of it.
+bool JsonDecoder::Core::enter(Place in, const Surroundings& around, std::string_view key,
+                              Place* at) {
+  *at = Place();
   if (in.node != kNoNode) {
-    at->node = fields->child(in.node, key);
-    if (at->node == kNoNode) {
-      // A key may be written as the path that it means.
-      if (key.find('.') != std::string_view::npos || key.ends_with("[]"))
-        at->node = fields->find(in.node, key);
-    } else if (in.node != 0 && key == "[]") {
-      at->node = kNoNode;
-    }
-    if (in.node == 0 && at->node != kNoNode && key.starts_with("context") &&
-        (key.size() == 7 || key[7] == '.' || key[7] == '[')) {
-      at->node = kNoNode;
-    }
-    if (at->node != kNoNode) found.enter(at->node, in.scope);
+    const uint32_t node = child(in.node, key);
+    at->node = node;
+    if (node != kNoNode) found.enter(node, around.scope);
   }
   if (in.path != kNoPath) {
-    if (key.empty())
+    if (key.empty()) {
       return fail(DecodeError::kBadProfileCommand, "a profile property's name is empty");
+    }
     at->path = in.path == kRootPath ? paths.root(key) : paths.child(in.path, ".", key);
     if (at->path == kNoPath) return profile_too_large();
-    commanded.enter(at->path, in.scope);
+    commanded.enter(at->path, around.scope);
   }
   return true;
 }
 
-void JsonDecoder::Core::leave(const Place& at) {
+uint32_t JsonDecoder::Core::child(uint32_t node, std::string_view key) const {
+  uint32_t child = fields->child(node, key);
+  if (child == kNoNode) {
+    // A key may be written as the path that it means.
+    if (key.find('.') == std::string_view::npos && !key.ends_with("[]")) return kNoNode;
+    child = fields->find(node, key);
+    if (child == kNoNode) return kNoNode;
+  } else if (node != 0 && key == "[]") {
+    return kNoNode;
+  }
+  // Among the properties `context` is out of reach: a path that begins so means the body's.
+  const bool context = node == 0 && key.starts_with("context") &&
+                       (key.size() == 7 || key[7] == '.' || key[7] == '[');
+  return context ? kNoNode : child;
+}
+
+void JsonDecoder::Core::leave(Place at) {
   if (at.node != kNoNode) found.leave(at.node);
   if (at.path != kNoPath) commanded.leave(at.path);
 }
 
 // A missing value stands for null: no property, and the deletion of the profile's.
-void JsonDecoder::Core::add(const Place& at, PropertyLog::Kind kind, const Value& value) {
+void JsonDecoder::Core::add(Place at, const Surroundings& around, PropertyLog::Kind kind,
+                            Value value) {
   const bool present = kind == PropertyLog::Kind::kPresent;
-  if (at.node != kNoNode && (present ? !at.listed : !value.missing())) {
+  if (around.listed) kind = PropertyLog::Kind::kItem;
+  if (at.node != kNoNode && (present ? !around.listed : !value.missing())) {
     const FieldIndex field = fields->node(at.node).field;
-    if (field != Fields::kNone)
-      found.add(field, at.listed ? PropertyLog::Kind::kItem : kind, value);
+    if (field != Fields::kNone) found.add(field, kind, value);
   }
   if (at.path == kNoPath || present) return;
   if (!value.missing()) {
-    commanded.add(at.path, at.listed ? PropertyLog::Kind::kItem : kind, value, at.operation);
-  } else if (!at.listed) {
+    commanded.add(at.path, kind, value, around.operation);
+  } else if (!around.listed) {
     commanded.add(at.path, PropertyLog::Kind::kOnly, Value(), ProfileOperation::kDelete);
   }
 }
@@ -1061,7 +1069,9 @@ bool JsonDecoder::Core::conclude(Body* body) {
   }
   properties.clear();
   found.gather([this](FieldIndex field, ProfileOperation, const Value& value) {
-    properties.push_back({.field = field, .value = value});
+    EventProperty& property = properties.emplace_back();
+    property.field = field;
+    property.value = value;
   });
   if (call == Call::kPage) {
     add_missing("url", page[0]);

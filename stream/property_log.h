@@ -29,8 +29,12 @@ class PropertyLog {
   void clear() {
     found_.clear();
     gathering_ = false;
+    dropped_ = 0;
   }
   uint32_t size() const { return static_cast<uint32_t>(found_.size()); }
+
+  // Without what was voided.
+  uint32_t left() const { return size() - dropped_; }
 
   // What is added until leave() comes of this place. Scopes are above 0, and new for each object.
   void enter(uint32_t place, uint64_t scope) {
@@ -44,21 +48,27 @@ class PropertyLog {
   void add(uint32_t target, Kind kind, Value value,
            ProfileOperation operation = ProfileOperation::kSet) {
     gathering_ |= kind != Kind::kOnly;
-    found_.push_back({.target = target,
-                      .position = size(),
-                      .kind = kind,
-                      .operation = operation,
-                      .value = value});
+    const uint32_t position = size();
+    // Made in its place: a copy would wait for the writes of its parts.
+    Found& f = found_.emplace_back();
+    f.target = target;
+    f.position = position;
+    f.kind = kind;
+    f.operation = operation;
+    f.value = value;
   }
 
   // Voids what was added in [begin, end).
   void drop(uint32_t begin, uint32_t end) {
     gathering_ |= begin != end;
-    for (; begin != end; ++begin) found_[begin].dropped = true;
+    for (; begin != end; ++begin) {
+      dropped_ += found_[begin].dropped ? 0 : 1;
+      found_[begin].dropped = true;
+    }
   }
 
   // Calls emit(target, operation, value) for each target, and for each run of one operation on it.
-  // Values are valid until the next gathering. May be called once.
+  // The values are valid until the next record. May be called once.
   template <typename Emit>
   void gather(Emit emit) {
     if (!gathering_) {
@@ -86,10 +96,10 @@ class PropertyLog {
 
  private:
   struct Found {
-    uint32_t target;
-    uint32_t position;
-    Kind kind;
-    ProfileOperation operation;
+    uint32_t target = 0;
+    uint32_t position = 0;
+    Kind kind = Kind::kOnly;
+    ProfileOperation operation = ProfileOperation::kSet;
     bool dropped = false;
     Value value;
   };
@@ -106,6 +116,7 @@ class PropertyLog {
   std::vector<Found> found_;
   std::vector<Place> places_;
   std::vector<Value> items_;
+  uint32_t dropped_ = 0;
   // A list or a voided value is among those found.
   bool gathering_ = false;
 };

@@ -43,7 +43,14 @@ struct ProtobufDecoder::Target {
 
 // One field of a message, as it is on the wire.
 struct ProtobufDecoder::Member {
-  enum Wire : uint32_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
+  enum Wire : uint32_t {
+    kVarint = 0,
+    kFixed64 = 1,
+    kBytes = 2,
+    kGroup = 3,
+    kGroupEnd = 4,
+    kFixed32 = 5
+  };
 
   uint32_t number = 0;
   uint32_t wire = 0;
@@ -55,12 +62,13 @@ struct ProtobufDecoder::Member {
   }
 
   // Takes the next field off `rest`. False: malformed.
-  bool read(std::string_view* rest) {
+  bool read(std::string_view* rest, int depth = 0) {
     const char* at = rest->data();
     const char* const end = at + rest->size();
     uint64_t tag = 0;
-    if (!ReadVarint(&at, end, 5, &tag) || tag > UINT32_MAX || tag >> 3 == 0) return false;
-    number = static_cast<uint32_t>(tag >> 3);
+    if (!ReadVarint(&at, end, 5, &tag)) return false;
+    number = static_cast<uint32_t>(tag) >> 3;
+    if (number == 0) return false;
     wire = static_cast<uint32_t>(tag & 7);
     switch (wire) {
       case kVarint:
@@ -82,9 +90,32 @@ struct ProtobufDecoder::Member {
         at += size;
         break;
       }
+      case kGroup: {
+        // No field of ours is one: over to its end.
+        std::string_view inside(at, static_cast<size_t>(end - at));
+        Member member;
+        do {
+          if (depth == kMaxJsonDepth || !member.read_in_group(&inside, depth + 1)) return false;
+        } while (member.wire != kGroupEnd);
+        if (member.number != number) return false;
+        at = inside.data();
+        break;
+      }
       default:
         return false;
     }
+    rest->remove_prefix(static_cast<size_t>(at - rest->data()));
+    return true;
+  }
+
+ private:
+  bool read_in_group(std::string_view* rest, int depth) {
+    const char* at = rest->data();
+    uint64_t tag = 0;
+    if (!ReadVarint(&at, at + rest->size(), 5, &tag) || (tag & 7) != kGroupEnd)
+      return read(rest, depth);
+    number = static_cast<uint32_t>(tag) >> 3;
+    wire = kGroupEnd;
     rest->remove_prefix(static_cast<size_t>(at - rest->data()));
     return true;
   }
@@ -173,7 +204,9 @@ bool ProtobufDecoder::decode(std::string_view bytes, const Fields& fields, Body*
 
   properties_.clear();
   found_.gather([this](FieldIndex field, ProfileOperation, const Value& value) {
-    properties_.push_back({.field = field, .value = value});
+    EventProperty& property = properties_.emplace_back();
+    property.field = field;
+    property.value = value;
   });
   profile_.clear();
   commanded_.gather([this](uint32_t target, ProfileOperation operation, const Value& value) {

@@ -1,7 +1,6 @@
 // Bodies in Protobuf: segments.v1.Event, read off the wire without building the message.
 //
-// Understands and refuses what the generated parser does, but for groups, which proto3 never
-// writes.
+// Understands and refuses what the generated parser does.
 #pragma once
 
 #include <cstdint>
