@@ -1,4 +1,5 @@
-// Debian builds Abseil for C++14, where absl::string_view is a type of its own that std::string_view does not convert to.
+// Debian builds Abseil for C++14, where absl::string_view is a type of its own that
+// std::string_view does not convert to.
 #pragma once
 
 #include <string_view>
@@ -7,7 +8,11 @@
 
 namespace segmentd {
 
-inline absl::string_view AbslView(std::string_view text) { return {text.data(), text.size()}; }
-inline std::string_view StdView(absl::string_view text) { return {text.data(), text.size()}; }
+inline absl::string_view AbslView(std::string_view text) {
+  return {text.data(), text.size()};
+}
+inline std::string_view StdView(absl::string_view text) {
+  return {text.data(), text.size()};
+}
 
 }  // namespace segmentd

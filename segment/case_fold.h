@@ -1,4 +1,5 @@
-// Case folding of UTF-8 text, one character to one character: "ÉTÉ" and "été" become the same, "STRASSE" and "Straße" do not.
+// Case folding of UTF-8 text, one character to one character: "ÉTÉ" and "été" become the same,
+// "STRASSE" and "Straße" do not.
 #pragma once
 
 #include <cstddef>
@@ -7,8 +8,8 @@
 
 namespace segmentd {
 
-// A text folded by Unicode's simple case folding (CaseFolding.txt, status C and S); bytes that are no UTF-8 stay as they are.
-// Texts to 340 bytes are folded without allocating.
+// A text folded by Unicode's simple case folding (CaseFolding.txt, status C and S); bytes that are
+// no UTF-8 stay as they are. Texts to 340 bytes are folded without allocating.
 class FoldedText {
  public:
   explicit FoldedText(std::string_view text);

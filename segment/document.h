@@ -1,5 +1,5 @@
-// The generic tree between text (YAML or JSON) and messages. It keeps what a schema must judge: the difference between a number and a
-// quoted number, nulls, and keys that stand twice.
+// The generic tree between text (YAML or JSON) and messages. It keeps what a schema must judge: the
+// difference between a number and a quoted number, nulls, and keys that stand twice.
 #pragma once
 
 #include <string>
@@ -38,8 +38,9 @@ struct Document::Field {
 inline constexpr size_t kMaxDocumentBytes = 1 << 20;
 inline constexpr int kMaxDocumentDepth = 32;
 
-// JSON values one after another, or, when it is no JSON, documents of YAML in the 1.2 core schema; empty documents are left out.
-// INVALID_ARGUMENT names line and column. Aliases are refused: no document needs to be larger than its text.
+// JSON values one after another, or, when it is no JSON, documents of YAML in the 1.2 core schema;
+// empty documents are left out. INVALID_ARGUMENT names line and column. Aliases are refused: no
+// document needs to be larger than its text.
 absl::StatusOr<std::vector<Document>> ReadDocuments(std::string_view text);
 
 // JSON values one after another.
@@ -48,7 +49,8 @@ absl::StatusOr<std::vector<Document>> ReadJson(std::string_view text);
 // Numbers are finite.
 std::string ToJson(const Document& document);
 
-// Block style, but maps and lists that fit a line of 100 characters stand in one. Ends with a newline.
+// Block style, but maps and lists that fit a line of 100 characters stand in one. Ends with a
+// newline.
 std::string ToYaml(const Document& document);
 
 }  // namespace segmentd

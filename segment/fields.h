@@ -1,4 +1,5 @@
-// The event properties that definitions refer to, as a tree that a decoder walks along with the event's JSON.
+// The event properties that definitions refer to, as a tree that a decoder walks along with the
+// event's JSON.
 #pragma once
 
 #include <cstdint>
@@ -7,12 +8,14 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+
 #include "segment/event.h"
 
 namespace segmentd {
 
-// Paths: "amount", "cart.id" (nested objects), "items[].sku" (a list of objects: the value is the list of the elements' values),
-// "tags" (a list of scalars is a value). "context.…" reaches the body's context, all else its properties.
+// Paths: "amount", "cart.id" (nested objects), "items[].sku" (a list of objects: the value is the
+// list of the elements' values), "tags" (a list of scalars is a value). "context.…" reaches the
+// body's context, all else its properties.
 class Fields {
  public:
   struct Node {
@@ -25,14 +28,16 @@ class Fields {
   static constexpr uint32_t kNoNode = UINT32_MAX;
 
   Fields();
-  // The index of `path`, added when new. Adding is for building; the rest is const and may be shared by threads.
+  // The index of `path`, added when new. Adding is for building; the rest is const and may be
+  // shared by threads.
   FieldIndex add(std::string_view path);
 
   // Node 0 is the root.
   const Node& node(uint32_t index) const { return nodes_[index]; }
   // kNoNode when no definition refers to anything under this key.
   uint32_t child(uint32_t node, std::string_view key) const;
-  // Where `path` leads from `node` (from the root, as add() takes it); kNoNode when no definition refers to anything there.
+  // Where `path` leads from `node` (from the root, as add() takes it); kNoNode when no definition
+  // refers to anything there.
   uint32_t find(uint32_t node, std::string_view path) const;
 
   const std::string& path(FieldIndex field) const { return paths_[field]; }

@@ -1,7 +1,8 @@
 // Moments and lengths of time, in whole milliseconds.
 //
-// Every moment is on the Unix timeline in UTC; which clock it was read from (event time, record time, partition clock) is
-// said by the name of the variable. 8 bytes, because users' states hold many of them.
+// Every moment is on the Unix timeline in UTC; which clock it was read from (event time, record
+// time, partition clock) is said by the name of the variable. 8 bytes, because users' states hold
+// many of them.
 #pragma once
 
 #include <compare>
@@ -32,7 +33,8 @@ class Duration {
   int64_t ms_ = 0;
 };
 
-// A moment. Sums with a Duration saturate at Min() and Max(), which stand for "before everything" and "never".
+// A moment. Sums with a Duration saturate at Min() and Max(), which stand for "before everything"
+// and "never".
 class Time {
  public:
   constexpr Time() = default;
@@ -57,19 +59,23 @@ class Time {
   int64_t ms_ = 0;
 };
 
-// "500ms", "10m", "1h30m", "36h", "30d", "2w": units w, d, h, m, s, ms, each at most once, largest first, at most ten years in all.
-// A leading "-" only where `allow_negative`.
+// "500ms", "10m", "1h30m", "36h", "30d", "2w": whole numbers of the units w, d, h, m, s, ms, each
+// at most once, largest first, at most ten years (3650 d) in all. A leading "-" only where
+// `allow_negative`.
 absl::StatusOr<Duration> ParseDuration(std::string_view text, bool allow_negative = false);
 
-// ISO 8601 as events carry it: "2026-04-01", "2026-04-01T09:00", with optional seconds, fraction (cut to ms) and "Z" or "+05:30" (UTC
-// without); a space may stand for the T; or CleverTap's "$D_<seconds>". Years 1 to 9999.
+// ISO 8601 as events carry it: "2026-04-01", "2026-04-01T09:00", with optional seconds, fraction
+// (of any length, cut to ms) and "Z", "+05:30", "+0530" or "+05" (UTC without); t, z and a space
+// for T are read too; or CleverTap's "$D_<seconds>". The moment is in the years 1 to 9999 of UTC.
+// No leap seconds, no 24:00, nothing around it. False leaves *time alone.
 bool ParseTimestamp(std::string_view text, Time* time);
 
-// "2026-11-22T09:30:00.000Z"; appends without allocating when `out` has room.
+// "2026-11-22T09:30:00.000Z"; appends without allocating when `out` has room. A moment outside the
+// years 1 to 9999 is written as the nearest within.
 void AppendTimestamp(Time time, std::string* out);
 std::string FormatTimestamp(Time time);
 
-// "1h30m", the form that ParseDuration reads.
+// "1h30m", the form that ParseDuration reads; in days, hours and less, "0s" for none.
 std::string FormatDuration(Duration duration);
 
 }  // namespace segmentd

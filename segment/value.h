@@ -56,8 +56,8 @@ static_assert(sizeof(Value) == 16);
 // Same type and same content; numbers by value (so 0.0 equals -0.0).
 bool SameValue(const Value& a, const Value& b);
 
-// A hash that agrees with SameValue, the same on every machine and in every version: it is kept in users' states. Never 0,
-// which stands for a missing value.
+// A hash that agrees with SameValue, the same on every machine and in every version: it is kept in
+// users' states. 0 for a missing value, and for no other.
 uint64_t ValueFingerprint(const Value& value);
 
 }  // namespace segmentd
