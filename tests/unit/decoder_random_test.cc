@@ -23,11 +23,11 @@ namespace {
 
 constexpr int64_t kNow = 1'775'034'000'000;
 
-// DECODER_SEED repeats a run.
+// SEGMENTD_SEED repeats a run.
 uint64_t Seed() {
-  const char* given = std::getenv("DECODER_SEED");
+  const char* given = std::getenv("SEGMENTD_SEED");
   const uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10) : 20'260'401;
-  fmt::print("DECODER_SEED={}\n", seed);
+  fmt::print("SEGMENTD_SEED={}\n", seed);
   return seed;
 }
 
@@ -231,7 +231,7 @@ TEST(DecoderAtRandom, EveryRecordIsAnEventOrADeadLetter) {
                         .key = random.one_in(32) ? "42" : "u",
                         .value = body,
                         .headers = {&header, header.value.empty() ? 0U : 1U}};
-    SCOPED_TRACE(testing::Message() << "record " << i << " of DECODER_SEED=" << seed << ": "
+    SCOPED_TRACE(testing::Message() << "record " << i << " of SEGMENTD_SEED=" << seed << ": "
                                     << testing::PrintToString(body));
 
     Event event;
@@ -515,7 +515,7 @@ TEST(DecoderAtRandom, AgreesWithAPlainWalkOverATree) {
     std::string object;
     Write(random, tree, &object);
     SCOPED_TRACE(testing::Message()
-                 << "object " << i << " of DECODER_SEED=" << seed << ": " << object);
+                 << "object " << i << " of SEGMENTD_SEED=" << seed << ": " << object);
 
     std::map<std::string, std::string> expected;
     for (size_t p = 0; p < paths.size(); ++p) {
@@ -634,7 +634,7 @@ TEST(DecoderAtRandom, AgreesWithTheGeneratedProtobufParser) {
         }
       }
     }
-    SCOPED_TRACE(testing::Message() << "message " << i << " of DECODER_SEED=" << seed << ": "
+    SCOPED_TRACE(testing::Message() << "message " << i << " of SEGMENTD_SEED=" << seed << ": "
                                     << testing::PrintToString(bytes));
     segments::v1::Event parsed;
     const bool good = parsed.ParseFromString(bytes);
