@@ -11,16 +11,19 @@
 namespace segmentd {
 namespace {
 
-// A base moves on when at least so many facts and writes, and at least half of all, are beyond the reach of late events: each is then
-// folded twice in all, and the cost is spread.
+// A base moves on when at least so many facts and writes, and at least half of all, are beyond the
+// reach of late events: each is then folded twice in all, and the cost is spread.
 constexpr size_t kWorthFolding = 16;
 
-EventOrder OrderOf(const ProfileWrite& write) { return {write.effective, write.order.offset}; }
+EventOrder OrderOf(const ProfileWrite& write) {
+  return {write.effective, write.order.offset};
+}
 
-const SegmentState* Find(const std::vector<SegmentState>& segments, Slot slot) {
-  const auto it = std::lower_bound(segments.begin(), segments.end(), slot,
-                                   [](const SegmentState& s, Slot at) { return s.slot < at; });
-  return it != segments.end() && it->slot == slot ? &*it : nullptr;
+// Whether the present's profile has writes that take effect after `time`: a command that came too
+// late takes effect at a moment that the clock may have reached before an event in order.
+bool WritesAppliedAfter(Time time, const UserState& user) {
+  const uint32_t applied = user.present.writes_applied;
+  return applied > 0 && user.writes[applied - 1].effective > time;
 }
 
 }  // namespace
@@ -45,6 +48,7 @@ struct Engine::Core {
   void fire(Time until, UserState& user, Changes& out);
   void fold_in_order(const Event& event, EventOrder order, UserState& user, Changes& out);
   void fold_again(const Event& event, EventOrder order, bool late, UserState& user, Changes& out);
+  void correct(const Event& event, Fold::Marked own, const UserState& user, Changes& out);
   void insert_writes(const Event& event, Time effective, UserState& user);
   bool seen_before(const Event& event, UserState& user);
   void remember(const Event& event, UserState& user);
@@ -76,23 +80,25 @@ bool Engine::Core::take_over(UserState& user) {
     SegmentState taken;
     taken.slot = segment.slot;
     taken.version = rule.version;
+    taken.since = segment.since;
     if (segment.member) {
       taken.member = true;
       taken.trigger = kNoTrigger;
-      taken.since = segment.since;
       taken.cause_at = segment.cause_at;
       taken.joined_value = segment.joined_value;
       if (rule.exit == LiveRule::Exit::kAfter) {
-        taken.exit_at = rule.activation_clock + rule.exit_after;
+        taken.exit_at = std::max(rule.activation_clock, user.newest_event) + rule.exit_after;
       }
     }
     segment = taken;
     changed = true;
-    // The base of this version is the membership at its activation, whatever the facts before it were.
+    // The base of this version is the membership at its activation, whatever the facts before it
+    // were.
     if (!user.base) user.base = std::make_unique<FoldState>();
     auto& base = user.base->segments;
-    const auto it = std::lower_bound(base.begin(), base.end(), taken.slot,
-                                     [](const SegmentState& s, Slot slot) { return s.slot < slot; });
+    const auto it =
+        std::lower_bound(base.begin(), base.end(), taken.slot,
+                         [](const SegmentState& s, Slot slot) { return s.slot < slot; });
     if (it != base.end() && it->slot == taken.slot) {
       *it = taken;
     } else {
@@ -143,7 +149,8 @@ bool Engine::Core::seen_before(const Event& event, UserState& user) {
 void Engine::Core::remember(const Event& event, UserState& user) {
   if (message == 0) return;
   const Time oldest = event.record_time - settings.max_lateness;
-  // Pruned at sizes that double, not at capacities: what is kept must not depend on when the state was last loaded.
+  // Pruned at sizes that double, not at capacities: what is kept must not depend on when the state
+  // was last loaded.
   const size_t size = user.seen.size();
   if (size >= settings.max_message_ids || (size >= 8 && (size & (size - 1)) == 0)) {
     user.seen.erase(std::remove_if(user.seen.begin(), user.seen.end(),
@@ -172,7 +179,9 @@ void Engine::Core::fold_in_order(const Event& event, EventOrder order, UserState
   user.next_deadline = fold.next_deadline(user.present);
 }
 
-// The event came after something that it precedes: its facts take their place, and all since the base is folded again.
+// The event came after something that it precedes: its facts take their place, and all since the
+// base is folded again. `late`: after another event or a deadline, and what was told may be wrong;
+// otherwise only after a profile command that had come too late.
 void Engine::Core::fold_again(const Event& event, EventOrder order, bool late, UserState& user,
                               Changes& out) {
   const RuleSet::Compiled& compiled = rules->compiled();
@@ -190,73 +199,81 @@ void Engine::Core::fold_again(const Event& event, EventOrder order, bool late, U
   }
   transitions.clear();
   Fold::Marked own;
-  fold.run(user.facts, user.writes, std::max(user.now, event.time), order, again, user.decided, transitions, own);
+  fold.run(user.facts, user.writes, std::max(user.now, event.time), order, again, user.decided,
+           transitions, own);
 
-  // Segments whose facts are not kept: the event can only add a first qualification.
+  // Segments whose facts are not kept: the event can only add a first qualification. And those
+  // being deleted: their members leave by remove().
   for (const SegmentState& segment : user.present.segments) {
-    if (segment.slot >= compiled.rules.size() || !compiled.rules[segment.slot].order_free) continue;
-    const auto it = std::lower_bound(
-        again.segments.begin(), again.segments.end(), segment.slot,
-        [](const SegmentState& s, Slot slot) { return s.slot < slot; });
+    if (segment.slot >= compiled.rules.size()) continue;
+    const LiveRule& rule = compiled.rules[segment.slot];
+    if (rule.runs && !rule.order_free) continue;
+    const auto it =
+        std::lower_bound(again.segments.begin(), again.segments.end(), segment.slot,
+                         [](const SegmentState& s, Slot slot) { return s.slot < slot; });
     if (it != again.segments.end() && it->slot == segment.slot) {
       *it = segment;
     } else {
       again.segments.insert(it, segment);
     }
   }
+  const size_t of_facts = transitions.size();
   fold.begin_event();
   for (const Hit& hit : matcher.hits()) {
-    const Atom& atom = compiled.atoms[hit.atom];
-    if (std::any_of(atom.subscriptions.begin(), atom.subscriptions.end(),
-                    [&](const Subscription& s) { return compiled.rules[s.slot].order_free; })) {
-      fold.hit_order_free(atom, order.offset);
-    }
+    fold.hit(compiled.atoms[hit.atom], hit.value, order.offset, /*order_free=*/true);
   }
-  if (fold.touched()) fold.step({order, event.name, {}}, again, transitions);
+  if (fold.touched()) fold.step({order, event.name, event.message_id}, again, transitions);
 
-  // What was told so far against what is true.
-  const auto correct = [&](const SegmentState& segment) {
-    const bool was = IsMember(user, segment.slot);
-    if (was == segment.member) return;
-    Change change{segment.member ? segments::v1::ADD : segments::v1::REMOVE,
-                  segment.slot,
+  if (late) {
+    correct(event, own, user, out);
+  } else {
+    // Nothing was told of what the event's own step and the deadlines after it have changed.
+    const auto tell = [&](size_t begin, size_t end) {
+      out.insert(out.end(), transitions.begin() + static_cast<ptrdiff_t>(begin),
+                 transitions.begin() + static_cast<ptrdiff_t>(end));
+    };
+    for (size_t i = own.begin; i < own.end; ++i) {
+      transitions[i].cause_message_id = event.message_id;
+    }
+    tell(own.begin, own.end);
+    tell(of_facts, transitions.size());
+    tell(own.end, of_facts);
+  }
+  std::swap(user.present, again);
+  user.next_deadline = fold.next_deadline(user.present);
+}
+
+// Tells the difference between the present and `again`, which a late event has made of it.
+void Engine::Core::correct(const Event& event, Fold::Marked own, const UserState& user,
+                           Changes& out) {
+  for (size_t i = own.begin; i < own.end; ++i) {
+    if (transitions[i].action != segments::v1::QUALIFIED) continue;
+    // Never corrected, but this qualification has not been told yet; only a member's may be.
+    const SegmentState* now = FindSegment(again, transitions[i].slot);
+    if (!now || !now->member || !IsMember(user, transitions[i].slot)) continue;
+    Change change = transitions[i];
+    change.reason = segments::v1::LATE_EVENT;
+    change.cause_message_id = event.message_id;
+    out.push_back(change);
+  }
+  const auto compare = [&](Slot slot, bool is_member) {
+    if (IsMember(user, slot) == is_member) return;
+    Change change{is_member ? segments::v1::ADD : segments::v1::REMOVE,
+                  slot,
                   event.time,
                   segments::v1::LATE_EVENT,
                   event.name,
                   event.time,
                   event.message_id};
-    for (auto it = transitions.rbegin(); it != transitions.rend(); ++it) {
-      if (it->slot != segment.slot || it->action == segments::v1::QUALIFIED) continue;
-      if (late) {
-        change.at = it->at;
-      } else {
-        change = *it;
-      }
-      break;
-    }
+    const SegmentState* now = FindSegment(again, slot);
+    if (now && now->since != Time::Min()) change.at = now->since;
     out.push_back(change);
   };
-  for (size_t i = own.begin; i < own.end; ++i) {
-    if (transitions[i].action != segments::v1::QUALIFIED) continue;
-    // Never corrected, but this qualification has not been told yet; only a member's may be.
-    const SegmentState* now = Find(again.segments, transitions[i].slot);
-    if (!now || !now->member || !IsMember(user, transitions[i].slot)) continue;
-    Change change = transitions[i];
-    if (late) change.reason = segments::v1::LATE_EVENT;
-    change.cause_message_id = event.message_id;
-    out.push_back(change);
-  }
-  for (const SegmentState& segment : again.segments) correct(segment);
+  for (const SegmentState& segment : again.segments) compare(segment.slot, segment.member);
   // States that the second fold did not make: whoever was a member of those is none.
   for (const SegmentState& segment : user.present.segments) {
-    if (segment.member && !Find(again.segments, segment.slot)) {
-      SegmentState gone = segment;
-      gone.member = false;
-      correct(gone);
-    }
+    if (!FindSegment(again, segment.slot)) compare(segment.slot, false);
   }
-  std::swap(user.present, again);
-  user.next_deadline = fold.next_deadline(user.present);
 }
 
 // Decided by the user's own records alone, so that every replay has the same base.
@@ -295,8 +312,8 @@ void Engine::Core::move_base(UserState& user) {
   // Deadlines after the last fact folded stay for the next fold.
   const std::vector<ProfileWrite> folded(user.writes.begin(),
                                          user.writes.begin() + static_cast<ptrdiff_t>(writes));
-  fold.run(absl::MakeConstSpan(user.facts).subspan(0, facts), folded, Time::Min(), {},
-           *user.base, decided, transitions, unused);
+  fold.run(absl::MakeConstSpan(user.facts).subspan(0, facts), folded, Time::Min(), {}, *user.base,
+           decided, transitions, unused);
   fold.apply_writes(folded, {Time::Max(), Offset(INT64_MAX)}, *user.base);
   user.base->writes_applied = 0;
   user.facts.erase(user.facts.begin(), user.facts.begin() + static_cast<ptrdiff_t>(facts));
@@ -327,12 +344,12 @@ Outcome Engine::apply(const Event& event, Time clock, UserState& user, Changes& 
     if (beyond_base) ++core.counters.facts_dropped;
     if (!event.profile.empty()) {
       const Time effective = std::max(event.record_time, newest);
-      const bool after_all = user.writes.empty() || user.writes.back().effective <= effective;
+      const bool in_order = effective >= user.decided && !WritesAppliedAfter(effective, user);
       core.insert_writes(event, effective, user);
       core.remember(event, user);
-      if (!after_all) {
+      if (!in_order) {
         core.matcher.clear();
-        core.fold_again(event, {effective, event.offset}, false, user, out);
+        core.fold_again(event, {effective, event.offset}, true, user, out);
       }
       core.fire(user.now, user, out);
       core.move_base(user);
@@ -347,13 +364,12 @@ Outcome Engine::apply(const Event& event, Time clock, UserState& user, Changes& 
     return late ? Outcome::kLate : Outcome::kApplied;
   }
   core.remember(event, user);
-  // A command that came too late takes effect at its own moment, which may lie ahead of this event.
-  const bool after_all = user.writes.empty() || user.writes.back().effective <= event.time;
+  const bool in_order = !late && !WritesAppliedAfter(event.time, user);
   if (!event.profile.empty()) core.insert_writes(event, event.time, user);
-  if (late || !after_all) {
-    core.fold_again(event, order, late, user, out);
-  } else {
+  if (in_order) {
     core.fold_in_order(event, order, user, out);
+  } else {
+    core.fold_again(event, order, late, user, out);
   }
   core.fire(std::max(user.now, event.time), user, out);
   core.move_base(user);
@@ -365,9 +381,13 @@ void Engine::advance(Time clock, UserState& user, Changes& out) {
   core_->fire(clock, user, out);
 }
 
-void Engine::use(std::shared_ptr<const RuleSet> rules) { core_->use(std::move(rules)); }
+void Engine::use(std::shared_ptr<const RuleSet> rules) {
+  core_->use(std::move(rules));
+}
 
-bool Engine::take_over(UserState& user) { return core_->take_over(user); }
+bool Engine::take_over(UserState& user) {
+  return core_->take_over(user);
+}
 
 bool Engine::remove(Slot slot, Time clock, UserState& user, Changes& out) {
   const auto take_out = [slot](std::vector<SegmentState>& segments) {
@@ -381,20 +401,29 @@ bool Engine::remove(Slot slot, Time clock, UserState& user, Changes& out) {
   bool changed = take_out(user.present.segments);
   if (user.base) changed = take_out(user.base->segments) || changed;
   if (member) {
-    out.push_back({segments::v1::REMOVE, slot, std::max(clock, user.newest_event),
-                   segments::v1::SEGMENT_DELETED, {}, Time(), {}});
+    out.push_back({segments::v1::REMOVE,
+                   slot,
+                   std::max(clock, user.newest_event),
+                   segments::v1::SEGMENT_DELETED,
+                   {},
+                   Time(),
+                   {}});
   }
   if (changed) user.next_deadline = core_->fold.next_deadline(user.present);
   return changed;
 }
 
 segments::v1::Explanation Engine::explain(Slot slot, Time clock, const UserState& user) const {
-  return ExplainMembership(*core_->rules, core_->fold, slot,
-                           std::max(clock, user.newest_event), user);
+  return ExplainMembership(*core_->rules, core_->fold, slot, std::max(clock, user.newest_event),
+                           user);
 }
 
-const RuleSet& Engine::rules() const { return *core_->rules; }
-const Settings& Engine::settings() const { return core_->settings; }
+const RuleSet& Engine::rules() const {
+  return *core_->rules;
+}
+const Settings& Engine::settings() const {
+  return core_->settings;
+}
 const EngineCounters& Engine::counters() const {
   core_->counters.pendings_dropped = core_->dropped_before + core_->fold.pendings_dropped;
   core_->counters.profile_writes_refused = core_->refused_before + core_->fold.writes_refused;

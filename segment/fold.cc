@@ -45,10 +45,12 @@ void Fold::hit(const Atom& atom, uint64_t value, Offset offset) {
   }
 }
 
-void Fold::hit_order_free(const Atom& atom, Offset offset) {
+void Fold::hit(const Atom& atom, uint64_t value, Offset offset, bool order_free) {
   for (const Subscription& subscription : atom.subscriptions) {
     const LiveRule& rule = rules_->rules[subscription.slot];
-    if (rule.order_free && offset >= rule.activation_offset) touch(subscription, 0);
+    if (rule.order_free == order_free && offset >= rule.activation_offset) {
+      touch(subscription, value);
+    }
   }
 }
 
@@ -78,6 +80,7 @@ void Fold::step(const FoldEvent& event, FoldState& state, Changes& out) {
 void Fold::leave(const LiveRule& rule, const FoldEvent& event, SegmentState& segment,
                  Changes& out) {
   segment.member = false;
+  segment.since = event.order.time;
   segment.exit_at = Time::Max();
   out.push_back({segments::v1::REMOVE, rule.slot, event.order.time, segments::v1::EXIT_EVENT,
                  event.name, event.order.time, event.message_id});
@@ -103,8 +106,8 @@ void Fold::step_rule(const LiveRule& rule, const Touch& touch, const FoldEvent& 
       break;
     case LiveRule::Kind::kReferrer:
       if (touch.roles & kIsPage) {
-        const bool first = segment.session_at == Time::Min() ||
-                           at >= segment.session_at + kSessionGap;
+        const bool first =
+            segment.session_at == Time::Min() || at >= segment.session_at + kSessionGap;
         qualifies = qualifies && first;
         segment.session_at = at;
       }
@@ -122,7 +125,11 @@ void Fold::step_rule(const LiveRule& rule, const Touch& touch, const FoldEvent& 
   }
   segment.cause_at = at;
   segment.trigger = touch.trigger == kNoTrigger ? 0 : touch.trigger;
-  if (rule.exit == LiveRule::Exit::kAfter) segment.exit_at = at + rule.exit_after;
+  if (rule.exit == LiveRule::Exit::kAfter) {
+    // A member taken over counts as qualified at the activation, which an event may precede.
+    const Time exit_at = at + rule.exit_after;
+    segment.exit_at = segment.member ? std::max(segment.exit_at, exit_at) : exit_at;
+  }
   if (!segment.member) {
     segment.member = true;
     segment.since = at;
@@ -134,8 +141,9 @@ void Fold::step_rule(const LiveRule& rule, const Touch& touch, const FoldEvent& 
   }
 }
 
-// Whether the pages counted, this one included, reach the number asked for. Instances are the latest pages, oldest first, no more
-// than that number: a count of at least k needs only the k latest.
+// Whether the pages counted, this one included, reach the number asked for. Instances are the
+// latest pages, oldest first, no more than that number: a count of at least k needs only the k
+// latest.
 bool Fold::count_page(const LiveRule& rule, const Touch& touch, Time at, SegmentState& segment) {
   auto& pages = segment.occurrences;
   const bool counts = !rule.distinct || touch.value != 0;
@@ -177,7 +185,10 @@ void Fold::step_inaction(const LiveRule& rule, const Touch& touch, const FoldEve
     pendings.erase(std::remove_if(pendings.begin(), pendings.end(),
                                   [&](const Occurrence& p) { return p.value == value; }),
                    pendings.end());
-    if (segment.member && rule.exit == LiveRule::Exit::kCancel && segment.joined_value == value) {
+    // A member taken over from a version without `match` joined by no value: any lets them leave.
+    const bool joined_by_this =
+        !rule.match || segment.joined_value == 0 || segment.joined_value == value;
+    if (segment.member && rule.exit == LiveRule::Exit::kCancel && joined_by_this) {
       leave(rule, event, segment, out);
     }
   }
@@ -201,15 +212,21 @@ void Fold::fire(Time moment, FoldState& state, Changes& out) {
   for (SegmentState& segment : state.segments) {
     const LiveRule& rule = rules_->rules[segment.slot];
     if (!rule.runs || segment.version != rule.version) continue;
-    // Both are judged on the state before the moment: a pending that falls due while the user is a member has no effect, even if
-    // the membership ends at the same moment.
+    // Both are judged on the state before the moment: a pending that falls due while the user is a
+    // member has no effect, even if the membership ends at the same moment.
     const bool was_member = segment.member;
     if (was_member && segment.exit_at == moment) {
       segment.member = false;
+      segment.since = moment;
       segment.exit_at = Time::Max();
       const std::string_view cause = TriggerName(rule, segment.trigger);
-      out.push_back({segments::v1::REMOVE, rule.slot, moment, segments::v1::EXPIRED, cause,
-                     cause.empty() ? Time() : segment.cause_at, {}});
+      out.push_back({segments::v1::REMOVE,
+                     rule.slot,
+                     moment,
+                     segments::v1::EXPIRED,
+                     cause,
+                     cause.empty() ? Time() : segment.cause_at,
+                     {}});
     }
     if (rule.kind != LiveRule::Kind::kInaction) continue;
     auto& pendings = segment.occurrences;
@@ -228,8 +245,13 @@ void Fold::fire(Time moment, FoldState& state, Changes& out) {
       segment.joined_value = pending.value;
       segment.exit_at =
           rule.exit == LiveRule::Exit::kAfter ? moment + rule.exit_after : Time::Max();
-      out.push_back({segments::v1::ADD, rule.slot, moment, segments::v1::INACTION,
-                     TriggerName(rule, 0), pending.at, {}});
+      out.push_back({segments::v1::ADD,
+                     rule.slot,
+                     moment,
+                     segments::v1::INACTION,
+                     TriggerName(rule, 0),
+                     pending.at,
+                     {}});
     }
   }
 }
@@ -264,6 +286,7 @@ void Fold::run(absl::Span<const Fact> facts, const std::vector<ProfileWrite>& wr
       decided = std::max(decided, next);
     }
   };
+  bool met = false;
   for (size_t i = 0; i < facts.size();) {
     const EventOrder order = facts[i].order;
     fire_up_to(order.time);
@@ -275,14 +298,16 @@ void Fold::run(absl::Span<const Fact> facts, const std::vector<ProfileWrite>& wr
       if (it == rules_->atom_by_fingerprint.end()) continue;
       const Atom& atom = rules_->atoms[it->second];
       name = atom.event;
-      hit(atom, facts[i].value, order.offset);
+      hit(atom, facts[i].value, order.offset, /*order_free=*/false);
     }
     if (order == mark) marked.begin = out.size();
     step({order, name, {}}, state, out);
     if (order == mark) marked.end = out.size();
+    met = met || order == mark;
   }
   fire_up_to(until);
   apply_writes(writes, {until, Offset(INT64_MAX)}, state);
+  if (!met) marked = {out.size(), out.size()};
 }
 
 bool Fold::filter_holds(const LiveRule& rule, const Profile& profile, Time at) {

@@ -1,5 +1,6 @@
-// How a user's state moves: one event, one moment of deadlines. Used alike for the present, for a base that moves on and for
-// the second fold that a late event asks for, so that all of them decide the same.
+// How a user's state moves: one event, one moment of deadlines. Used alike for the present, for a
+// base that moves on and for the second fold that a late event asks for, so that all of them decide
+// the same.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +30,8 @@ class Fold {
   // Gathers what an event means to each segment: begin, a hit for each atom met, then step.
   void begin_event();
   void hit(const Atom& atom, uint64_t value, Offset offset);
-  // The same, for order-free segments alone.
-  void hit_order_free(const Atom& atom, Offset offset);
+  // The same, only for order-free segments or only for the others.
+  void hit(const Atom& atom, uint64_t value, Offset offset, bool order_free);
   // Whether any segment is touched by the hits.
   bool touched() const { return !touched_.empty(); }
   // Takes the event to all segments touched, in the order of slots.
@@ -39,14 +40,17 @@ class Fold {
   // All deadlines at exactly `moment`, as one step.
   void fire(Time moment, FoldState& state, Changes& out);
 
-  // The writes that take effect up to `order` (included) enter the profile; order.offset -1 leaves out those at order.time.
+  // The writes that take effect up to `order` (included) enter the profile; order.offset -1 leaves
+  // out those at order.time.
   void apply_writes(const std::vector<ProfileWrite>& writes, EventOrder order, FoldState& state);
 
   // The earliest deadline of the state.
   Time next_deadline(const FoldState& state) const;
 
-  // Folds facts and writes onto `state`, with the deadlines between them, then the deadlines up to and including `until`. `decided`
-  // becomes the newest deadline that fired, if any. The changes that the event at `mark` made in its own step are noted in `marked`.
+  // Folds facts and writes onto `state` but for order-free segments, with the deadlines between them, then the deadlines up to
+  // and including `until`. `decided` becomes the newest deadline that fired, if any. The changes
+  // that the event at `mark` made in its own step are noted in `marked`: none, at the end, when it
+  // has no fact.
   struct Marked {
     size_t begin = 0;
     size_t end = 0;

@@ -46,7 +46,7 @@ struct SegmentState {
   uint8_t trigger = 0;
   // Pages in the session.
   uint32_t count = 0;
-  // Joined at.
+  // Joined at; of a former member, left at; Time::Min() of somebody who was never in.
   Time since = Time::Min();
   // The event behind the membership: the last one that qualified.
   Time cause_at = Time::Min();

@@ -1,0 +1,46 @@
+// Random histories. Times come from a coarse grid whose unit all lengths are multiples of, so that
+// events fall on deadlines, on the edges of windows and on each other far more often than in life.
+#pragma once
+
+#include <cstdint>
+
+#include "tests/property/history.h"
+
+namespace segmentd::property {
+
+struct Shape {
+  // Events arrive in the order of their times, within the grace; otherwise with delays, some of
+  // them too long.
+  bool in_order = false;
+  // Definitions are created, updated and deleted on the way.
+  bool edits = false;
+  // Records appear again.
+  bool duplicates = false;
+  // Delays stay within max_lateness.
+  bool never_too_late = false;
+  // Records' times may go back, and the clock may be ahead of them, as with producers' timestamps.
+  bool producer_times = false;
+  int most_records = 30;
+};
+
+// The same on every machine.
+History Generate(uint64_t seed, const Shape& shape);
+
+// SplitMix64 (Steele, Lea, Flood 2014).
+class Random {
+ public:
+  explicit Random(uint64_t seed) : state_(seed) {}
+  uint64_t next();
+  // 0 to n - 1.
+  int below(int n) { return static_cast<int>(next() % static_cast<uint64_t>(n)); }
+  bool percent(int p) { return below(100) < p; }
+
+ private:
+  uint64_t state_;
+};
+
+// The same records as if each had arrived at its own time; those of a user at equal times keep
+// their order.
+History InOrder(const History& history);
+
+}  // namespace segmentd::property

@@ -1,0 +1,173 @@
+// The specification's invariants, over random definitions and histories.
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+
+#include "segment/engine.h"
+#include "tests/property/check.h"
+#include "tests/property/playback.h"
+
+namespace segmentd::property {
+namespace {
+
+namespace pb = segments::v1;
+
+// Runs all of a history, and says what is wrong with the order of the changes told.
+std::string RunAll(const History& history, Playback* run) {
+  std::map<std::pair<int, Slot>, bool> member;
+  for (size_t i = 0; i < history.items.size(); ++i) {
+    const auto step = run->step(history.items[i], Offset(static_cast<int64_t>(i)));
+    for (int u = 0; u < history.users; ++u) {
+      for (const Told& told : step.told[static_cast<size_t>(u)]) {
+        bool& is = member[{u, told.slot}];
+        const bool was = is;
+        if (told.action == pb::ADD) is = true;
+        if (told.action == pb::REMOVE) is = false;
+        if (told.action == pb::QUALIFIED ? !was : was == is) {
+          return absl::StrCat("after #", i, ": user ", u, " is told, being ",
+                              was ? "a member: " : "no member: ", Describe(told));
+        }
+      }
+      const UserState& user = run->user(u);
+      for (const auto& [key, is] : member) {
+        if (key.first == u && IsMember(user, key.second) != is) {
+          return absl::StrCat("after #", i, ": user ", u, " was told to be ", is ? "" : "no ",
+                              "member of slot ", key.second, ", and is otherwise");
+        }
+      }
+      if (const std::string wrong = Disorder(user, history.settings); !wrong.empty()) {
+        return absl::StrCat("after #", i, ": user ", u, ": ", wrong);
+      }
+    }
+  }
+  return "";
+}
+
+std::string SameMemberships(const History& history, const Playback& a, const Playback& b) {
+  for (int u = 0; u < history.users; ++u) {
+    for (Slot slot = 0; slot < 8; ++slot) {
+      if (IsMember(a.user(u), slot) != IsMember(b.user(u), slot)) {
+        return absl::StrCat("user ", u, IsMember(a.user(u), slot) ? " is" : " is not", " in slot ",
+                            slot, ", and otherwise the other way");
+      }
+    }
+  }
+  return "";
+}
+
+// In order: F's changes with F's times, reasons and causes, and never a correction.
+std::string InOrderWrong(const History& history) {
+  if (std::string wrong = Difference(history); !wrong.empty()) return wrong;
+  Playback run(history.settings, history.users);
+  for (size_t i = 0; i < history.items.size(); ++i) {
+    const auto step = run.step(history.items[i], Offset(static_cast<int64_t>(i)));
+    for (const auto& all : step.told) {
+      for (const Told& told : all) {
+        if (told.reason == pb::LATE_EVENT) {
+          return absl::StrCat("after #", i, ": a correction in order: ", Describe(told));
+        }
+      }
+    }
+  }
+  return "";
+}
+
+TEST(Membership, InOrderTheChangesAreFs) {
+  Check({.in_order = true}, 1500, InOrderWrong);
+}
+
+TEST(Membership, InOrderAcrossEdits) {
+  Check({.in_order = true, .edits = true}, 1000, InOrderWrong);
+}
+
+TEST(Membership, OutOfOrder) {
+  Check({}, 2000, Difference);
+}
+
+TEST(Membership, OutOfOrderWithDuplicates) {
+  Check({.duplicates = true}, 1000, Difference);
+}
+
+TEST(Membership, OutOfOrderAcrossEdits) {
+  Check({.edits = true, .duplicates = true}, 1500, Difference);
+}
+
+TEST(Membership, WithProducerTimes) {
+  Check({.edits = true, .duplicates = true, .producer_times = true}, 1000, Difference);
+}
+
+TEST(Membership, LongHistories) {
+  Check({.duplicates = true, .most_records = 120}, 60, Difference);
+}
+
+// The order of arrival, within max_lateness, does not matter in the end.
+TEST(Membership, ShuffledEndsInTheSame) {
+  Check({.never_too_late = true}, 2000, [](const History& history) -> std::string {
+    if (history.items.empty() || history.items.back().kind != Item::Kind::kAdvance) return "";
+    Playback shuffled(history.settings, history.users);
+    if (std::string wrong = RunAll(history, &shuffled); !wrong.empty()) return wrong;
+    const History in_order = InOrder(history);
+    Playback sorted(history.settings, history.users);
+    if (std::string wrong = RunAll(in_order, &sorted); !wrong.empty()) return wrong;
+    return SameMemberships(history, shuffled, sorted);
+  });
+}
+
+// When the clock was told does not matter: recovery rests on this.
+TEST(Membership, TheStateIsAFunctionOfOffsetAndClock) {
+  Check({.duplicates = true}, 2000, [](const History& history) -> std::string {
+    Playback interleaved(history.settings, history.users);
+    for (size_t i = 0; i < history.items.size(); ++i) {
+      interleaved.step(history.items[i], Offset(static_cast<int64_t>(i)));
+      if (history.items[i].kind != Item::Kind::kAdvance) continue;
+      // A crash here: the records again, without the clock, and then the clock at once.
+      Playback replayed(history.settings, history.users);
+      for (size_t j = 0; j < i; ++j) {
+        Item item = history.items[j];
+        if (item.kind == Item::Kind::kAdvance) continue;
+        item.clock = Time::Min();
+        replayed.step(item, Offset(static_cast<int64_t>(j)));
+      }
+      replayed.step({.kind = Item::Kind::kAdvance, .clock = interleaved.clock()},
+                    Offset(static_cast<int64_t>(i)));
+      for (int u = 0; u < history.users; ++u) {
+        const UserState& a = interleaved.user(u);
+        const UserState& b = replayed.user(u);
+        const std::string where = absl::StrCat("at #", i, " user ", u, ": ");
+        if (StateHash(a) != StateHash(b)) return absl::StrCat(where, "another hash");
+        if (a.present != b.present) return absl::StrCat(where, "another present");
+        if ((a.base == nullptr) != (b.base == nullptr) || (a.base && *a.base != *b.base)) {
+          return absl::StrCat(where, "another base");
+        }
+        if (a.base_time != b.base_time) return absl::StrCat(where, "another base time");
+        if (a.facts != b.facts) return absl::StrCat(where, "other facts");
+        if (a.writes.size() != b.writes.size()) return absl::StrCat(where, "other writes");
+        if (a.seen != b.seen) return absl::StrCat(where, "other messages seen");
+        if (a.newest_event != b.newest_event) return absl::StrCat(where, "another newest event");
+        if (a.decided != b.decided) {
+          return absl::StrCat(where, "decided ", FormatTimestamp(a.decided), " and replayed ",
+                              FormatTimestamp(b.decided));
+        }
+      }
+    }
+    return "";
+  });
+}
+
+// Bounds reached: what is remembered is less, but never out of order or without bound.
+TEST(Membership, FewFacts) {
+  Check({.edits = true, .duplicates = true, .most_records = 150}, 300,
+        [](const History& history) -> std::string {
+          History tight = history;
+          tight.settings.max_facts = 32;
+          tight.settings.max_message_ids = 8;
+          Playback run(tight.settings, tight.users);
+          return RunAll(tight, &run);
+        });
+}
+
+}  // namespace
+}  // namespace segmentd::property

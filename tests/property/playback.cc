@@ -1,0 +1,336 @@
+#include "tests/property/playback.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdlib>
+#include <deque>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace segmentd::property {
+namespace {
+
+// Values as the engine takes them, and the lists that they look into.
+class Views {
+ public:
+  Value operator()(const Scalar& scalar) {
+    if (const auto* text = std::get_if<std::string>(&scalar)) return Value::String(*text);
+    if (const auto* number = std::get_if<double>(&scalar)) return Value::Number(*number);
+    return Value::Boolean(std::get<bool>(scalar));
+  }
+  Value operator()(const Datum& datum) {
+    if (const auto* text = std::get_if<std::string>(&datum)) return Value::String(*text);
+    if (const auto* number = std::get_if<double>(&datum)) return Value::Number(*number);
+    if (const auto* boolean = std::get_if<bool>(&datum)) return Value::Boolean(*boolean);
+    if (const auto* list = std::get_if<std::vector<Scalar>>(&datum)) {
+      auto& items = lists_.emplace_back();
+      for (const Scalar& item : *list) items.push_back((*this)(item));
+      return Value::List(items);
+    }
+    return Value();
+  }
+
+ private:
+  std::deque<std::vector<Value>> lists_;
+};
+
+Told Copy(const Change& change) {
+  return {change.action,
+          change.slot,
+          change.at,
+          change.reason,
+          std::string(change.cause_event),
+          change.cause_event.empty() ? Time() : change.cause_at,
+          std::string(change.cause_message_id)};
+}
+
+std::vector<Told> Copy(const Changes& changes) {
+  std::vector<Told> told;
+  for (const Change& change : changes) told.push_back(Copy(change));
+  return told;
+}
+
+}  // namespace
+
+UserState Copy(const UserState& user) {
+  UserState copy;
+  copy.present = user.present;
+  if (user.base) copy.base = std::make_unique<FoldState>(*user.base);
+  copy.base_time = user.base_time;
+  copy.facts = user.facts;
+  copy.writes = user.writes;
+  copy.seen = user.seen;
+  copy.exists_since = user.exists_since;
+  copy.newest_event = user.newest_event;
+  copy.now = user.now;
+  copy.decided = user.decided;
+  copy.next_deadline = user.next_deadline;
+  return copy;
+}
+
+Playback::Playback(const Settings& settings, int users)
+    : settings_(settings), users_(static_cast<size_t>(users)) {
+  use_rules();
+}
+
+void Playback::use_rules() {
+  std::vector<ActiveSegment> segments;
+  for (const auto& [slot, segment] : segments_) segments.push_back(segment);
+  auto rules = RuleSet::Compile(std::move(segments));
+  if (!rules.ok()) {
+    // The generator writes only what can be run.
+    std::abort();
+  }
+  if (!engine_.has_value()) {
+    engine_.emplace(*rules, settings_);
+  } else {
+    engine_->use(*rules);
+  }
+  for (UserState& user : users_) engine_->take_over(user);
+}
+
+Outcome Playback::apply(const Record& record, Offset offset, Changes* changes) {
+  Views views;
+  std::vector<EventProperty> properties;
+  const Fields& fields = engine_->rules().fields();
+  for (FieldIndex field = 0; field < fields.size(); ++field) {
+    const auto at = record.properties.find(fields.path(field));
+    if (at != record.properties.end()) properties.push_back({field, views(at->second)});
+  }
+  std::vector<ProfileCommand> commands;
+  for (const Command& command : record.profile) {
+    commands.push_back({command.operation, command.property, views(command.value)});
+  }
+  const Event event{.name = record.name,
+                    .time = record.time,
+                    .record_time = record.record_time,
+                    .offset = offset,
+                    .message_id = record.message_id,
+                    .properties = properties,
+                    .profile = commands};
+  return engine_->apply(event, clock_, users_[static_cast<size_t>(record.user)], *changes);
+}
+
+Playback::Step Playback::step(const Item& item, Offset offset) {
+  Step step;
+  step.told.resize(users_.size());
+  clock_ = std::max(clock_, item.clock);
+  if (item.kind == Item::Kind::kRecord) {
+    newest_record_ = std::max(newest_record_, item.record.record_time);
+  } else {
+    // Between two steps the clock has followed all records read.
+    clock_ = std::max(clock_, newest_record_ - settings_.deadline_grace);
+  }
+  const auto advance_all = [&] {
+    for (size_t i = 0; i < users_.size(); ++i) {
+      Changes changes;
+      engine_->advance(clock_, users_[i], changes);
+      for (Told& told : Copy(changes)) step.told[i].push_back(std::move(told));
+    }
+  };
+  switch (item.kind) {
+    case Item::Kind::kRecord: {
+      Changes changes;
+      step.outcome = apply(item.record, offset, &changes);
+      step.told[static_cast<size_t>(item.record.user)] = Copy(changes);
+      break;
+    }
+    case Item::Kind::kAdvance:
+      advance_all();
+      break;
+    case Item::Kind::kDefine: {
+      advance_all();
+      ActiveSegment& segment = segments_[item.slot];
+      segment.slot = item.slot;
+      segment.segment = item.segment;
+      segment.activation_offset = offset;
+      segment.activation_clock = clock_;
+      use_rules();
+      break;
+    }
+    case Item::Kind::kDelete:
+      advance_all();
+      if (!segments_.contains(item.slot)) break;
+      segments_[item.slot].deleting = true;
+      use_rules();
+      for (size_t i = 0; i < users_.size(); ++i) {
+        Changes changes;
+        engine_->remove(item.slot, clock_, users_[i], changes);
+        for (Told& told : Copy(changes)) step.told[i].push_back(std::move(told));
+      }
+      segments_.erase(item.slot);
+      use_rules();
+      break;
+    case Item::Kind::kRestart: {
+      std::vector<UserState> copies;
+      for (const UserState& user : users_) copies.push_back(property::Copy(user));
+      users_ = std::move(copies);
+      engine_.reset();
+      use_rules();
+      break;
+    }
+  }
+  return step;
+}
+
+std::string Describe(const Told& told) {
+  std::string text = absl::StrCat("slot ", told.slot, " ", segments::v1::Action_Name(told.action),
+                                  " at ", FormatTimestamp(told.at).substr(5, 18), " ",
+                                  segments::v1::Reason_Name(told.reason));
+  if (!told.cause_event.empty()) {
+    absl::StrAppend(&text, " by ", told.cause_event, " of ",
+                    FormatTimestamp(told.cause_at).substr(5, 18));
+  }
+  if (!told.cause_message_id.empty()) absl::StrAppend(&text, " id ", told.cause_message_id);
+  return text;
+}
+
+namespace {
+
+std::string Describe(const std::vector<Told>& all) {
+  std::string text;
+  for (const Told& told : all) absl::StrAppend(&text, "\n    ", property::Describe(told));
+  return all.empty() ? "\n    nothing" : text;
+}
+
+bool Same(const Told& a, const Told& b) {
+  if (a.action != b.action || a.slot != b.slot || a.at != b.at || a.reason != b.reason) {
+    return false;
+  }
+  if (a.cause_event.empty() && b.cause_event.empty()) return true;
+  return a.cause_event == b.cause_event && a.cause_at == b.cause_at &&
+         a.cause_message_id == b.cause_message_id;
+}
+
+}  // namespace
+
+std::string Disorder(const UserState& user, const Settings& settings) {
+  if (user.facts.size() > settings.max_facts) return "more facts than max_facts";
+  if (user.seen.size() > settings.max_message_ids) return "more message IDs than max_message_ids";
+  if (!std::is_sorted(user.facts.begin(), user.facts.end(),
+                      [](const Fact& a, const Fact& b) { return a.order < b.order; })) {
+    return "facts out of order";
+  }
+  if (!std::is_sorted(
+          user.writes.begin(), user.writes.end(), [](const ProfileWrite& a, const ProfileWrite& b) {
+            return std::pair(a.effective, a.order.offset) < std::pair(b.effective, b.order.offset);
+          })) {
+    return "writes out of order";
+  }
+  if (user.present.writes_applied > user.writes.size()) return "writes_applied beyond the writes";
+  for (const FoldState* state : {&user.present, static_cast<const FoldState*>(user.base.get())}) {
+    if (state == nullptr) continue;
+    for (size_t i = 1; i < state->segments.size(); ++i) {
+      if (state->segments[i - 1].slot >= state->segments[i].slot) return "segments out of order";
+    }
+    for (const SegmentState& segment : state->segments) {
+      if (segment.occurrences.size() > static_cast<size_t>(kMaxPageCount))
+        return "occurrences unbounded";
+    }
+  }
+  return "";
+}
+
+std::string Difference(const History& history) {
+  Playback run(history.settings, history.users);
+  Oracle oracle(history.settings, history.users);
+  for (size_t i = 0; i < history.items.size(); ++i) {
+    const Item& item = history.items[i];
+    const Offset offset(static_cast<int64_t>(i));
+    Playback::Step actual = run.step(item, offset);
+
+    std::vector<std::vector<Told>> expected(static_cast<size_t>(history.users));
+    std::optional<Outcome> outcome;
+    const auto advance_all = [&] {
+      for (int u = 0; u < history.users; ++u) {
+        expected[static_cast<size_t>(u)] = oracle.advance(u, run.clock());
+      }
+    };
+    switch (item.kind) {
+      case Item::Kind::kRecord: {
+        auto verdict = oracle.apply(item.record, offset, run.clock());
+        outcome = verdict.outcome;
+        expected[static_cast<size_t>(item.record.user)] = std::move(verdict.told);
+        break;
+      }
+      case Item::Kind::kAdvance:
+        advance_all();
+        break;
+      case Item::Kind::kDefine:
+        advance_all();
+        oracle.define(item.slot, item.segment, offset, run.clock());
+        break;
+      case Item::Kind::kDelete: {
+        advance_all();
+        const auto slots = oracle.slots();
+        if (std::find(slots.begin(), slots.end(), item.slot) == slots.end()) break;
+        const auto left = oracle.erase(item.slot, run.clock());
+        for (size_t u = 0; u < left.size(); ++u) {
+          if (left[u].has_value()) expected[u].push_back(*left[u]);
+        }
+        break;
+      }
+      case Item::Kind::kRestart:
+        break;
+    }
+
+    const std::string where = absl::StrCat("after #", i, ": ");
+    if (actual.outcome != outcome) {
+      return absl::StrCat(where, "the outcome is ", static_cast<int>(*actual.outcome),
+                          ", expected ", static_cast<int>(*outcome));
+    }
+    for (int u = 0; u < history.users; ++u) {
+      std::vector<Told>& got = actual.told[static_cast<size_t>(u)];
+      std::vector<Told>& want = expected[static_cast<size_t>(u)];
+      // A message ID is told of the event being applied only.
+      for (Told& told : want) {
+        const bool applied =
+            item.kind == Item::Kind::kRecord && told.cause_message_id == item.record.message_id;
+        if (!applied) told.cause_message_id.clear();
+      }
+      const auto by_slot = [](const Told& a, const Told& b) { return a.slot < b.slot; };
+      std::vector<Told> got_by_slot = got;
+      std::stable_sort(got_by_slot.begin(), got_by_slot.end(), by_slot);
+      std::vector<Told> want_by_slot = want;
+      std::stable_sort(want_by_slot.begin(), want_by_slot.end(), by_slot);
+      if (!std::equal(got_by_slot.begin(), got_by_slot.end(), want_by_slot.begin(),
+                      want_by_slot.end(), Same)) {
+        return absl::StrCat(where, "user ", u, " is told", Describe(got), "\n  expected",
+                            Describe(want));
+      }
+      Time last = Time::Min();
+      for (const Told& told : got) {
+        if (told.reason == segments::v1::LATE_EVENT) continue;
+        if (told.at < last) return absl::StrCat(where, "changes out of order", Describe(got));
+        last = told.at;
+      }
+
+      const UserState& user = run.user(u);
+      for (const Slot slot : oracle.slots()) {
+        if (IsMember(user, slot) != oracle.member(u, slot)) {
+          return absl::StrCat(where, "user ", u, (IsMember(user, slot) ? " is" : " is not"),
+                              " in slot ", slot);
+        }
+      }
+      if (user.next_deadline > oracle.next_deadline(u)) {
+        return absl::StrCat(where, "user ", u, " sleeps until ",
+                            FormatTimestamp(user.next_deadline), ", but has a deadline at ",
+                            FormatTimestamp(oracle.next_deadline(u)));
+      }
+      const bool has_moved = item.kind == Item::Kind::kRecord ? item.record.user == u
+                                                              : item.kind == Item::Kind::kAdvance;
+      if (has_moved && user.next_deadline <= oracle.now(u)) {
+        return absl::StrCat(where, "user ", u, " has a deadline in the past, ",
+                            FormatTimestamp(user.next_deadline));
+      }
+      if (const std::string wrong = Disorder(user, history.settings); !wrong.empty()) {
+        return absl::StrCat(where, "user ", u, ": ", wrong);
+      }
+    }
+  }
+  return "";
+}
+
+}  // namespace segmentd::property

@@ -1,0 +1,54 @@
+// A history run through the engine, as a task would.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "segment/engine.h"
+#include "tests/property/history.h"
+#include "tests/property/oracle.h"
+
+namespace segmentd::property {
+
+UserState Copy(const UserState& user);
+
+class Playback {
+ public:
+  Playback(const Settings& settings, int users);
+
+  struct Step {
+    // By user.
+    std::vector<std::vector<Told>> told;
+    // Of a record.
+    std::optional<Outcome> outcome;
+  };
+  Step step(const Item& item, Offset offset);
+
+  Time clock() const { return clock_; }
+  const UserState& user(int index) const { return users_[static_cast<size_t>(index)]; }
+  const Engine& engine() const { return *engine_; }
+
+ private:
+  void use_rules();
+  Outcome apply(const Record& record, Offset offset, Changes* changes);
+
+  Settings settings_;
+  Time clock_ = Time::Min();
+  Time newest_record_ = Time::Min();
+  std::map<Slot, ActiveSegment> segments_;
+  std::optional<Engine> engine_;
+  std::vector<UserState> users_;
+};
+
+// What the engine does against what the oracle says, item by item: the first difference, or
+// nothing.
+std::string Difference(const History& history);
+
+// What must hold of a user's state alone: bounds and order; nothing when it does.
+std::string Disorder(const UserState& user, const Settings& settings);
+
+std::string Describe(const Told& told);
+
+}  // namespace segmentd::property
