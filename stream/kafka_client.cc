@@ -26,15 +26,20 @@ constexpr std::array kCommonDefaults = {
 constexpr std::array kMemberDefaults = {
     Setting{"session.timeout.ms", "10000"},
     Setting{"heartbeat.interval.ms", "1000"},
-    // A worker that restores many users is silent for long.
-    Setting{"max.poll.interval.ms", "1800000"},
 };
 constexpr std::array kReaderDefaults = {
     // A fetch in flight delays a partition that is newly assigned.
     Setting{"fetch.wait.max.ms", "100"},
     Setting{"fetch.error.backoff.ms", "100"},
+    // What is fetched ahead, for each partition.
+    Setting{"queued.min.messages", "20000"},
+    Setting{"queued.max.messages.kbytes", "16384"},
 };
 constexpr std::array kWriterDefaults = {
+    // The coordinator is still at the transaction before for some milliseconds, and says so: the
+    // default
+    // of 100 ms would be most of a commit's time.
+    Setting{"retry.backoff.ms", "5"},
     Setting{"compression.codec", "lz4"},
 };
 
@@ -85,6 +90,10 @@ bool Concerns(std::string_view name, KafkaRole role) {
 void Log(const rd_kafka_t* handle, int level, const char* facility, const char* text) {
   // Syslog's levels. What is an error is for those to say who get it as one: being fenced is none,
   // for example.
+  const std::string_view subject = facility;
+  // A new session waits for the end of the one before, and the one before ends with records left:
+  // both in the normal course.
+  if (subject == "GETPID" || subject == "TERMINATE") level = std::max(level, 6);
   const auto to = level <= 4   ? spdlog::level::warn
                   : level <= 6 ? spdlog::level::info
                                : spdlog::level::debug;
@@ -93,8 +102,10 @@ void Log(const rd_kafka_t* handle, int level, const char* facility, const char* 
 }
 
 void ReportError(rd_kafka_t* handle, int error, const char* reason, void*) {
-  spdlog::warn("kafka client {}: {}: {}", rd_kafka_name(handle),
-               rd_kafka_err2name(static_cast<rd_kafka_resp_err_t>(error)), reason);
+  const auto code = static_cast<rd_kafka_resp_err_t>(error);
+  // Connections that fail are logged as such already.
+  spdlog::log(IsPassingKafkaError(code) ? spdlog::level::debug : spdlog::level::warn,
+              "kafka client {}: {}: {}", rd_kafka_name(handle), rd_kafka_err2name(code), reason);
 }
 
 int LogStatistics(rd_kafka_t* handle, char* json, size_t length, void*) {

@@ -22,6 +22,7 @@ constexpr absl::Duration kWait = absl::Milliseconds(100);
 constexpr absl::Duration kFirstRetry = absl::Milliseconds(100);
 constexpr absl::Duration kLastRetry = absl::Seconds(5);
 constexpr absl::Duration kSnapshotAge = absl::Milliseconds(20);
+constexpr absl::Duration kWarmLimit = absl::Seconds(2);
 constexpr absl::Duration kCloseLimit = absl::Seconds(5);
 // How long an append that ran out of time waits for the client to let go of its records.
 constexpr absl::Duration kPurgeLimit = absl::Seconds(2);
@@ -121,6 +122,11 @@ void KafkaDefinitionLog::run() {
 
 absl::Status KafkaDefinitionLog::follow() {
   const std::string what = fmt::format("reading topic {}", options_.topic);
+  // The client looks only once a second for the leaders of a topic that it does not know.
+  if (const auto count = KafkaPartitionCount(reader_.get(), options_.topic, kWarmLimit);
+      !count.ok()) {
+    return count.status();
+  }
   const KafkaPartitions list(rd_kafka_topic_partition_list_new(1));
   rd_kafka_topic_partition_list_add(list.get(), options_.topic.c_str(), kPartition)->offset =
       RD_KAFKA_OFFSET_BEGINNING;

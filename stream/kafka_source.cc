@@ -12,6 +12,7 @@ namespace segmentd {
 namespace {
 
 constexpr absl::Duration kAnswerLimit = absl::Seconds(1);
+constexpr absl::Duration kWarmLimit = absl::Seconds(1);
 constexpr absl::Duration kCloseLimit = absl::Seconds(5);
 
 KafkaPartitions ListOf(const std::string& topic, Partition partition) {
@@ -77,6 +78,11 @@ void KafkaSource::listen(Listener listener) {
 
 absl::Status KafkaSource::start(Partition partition, Offset from) {
   if (absl::Status status = drop(partition); !status.ok()) return status;
+  if (!warm_) {
+    // The client looks only once a second for the leaders of a topic that it does not know.
+    const auto count = KafkaPartitionCount(reader_.get(), options_.topic, kWarmLimit);
+    warm_ = count.ok();
+  }
   const KafkaPartitions list = ListOf(options_.topic, partition);
   list->elems[0].offset = from.value();
   // Taken away and given again instead of a seek, which may deliver records of the old position:

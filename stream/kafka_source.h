@@ -84,6 +84,8 @@ class KafkaSource : public Source {
   KafkaQueue answers_;
   std::unique_ptr<KafkaGroupMember> member_;
 
+  // The reader knows the topic's leaders.
+  bool warm_ = false;
   std::map<Partition, Reading> readings_;
   // For good.
   absl::Status broken_;

@@ -124,11 +124,10 @@ class Appender {
 class Reading {
  public:
   explicit Reading(const KafkaTopics& topics, std::string instance = "worker-1",
-                   std::string group = "segmentd") {
+                   const Broker& broker = Broker::Get()) {
     auto source = KafkaSource::Create(
-        Settings(),
-        {.topic = topics.events, .group = topics.events + group, .instance = std::move(instance)},
-        clock_);
+        Settings(broker),
+        {.topic = topics.events, .group = topics.events, .instance = std::move(instance)}, clock_);
     EXPECT_TRUE(source.ok()) << source.status();
     source_ = *std::move(source);
     source_->listen({.given =
@@ -205,6 +204,10 @@ class Reading {
   WallClock clock_;
   std::unique_ptr<KafkaSource> source_;
 };
+
+absl::Status KafkaPut(Transactions& transactions, std::string_view key) {
+  return transactions.write({.topic = Write::Topic::kChangelog, .key = key, .value = "v"});
+}
 
 class KafkaClient : public ::testing::Test {
  protected:
@@ -640,6 +643,53 @@ TEST_F(KafkaClient, ASecondProcessWithTheSameNameFencesTheFirst) {
   ASSERT_TRUE(first.poll_until([&] { return !first.errors.empty(); }));
   EXPECT_EQ(first.errors[0].code(), absl::StatusCode::kAborted) << first.errors[0];
   EXPECT_THAT(std::string(Text(first.errors[0])), HasSubstr("same instance name"));
+}
+
+TEST(KafkaOutage, StopsTheEndsAndThenAllGoesOn) {
+  Broker broker;
+  const KafkaTopics topics(NewTopicPrefix());
+  const KafkaSettings settings = Settings(broker);
+  ASSERT_OK(PrepareKafkaTopics(settings, topics, {.partitions = 1}, kLimit).status());
+  Reading reading(topics, "worker-1", broker);
+  ASSERT_TRUE(reading.end_from_now(0).has_value());
+  auto tx = *KafkaTransactions::Create(
+      settings, {.topics = topics, .transactional_id = topics.events, .timeout = absl::Seconds(2)},
+      reading.source().member());
+
+  ASSERT_OK(tx->begin());
+  broker.kill();
+  ASSERT_OK(KafkaPut(*tx, "lost"));
+  const Time gone = reading.clock().wall();
+  std::string why;
+  EXPECT_NE(tx->commit({{{0, Offset(1)}}}, &why), CommitResult::kCommitted);
+  EXPECT_FALSE(why.empty());
+  // A clock that went on now would fire deadlines before records that are only held up.
+  while (reading.clock().wall() < gone + Duration::Seconds(3)) reading.poll_once();
+  for (const Batch::End& end : reading.ends) EXPECT_LT(end.asked_at, gone);
+  EXPECT_EQ(tx->renew().code(), absl::StatusCode::kUnavailable);
+
+  broker.start();
+  const auto end = reading.end_from_now(0);
+  ASSERT_TRUE(end.has_value());
+  EXPECT_EQ(end->position, Offset(0));
+  EXPECT_THAT(reading.errors, IsEmpty());
+  ASSERT_TRUE(reading.poll_until([&] { return tx->renew().ok(); }));
+  // The session may have run out in the outage: then the partition comes back first.
+  ASSERT_TRUE(reading.poll_until([&] { return reading.source().member().metadata().ok(); }));
+  ASSERT_OK(tx->begin());
+  ASSERT_OK(KafkaPut(*tx, "kept"));
+  ASSERT_EQ(tx->commit({{{0, Offset(1)}}}, &why), CommitResult::kCommitted) << why;
+  auto changelog =
+      *KafkaChangelog::Create(settings, {.topic = topics.changelog, .group = "segmentd"});
+  std::vector<std::string> keys;
+  ASSERT_OK(changelog->read(
+      0,
+      [&](std::string_view key, std::optional<std::string_view>) {
+        keys.emplace_back(key);
+        return absl::OkStatus();
+      },
+      [](int64_t, int64_t) {}));
+  EXPECT_THAT(keys, ElementsAre("kept"));
 }
 
 segments::v1::Segment LiveSegment(std::string_view id, int64_t version = 1) {
