@@ -21,6 +21,7 @@
 #include "tests/unit/memory_change_feed.h"
 #include "tests/unit/memory_definition_log.h"
 #include "tests/unit/memory_queries.h"
+#include "tests/unit/uninstrumented.h"
 
 namespace segmentd {
 namespace {
@@ -42,6 +43,7 @@ v1::MembershipChange Change(const std::string& segment, const std::string& user,
 class MembershipServiceTest : public testing::Test {
  protected:
   void SetUp() override {
+    SKIP_UNDER_THREAD_SANITIZER();
     for (const char* id : {"paid", "cart-left", "gone"}) {
       v1::Segment segment;
       segment.set_id(id);
@@ -56,7 +58,9 @@ class MembershipServiceTest : public testing::Test {
     queries_.next_change = {{0, 17}, {3, 4}};
     Start(Access::Open(), {});
   }
-  void TearDown() override { server_->Shutdown(); }
+  void TearDown() override {
+    if (server_) server_->Shutdown();
+  }
 
   void Start(Access access, StreamLimits limits) {
     stub_.reset();

@@ -27,6 +27,7 @@
 #include "proto/segments/v1/segment_service.grpc.pb.h"
 #include "tests/unit/manual_clock.h"
 #include "tests/unit/memory_definition_log.h"
+#include "tests/unit/uninstrumented.h"
 
 namespace segmentd {
 namespace {
@@ -134,7 +135,10 @@ std::vector<Detail> BadRequestOf(const grpc::Status& status) {
 
 class SegmentServiceTest : public testing::Test {
  protected:
-  void SetUp() override { Start(Access::Open()); }
+  void SetUp() override {
+    SKIP_UNDER_THREAD_SANITIZER();
+    Start(Access::Open());
+  }
   void TearDown() override {
     if (server_) server_->Shutdown();
   }

@@ -29,6 +29,7 @@
 #include "tests/unit/memory_change_feed.h"
 #include "tests/unit/memory_definition_log.h"
 #include "tests/unit/memory_queries.h"
+#include "tests/unit/uninstrumented.h"
 
 namespace segmentd {
 namespace {
@@ -38,6 +39,8 @@ using testing::HasSubstr;
 
 class ServerTest : public testing::Test {
  protected:
+  void SetUp() override { SKIP_UNDER_THREAD_SANITIZER(); }
+
   absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options) {
     return Server::Start(options, segments_, memberships_);
   }
@@ -351,6 +354,7 @@ class Identity {
 class TlsTest : public ServerTest {
  protected:
   void SetUp() override {
+    SKIP_UNDER_THREAD_SANITIZER();
     folder_ = std::filesystem::path(testing::TempDir()) /
               absl::StrCat("segmentd-tls-", testing::UnitTest::GetInstance()->random_seed(), "-",
                            getpid());
