@@ -148,11 +148,8 @@ void PrintFinding(const pb::Finding& finding, const std::string& indent) {
   const std::string mark = !finding.has_holds() ? Paint("-", Color::kDim, stdout)
                            : finding.holds()    ? Paint("✓", Color::kGreen, stdout)
                                                 : Paint("✗", Color::kRed, stdout);
-  std::string line = absl::StrCat(indent, mark, " ", finding.text());
-  if (finding.has_since()) absl::StrAppend(&line, ", since ", Moment(finding.since()));
-  if (finding.has_until()) absl::StrAppend(&line, ", until ", Moment(finding.until()));
-  absl::StrAppend(&line, "  ", Paint(finding.path(), Color::kDim, stdout), "\n");
-  Print(line);
+  Print(absl::StrCat(indent, mark, " ", finding.text(), "  ",
+                     Paint(finding.path(), Color::kDim, stdout), "\n"));
   for (const pb::Finding& child : finding.children()) PrintFinding(child, indent + "  ");
 }
 

@@ -1,0 +1,348 @@
+#include "app/service.h"
+
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+
+#include "api/access.h"
+#include "api/server.h"
+#include "app/http_server.h"
+#include "app/metrics_page.h"
+#include "app/wall_clock.h"
+#include "segment/absl_view.h"
+#include "stream/instance.h"
+#include "stream/kafka_change_feed.h"
+#include "stream/kafka_changelog.h"
+#include "stream/kafka_definition_log.h"
+#include "stream/kafka_settings.h"
+#include "stream/kafka_source.h"
+#include "stream/kafka_topics.h"
+#include "stream/kafka_transactions.h"
+
+namespace segmentd {
+namespace {
+
+// Of one try to reach Kafka; so often its absence is told.
+constexpr absl::Duration kTry = absl::Seconds(5);
+constexpr absl::Duration kBetweenTries = absl::Seconds(1);
+constexpr absl::Duration kReadinessInterval = absl::Milliseconds(100);
+// Time for calls under way at the end.
+constexpr absl::Duration kCallsLimit = absl::Seconds(3);
+
+absl::Duration ToAbsl(Duration duration) {
+  return absl::Milliseconds(duration.millis());
+}
+
+std::string_view Text(const absl::Status& status) {
+  return StdView(status.message());
+}
+
+std::string HostName() {
+  std::array<char, 256> name{};
+  if (gethostname(name.data(), name.size() - 1) != 0) return "localhost";
+  return name.data();
+}
+
+// One worker's consumer and producer, each of which Kafka knows by a name of its own that outlives
+// restarts.
+struct Names {
+  std::string group;
+  std::string instance;
+
+  std::string member(int worker) const { return absl::StrCat(instance, "-", worker); }
+  std::string transactional_id(int worker) const {
+    return absl::StrCat(group, "-", instance, "-", worker);
+  }
+};
+
+class Service {
+ public:
+  Service(const Options& options, KafkaSettings kafka, Access access, Signals& signals)
+      : options_(options),
+        kafka_(std::move(kafka)),
+        topics_(options.topic_prefix),
+        access_(std::move(access)),
+        signals_(signals) {
+    // Prefixed as the topics are, so that instances on other topics are strangers.
+    names_.group = absl::StrCat(options.topic_prefix, options.group);
+    names_.instance = options.instance_id;
+    if (names_.instance.empty()) {
+      names_.instance =
+          absl::StrCat(HostName(), "-", options.listen.substr(options.listen.rfind(':') + 1));
+    }
+  }
+
+  ExitStatus run() {
+    const absl::Status started = start();
+    if (stopping_) return kDone;
+    if (!started.ok()) {
+      spdlog::error("{}", Text(started));
+      return absl::IsInvalidArgument(started) || absl::IsNotFound(started) ? kWrongUse
+                                                                           : kUnavailable;
+    }
+    while (!signals_.wait(kReadinessInterval)) tell_readiness();
+    stop();
+    return kDone;
+  }
+
+ private:
+  absl::Status start();
+  absl::Status start_instance(int32_t partitions);
+  absl::StatusOr<StreamInstance::Io> make_io(int worker);
+  absl::Status start_servers();
+  void stop();
+
+  // Tries until it works, or fails for good, or a stop is asked for (CANCELLED), or the time is
+  // over. Says so meanwhile.
+  absl::Status keep_trying(std::function<absl::Status()> work);
+  // Empty when ready.
+  std::string not_ready() const;
+  void tell_readiness();
+
+  const Options& options_;
+  const KafkaSettings kafka_;
+  const KafkaTopics topics_;
+  const Access access_;
+  Signals& signals_;
+  Names names_;
+  absl::Time begun_ = absl::Now();
+  std::atomic<bool> stopping_{false};
+  std::string told_ = "starting";
+
+  WallClock clock_;
+  std::unique_ptr<StreamInstance> instance_;
+  // After the instance, which it tells of every change.
+  std::unique_ptr<KafkaDefinitionLog> definitions_;
+  std::unique_ptr<KafkaChangeFeed> changes_;
+  std::unique_ptr<SegmentService> segments_;
+  std::unique_ptr<MembershipService> memberships_;
+  std::unique_ptr<Server> server_;
+  std::unique_ptr<HttpServer> http_;
+};
+
+absl::Status Service::keep_trying(std::function<absl::Status()> work) {
+  for (;;) {
+    absl::Status status = work();
+    if (!absl::IsUnavailable(status) && !absl::IsDeadlineExceeded(status)) return status;
+    const absl::Duration waited = absl::Now() - begun_;
+    if (options_.startup_timeout && waited > ToAbsl(*options_.startup_timeout)) {
+      return absl::UnavailableError(absl::StrCat(
+          "gave up after ", absl::FormatDuration(absl::Floor(waited, absl::Seconds(1))), ": ",
+          status.message()));
+    }
+    spdlog::warn("waiting for Kafka at {}, for {} s so far: {}", kafka_.bootstrap_servers(),
+                 absl::ToInt64Seconds(waited), Text(status));
+    if (signals_.wait(kBetweenTries)) {
+      stopping_ = true;
+      return absl::CancelledError("stopped while waiting for Kafka");
+    }
+  }
+}
+
+absl::Status Service::start() {
+  spdlog::info("segmentd {} starts as {} in group {}; Kafka: {}", SEGMENTD_VERSION, names_.instance,
+               names_.group, kafka_.ToString());
+  TopicCreation creation;
+  creation.enabled = options_.create_topics;
+  creation.partitions = options_.partitions;
+  if (options_.replication_factor > 0) creation.replication_factor = options_.replication_factor;
+  int32_t partitions = 0;
+  absl::Status status = keep_trying([&] {
+    const absl::StatusOr<int32_t> prepared = PrepareKafkaTopics(kafka_, topics_, creation, kTry);
+    if (prepared.ok()) partitions = *prepared;
+    return prepared.status();
+  });
+  if (!status.ok()) return status;
+  status = start_instance(partitions);
+  if (!status.ok()) return status;
+  return start_servers();
+}
+
+absl::StatusOr<StreamInstance::Io> Service::make_io(int worker) {
+  StreamInstance::Io io;
+  absl::StatusOr<std::unique_ptr<KafkaSource>> source = KafkaSource::Create(
+      kafka_, {.topic = topics_.events, .group = names_.group, .instance = names_.member(worker)},
+      clock_);
+  if (!source.ok()) return source.status();
+  absl::StatusOr<std::unique_ptr<KafkaTransactions>> transactions = KafkaTransactions::Create(
+      kafka_, {.topics = topics_, .transactional_id = names_.transactional_id(worker)},
+      (*source)->member());
+  if (!transactions.ok()) return transactions.status();
+  absl::StatusOr<std::unique_ptr<KafkaChangelog>> changelog =
+      KafkaChangelog::Create(kafka_, {.topic = topics_.changelog, .group = names_.group});
+  if (!changelog.ok()) return changelog.status();
+  io.source = *std::move(source);
+  io.transactions = *std::move(transactions);
+  io.changelog = *std::move(changelog);
+  return io;
+}
+
+absl::Status Service::start_instance(int32_t partitions) {
+  InstanceOptions options;
+  options.partitions = partitions;
+  WorkerOptions& worker = options.worker;
+  worker.commit_interval = ToAbsl(options_.commit_interval);
+  worker.task.events_topic = topics_.events;
+  worker.task.settings = options_.settings;
+  const absl::StatusOr<ChangeFormat> format = ParseChangeFormat(options_.output_format);
+  if (!format.ok()) return format.status();
+  worker.task.output_format = *format;
+  worker.task.start_at_latest = options_.start_at_latest;
+  worker.task.max_replay_events = options_.max_replay_events;
+  worker.task.max_replay_time = ToAbsl(options_.max_replay_time);
+
+  int workers = options_.workers;
+  if (workers == 0)
+    workers = std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / 2);
+  workers = std::min(workers, partitions);
+  std::vector<StreamInstance::Io> ios;
+  for (int i = 0; i < workers; ++i) {
+    const absl::Status made = keep_trying([&] {
+      absl::StatusOr<StreamInstance::Io> io = make_io(i);
+      if (io.ok()) ios.push_back(*std::move(io));
+      return io.status();
+    });
+    if (!made.ok()) return made;
+  }
+  instance_ = std::make_unique<StreamInstance>(std::move(options), std::move(ios), clock_);
+
+  absl::StatusOr<std::unique_ptr<KafkaDefinitionLog>> definitions = KafkaDefinitionLog::Create(
+      kafka_,
+      {.topic = topics_.definitions,
+       .group = names_.group,
+       .changed =
+           [this](std::shared_ptr<const KafkaDefinitionLog::Segments> all) {
+             instance_->want(std::move(all));
+           }},
+      instance_->board());
+  if (!definitions.ok()) return definitions.status();
+  definitions_ = *std::move(definitions);
+  const absl::Status read = keep_trying([&] {
+    if (definitions_->wait_ready(absl::Now() + kTry)) return absl::OkStatus();
+    return absl::UnavailableError(absl::StrCat("topic ", topics_.definitions, " is not read yet"));
+  });
+  if (!read.ok()) return read;
+  spdlog::info("{} workers, {} partitions of {}, {} segments", workers, partitions, topics_.events,
+               definitions_->All()->size());
+  instance_->start();
+  return absl::OkStatus();
+}
+
+absl::Status Service::start_servers() {
+  changes_ = std::make_unique<KafkaChangeFeed>(
+      kafka_, KafkaChangeFeed::Options{.topic = topics_.changes, .group = names_.group});
+  const auto now = [] { return absl::Now(); };
+  segments_ = std::make_unique<SegmentService>(*definitions_, now, access_);
+  memberships_ =
+      std::make_unique<MembershipService>(*instance_, *definitions_, *changes_, now, access_);
+  ServerOptions grpc;
+  grpc.address = options_.listen;
+  grpc.tls_cert = options_.tls_cert;
+  grpc.tls_key = options_.tls_key;
+  grpc.tls_client_ca = options_.tls_client_ca;
+  absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(grpc, *segments_, *memberships_);
+  if (!server.ok()) return server.status();
+  server_ = *std::move(server);
+  if (!options_.http.empty()) {
+    absl::StatusOr<std::unique_ptr<HttpServer>> http = HttpServer::Start(
+        options_.http,
+        {.metrics = [this] { return MetricsPage(*instance_, *definitions_, *changes_); },
+         .not_ready = [this] { return not_ready(); }});
+    if (!http.ok()) return http.status();
+    http_ = *std::move(http);
+  }
+  spdlog::info("gRPC on {} (port {}), HTTP on {}", options_.listen, server_->port(),
+               options_.http.empty() ? "nothing" : options_.http);
+  return absl::OkStatus();
+}
+
+std::string Service::not_ready() const {
+  if (stopping_) return "stopping";
+  const std::map<Partition, TaskBoard::Entry> entries = instance_->board().entries();
+  if (entries.empty()) return "no partition is assigned to this instance";
+  std::vector<Partition> failed;
+  std::vector<Partition> restoring;
+  std::string why;
+  for (const auto& [partition, entry] : entries) {
+    if (entry.state == TaskState::kFailed) {
+      failed.push_back(partition);
+      if (why.empty()) why = entry.failure;
+    } else if (entry.state != TaskState::kRunning) {
+      restoring.push_back(partition);
+    }
+  }
+  if (!failed.empty()) {
+    return absl::StrCat("partitions failed: ", absl::StrJoin(failed, ", "), ": ", why);
+  }
+  if (!restoring.empty()) {
+    return absl::StrCat("partitions are being restored: ", absl::StrJoin(restoring, ", "));
+  }
+  return "";
+}
+
+void Service::tell_readiness() {
+  std::string now = not_ready();
+  if (now == told_) return;
+  server_->SetServing(now.empty());
+  if (now.empty()) {
+    std::vector<Partition> partitions;
+    for (const auto& [partition, entry] : instance_->board().entries()) {
+      partitions.push_back(partition);
+    }
+    spdlog::info("ready: partitions {} run here", absl::StrJoin(partitions, ", "));
+  } else {
+    spdlog::warn("not ready: {}", now);
+  }
+  told_ = std::move(now);
+}
+
+void Service::stop() {
+  const absl::Time begun = absl::Now();
+  stopping_ = true;
+  server_->SetServing(false);
+  server_->Shutdown(kCallsLimit);
+  instance_->stop();
+  http_.reset();
+  server_.reset();
+  memberships_.reset();
+  segments_.reset();
+  changes_.reset();
+  definitions_.reset();
+  instance_.reset();
+  spdlog::info("stopped after {:.1f} s; everything is saved",
+               absl::ToDoubleSeconds(absl::Now() - begun));
+}
+
+}  // namespace
+
+ExitStatus Serve(const Options& options, Signals& signals) {
+  absl::StatusOr<KafkaSettings> kafka =
+      KafkaSettings::Parse(options.bootstrap_servers, options.kafka);
+  if (!kafka.ok()) {
+    spdlog::error("{}", Text(kafka.status()));
+    return kWrongUse;
+  }
+  absl::StatusOr<Access> access =
+      options.token_file.empty() ? Access::Open() : Access::FromFile(options.token_file);
+  if (!access.ok()) {
+    spdlog::error("{}", Text(access.status()));
+    return kWrongUse;
+  }
+  return Service(options, *std::move(kafka), *std::move(access), signals).run();
+}
+
+}  // namespace segmentd

@@ -1,0 +1,187 @@
+// segctl as people run it: arguments, output and exit status, as far as that needs no server.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <array>
+#include <fstream>
+#include <string>
+
+namespace segmentd {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+struct Result {
+  int status = -1;
+  // Standard output and standard error, as they came.
+  std::string text;
+};
+
+// `arguments` go through a shell.
+Result Segctl(const std::string& arguments) {
+  const char* folder = getenv("SEGMENTD_BIN_DIR");
+  const std::string program = std::string(folder == nullptr ? "build/bin" : folder) + "/segctl ";
+  FILE* pipe = popen(("SEGCTL_SERVER=127.0.0.1:1 " + program + arguments).c_str(), "r");
+  Result result;
+  std::array<char, 4096> part;
+  size_t got = 0;
+  while ((got = fread(part.data(), 1, part.size(), pipe)) > 0) result.text.append(part.data(), got);
+  result.status = WEXITSTATUS(pclose(pipe));
+  return result;
+}
+
+std::string FileWith(const std::string& name, const std::string& text) {
+  const std::string path = testing::TempDir() + "segctl_test_" + name;
+  std::ofstream(path) << text;
+  return path;
+}
+
+std::string Booked() {
+  return FileWith(
+      "booked.yaml",
+      "id: booked\nname: Booked\nlive: { actions: { any_of: [ { event: Booked } ] } }\n");
+}
+
+std::string Wrong() {
+  return FileWith("wrong.yaml", "id: wrong\nname: Wrong\nlive: { actions: { any_of: [] } }\n");
+}
+
+TEST(Segctl, HelpIsThereForEverything) {
+  for (const char* command : {"",
+                              "segment",
+                              "segment create",
+                              "segment list",
+                              "segment get",
+                              "segment update",
+                              "segment delete",
+                              "segment clone",
+                              "segment validate",
+                              "segment apply",
+                              "segment diff",
+                              "segment export",
+                              "member",
+                              "member check",
+                              "member list",
+                              "member count",
+                              "member explain",
+                              "watch",
+                              "produce",
+                              "replay"}) {
+    const Result result = Segctl(std::string(command) + " --help 2>&1");
+    EXPECT_EQ(result.status, 0) << command;
+    EXPECT_THAT(result.text, HasSubstr("Usage:")) << command;
+    if (std::string(command) != "segment" && std::string(command) != "member") {
+      EXPECT_THAT(result.text, HasSubstr("Example")) << command;
+    }
+  }
+}
+
+TEST(Segctl, WrongUseIsTwo) {
+  for (const char* arguments :
+       {"", "segment", "nonsense", "segment create", "member check only-one", "replay --events -",
+        "produce x --speed 0", "produce x --speed 2 --keep-times", "segment list --type odd",
+        "watch --from x", "segment get x --timeout soon", "segment get x --tls-cert a.pem"}) {
+    EXPECT_EQ(Segctl(std::string(arguments) + " 2>&1 </dev/null").status, 2) << arguments;
+  }
+}
+
+TEST(Segctl, NoServerIsThreeAndSaysWhere) {
+  for (const char* arguments : {"segment list", "segment get x", "member count x", "watch"}) {
+    const Result result = Segctl(std::string(arguments) + " --timeout 2s 2>&1");
+    EXPECT_EQ(result.status, 3) << arguments;
+    EXPECT_THAT(result.text, HasSubstr("127.0.0.1:1")) << arguments;
+  }
+}
+
+TEST(Segctl, DefinitionsAreCheckedBeforeTheServerIsAsked) {
+  const Result result = Segctl("segment create -f " + Wrong() + " 2>&1");
+  EXPECT_EQ(result.status, 2);
+  EXPECT_THAT(result.text, HasSubstr("wrong.yaml:1: live.actions.any_of"));
+}
+
+TEST(Segctl, UpdateNeedsAnEtag) {
+  const Result result = Segctl("segment update -f " + Booked() + " 2>&1");
+  EXPECT_EQ(result.status, 2);
+  EXPECT_THAT(result.text, HasSubstr("--etag"));
+}
+
+TEST(Segctl, ValidateSaysNoByOne) {
+  EXPECT_EQ(Segctl("segment validate --local -f " + Booked()).status, 0);
+  const Result wrong = Segctl("segment validate --local -f " + Wrong());
+  EXPECT_EQ(wrong.status, 1);
+  EXPECT_THAT(wrong.text, HasSubstr("live.actions.any_of"));
+  EXPECT_EQ(Segctl("segment validate --local -f /there/is/none 2>&1").status, 2);
+}
+
+TEST(Segctl, ValidateReadsStandardInput) {
+  EXPECT_EQ(Segctl("segment validate --local -f - < " + Booked()).status, 0);
+}
+
+TEST(Segctl, ReplayWritesChangesToStandardOutputAndTheSummaryToStandardError) {
+  const std::string events = FileWith("events.ndjson",
+                                      "{\"type\":\"track\",\"userId\":\"u1\",\"event\":\"Booked\","
+                                      "\"timestamp\":\"2026-01-01\"}\nnonsense\n");
+  const std::string command = "replay --segments " + Booked() + " --events " + events;
+  const Result changes = Segctl(command + " 2>/dev/null");
+  EXPECT_EQ(changes.status, 0);
+  EXPECT_THAT(changes.text, HasSubstr(R"("segment_id":"booked")"));
+  EXPECT_EQ(std::count(changes.text.begin(), changes.text.end(), '\n'), 1);
+  const Result summary = Segctl(command + " 2>&1 >/dev/null");
+  EXPECT_THAT(summary.text, HasSubstr("1 event of 1 user"));
+  EXPECT_THAT(summary.text, HasSubstr("line 2: malformed_json"));
+  EXPECT_THAT(summary.text, Not(HasSubstr("\x1b[")));
+
+  const std::string output = testing::TempDir() + "segctl_test_changes.ndjson";
+  EXPECT_THAT(Segctl(command + " --output " + output + " 2>/dev/null").text, IsEmpty());
+  std::string line;
+  std::getline(std::ifstream(output), line);
+  EXPECT_EQ(line + "\n", changes.text);
+
+  EXPECT_EQ(Segctl("replay --segments - --events " + events + " 2>/dev/null < " + Booked()).text,
+            changes.text);
+  EXPECT_EQ(Segctl("replay --segments " + Booked() + " --events - 2>/dev/null < " + events).text,
+            changes.text);
+}
+
+TEST(Segctl, ReplayReadsTheSampleData) {
+  const std::string visits =
+      FileWith("visits.yaml", "name: Blog\nlive: { page_visit: { url: { contains: /blog/ } } }\n");
+  const Result result = Segctl("replay --json --segments " + visits +
+                               " --events data/web-visits.ndjson.gz 2>&1 >/dev/null");
+  EXPECT_EQ(result.status, 0);
+  EXPECT_THAT(result.text, HasSubstr(R"("events":4393,"users":1292)"));
+  EXPECT_THAT(result.text, HasSubstr(R"("dead_letters":0)"));
+}
+
+TEST(Segctl, ReplaySaysWhatIsWrongWithItsFiles) {
+  EXPECT_EQ(Segctl("replay --segments " + Wrong() + " --events /dev/null 2>&1").status, 2);
+  EXPECT_EQ(Segctl("replay --segments " + Booked() + " --events /there/is/none 2>&1").status, 2);
+  EXPECT_EQ(
+      Segctl("replay --segments " + Booked() + " --events /dev/null --until soon 2>&1").status, 2);
+  const std::string damaged = testing::TempDir() + "segctl_test_damaged.gz";
+  EXPECT_EQ(system(("head -c 5000 data/web-visits.ndjson.gz > " + damaged).c_str()), 0);
+  const Result result = Segctl("replay --segments " + Booked() + " --events " + damaged + " 2>&1");
+  EXPECT_EQ(result.status, 2);
+  EXPECT_THAT(result.text, HasSubstr("too early"));
+}
+
+TEST(Segctl, ProduceWithoutABrokerIsThree) {
+  const std::string events = FileWith(
+      "produced.ndjson",
+      "{\"type\":\"track\",\"userId\":\"u1\",\"event\":\"Booked\",\"timestamp\":\"2026-01-01\"}\n");
+  EXPECT_EQ(Segctl("produce " + events + " --bootstrap 127.0.0.1:1 --timeout 1s 2>&1").status, 3);
+  EXPECT_EQ(Segctl("produce /dev/null --bootstrap 127.0.0.1:1 2>&1").status, 2);
+  const Result refused = Segctl("produce " + events + " --kafka acks=0 2>&1");
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_THAT(refused.text, HasSubstr("acks"));
+}
+
+}  // namespace
+}  // namespace segmentd
