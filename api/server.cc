@@ -50,7 +50,7 @@ absl::StatusOr<HostPort> ParseAddress(absl::string_view address) {
       (!bracketed && host.find(':') != absl::string_view::npos) ||
       !absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 0 || port > 65535) {
     return absl::InvalidArgumentError(
-        absl::StrCat("--grpc-address ", address,
+        absl::StrCat("--listen ", address,
                      ": write host:port, [IPv6 address]:port, or host:0 for any free port"));
   }
   if (bracketed) host = host.substr(1, host.size() - 2);
@@ -85,7 +85,7 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials(const Serve
   if (given == 0) {
     if (IsLoopback(host)) return grpc::InsecureServerCredentials();
     return absl::InvalidArgumentError(
-        absl::StrCat("--grpc-address ", options.address,
+        absl::StrCat("--listen ", options.address,
                      ": other machines may only connect by TLS with client certificates; set "
                      "--tls-cert, --tls-key and "
                      "--tls-client-ca, or listen on 127.0.0.1 or [::1]"));
@@ -154,7 +154,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   if (running->server == nullptr || port == 0) {
     return absl::UnavailableError(absl::StrCat(
         "can't listen on ", options.address,
-        options.tls_cert.empty() ? ": is another server there? Set --grpc-address"
+        options.tls_cert.empty() ? ": is another server there? Set --listen"
                                  : ": is another server there, or are the files of --tls-cert, "
                                    "--tls-key and --tls-client-ca not PEM?"));
   }

@@ -170,7 +170,7 @@ TEST_F(ServerTest, OffLoopbackNeedsTls) {
     options.address = address;
     const absl::Status status = Start(options).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << address;
-    for (const char* option : {"--grpc-address", "--tls-cert", "--tls-key", "--tls-client-ca"}) {
+    for (const char* option : {"--listen", "--tls-cert", "--tls-key", "--tls-client-ca"}) {
       EXPECT_THAT(std::string(status.message()), HasSubstr(option));
     }
   }
