@@ -18,7 +18,7 @@
 namespace segmentd {
 
 // Of a record's value.
-inline constexpr size_t kMaxEventBytes = 256 * 1024;
+inline constexpr size_t kMaxEventBytes = size_t{256} * 1024;
 // Objects and lists within each other; the body itself is the first.
 inline constexpr int kMaxJsonDepth = 32;
 // Of a user ID and of a message ID.

@@ -271,7 +271,7 @@ class ProfilePaths {
   }
 
  private:
-  static constexpr size_t kChunkBytes = 64 * 1024;
+  static constexpr size_t kChunkBytes = size_t{64} * 1024;
 
   uint32_t number(std::string_view text) {
     const auto [at, added] =

@@ -88,7 +88,7 @@ std::string ShowProperties(const Event& event, const Fields& fields) {
         << "twice: " << fields.path(p.field);
   }
   std::string shown;
-  for (const auto& [path, value] : properties) shown += path + "=" + value + " ";
+  for (const auto& [path, value] : properties) shown += fmt::format("{}={} ", path, value);
   return shown;
 }
 
@@ -298,14 +298,15 @@ struct Tree {
   // As JSON, and as Show() writes it.
   std::string json;
   std::string shown;
+  // Of a list, and of an object, whose keys are beside them.
   std::vector<Tree> items;
-  std::vector<std::pair<std::string, Tree>> members;
+  std::vector<std::string> keys;
 
   // The last of a name counts.
   const Tree* member(const std::string& name) const {
     const Tree* found = nullptr;
-    for (const auto& [key, tree] : members) {
-      if (key == name) found = &tree;
+    for (size_t i = 0; i < keys.size(); ++i) {
+      if (keys[i] == name) found = &items[i];
     }
     return found;
   }
@@ -344,8 +345,8 @@ Tree RandomTree(Random& random, int depth) {
     default:
       tree.type = Tree::Type::kObject;
       for (size_t n = random.below(5); n > 0; --n) {
-        tree.members.emplace_back(std::string(1, static_cast<char>('a' + random.below(3))),
-                                  RandomTree(random, depth - 1));
+        tree.keys.emplace_back(1, static_cast<char>('a' + random.below(3)));
+        tree.items.push_back(RandomTree(random, depth - 1));
       }
       return tree;
   }
@@ -365,15 +366,15 @@ void Write(Random& random, const Tree& tree, std::string* out) {
     *out += ']';
   } else if (tree.type == Tree::Type::kObject) {
     *out += '{';
-    for (size_t i = 0; i < tree.members.size(); ++i) {
+    for (size_t i = 0; i < tree.keys.size(); ++i) {
       if (i > 0) *out += ',';
       blank();
-      const std::string& key = tree.members[i].first;
+      const std::string& key = tree.keys[i];
       *out += random.one_in(4) ? fmt::format("\"\\u00{:x}\"", static_cast<int>(key[0]))
                                : fmt::format("\"{}\"", key);
       blank();
       *out += ':';
-      Write(random, tree.members[i].second, out);
+      Write(random, tree.items[i], out);
     }
     *out += '}';
   } else {
