@@ -92,24 +92,26 @@ std::string Workload::event(const std::string& user, Time now) {
                                                  : random_.between(0, 3 * 3600'000);
   const int64_t at = now.millis() - lateness;
   ++events_;
-  // Some come twice.
-  const std::string message =
-      random_.percent(5) ? fmt::format("m{}", events_ - 1) : fmt::format("m{}", events_);
+  // Some come twice, some can't be told from others.
+  const std::string message = random_.percent(30) ? ""
+                              : random_.percent(7)
+                                  ? fmt::format(R"("messageId":"m{}",)", events_ - 1)
+                                  : fmt::format(R"("messageId":"m{}",)", events_);
   if (random_.percent(10)) {
     return fmt::format(
-        R"({{"type":"identify","userId":"{}","messageId":"{}","timestamp":{},"traits":{{"city":{}}}}})",
-        user, message, at,
+        R"({{"type":"identify","userId":"{}",{}"timestamp":{},"traits":{{"city":{}}}}})", user,
+        message, at,
         random_.percent(30)   ? "null"
         : random_.percent(50) ? "\"Pune\""
                               : "\"Delhi\"");
   }
   if (random_.percent(15)) {
     return fmt::format(
-        R"({{"type":"page","userId":"{}","messageId":"{}","timestamp":{},"properties":{{"url":"https://example.com/{}"}}}})",
+        R"({{"type":"page","userId":"{}",{}"timestamp":{},"properties":{{"url":"https://example.com/{}"}}}})",
         user, message, at, random_.below(4));
   }
   return fmt::format(
-      R"({{"type":"track","userId":"{}","messageId":"{}","timestamp":{},"event":"{}","properties":{{"n":{}}}}})",
+      R"({{"type":"track","userId":"{}",{}"timestamp":{},"event":"{}","properties":{{"n":{}}}}})",
       user, message, at, std::string(1, static_cast<char>('A' + random_.below(4))),
       random_.below(10));
 }
