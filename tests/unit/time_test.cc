@@ -1,5 +1,10 @@
 #include "segment/time.h"
 
+#include <rapidcheck.h>
+#include <rapidcheck/gtest.h>
+
+#include <cstdio>
+#include <limits>
 #include <memory>
 #include <random>
 #include <string>
@@ -11,8 +16,6 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "rapidcheck.h"
-#include "rapidcheck/gtest.h"
 
 namespace segmentd {
 namespace {
