@@ -52,7 +52,7 @@ struct Engine::Core {
   void insert_writes(const Event& event, Time effective, UserState& user);
   bool seen_before(const Event& event, UserState& user);
   void remember(const Event& event, UserState& user);
-  void move_base(UserState& user);
+  void move_base(const Event& event, UserState& user);
 
   std::shared_ptr<const RuleSet> rules;
   Settings settings;
@@ -105,7 +105,10 @@ bool Engine::Core::take_over(UserState& user) {
       base.insert(it, taken);
     }
   }
-  if (changed) user.next_deadline = fold.next_deadline(user.present);
+  // The deadlines of a segment that is being deleted are none any more.
+  const Time next_deadline = fold.next_deadline(user.present);
+  changed = changed || user.next_deadline != next_deadline;
+  user.next_deadline = next_deadline;
   return changed;
 }
 
@@ -277,7 +280,7 @@ void Engine::Core::correct(const Event& event, Fold::Marked own, const UserState
 }
 
 // Decided by the user's own records alone, so that every replay has the same base.
-void Engine::Core::move_base(UserState& user) {
+void Engine::Core::move_base(const Event& event, UserState& user) {
   const size_t all = user.facts.size() + user.writes.size();
   if (all < kWorthFolding) return;
   const auto cut = [&](Time before, size_t* facts, size_t* writes) {
@@ -292,29 +295,33 @@ void Engine::Core::move_base(UserState& user) {
   };
   size_t facts = 0;
   size_t writes = 0;
-  cut(user.newest_event - settings.max_lateness, &facts, &writes);
+  Time before = user.newest_event - settings.max_lateness;
+  cut(before, &facts, &writes);
   if (facts + writes < kWorthFolding || (facts + writes) * 2 < all) {
     if (user.facts.size() <= settings.max_facts && user.writes.size() <= settings.max_facts) return;
-    // Past the bound the older half goes, cut between two moments where there is more than one.
+    // Past the bound the older half goes, cut between two moments where there is more than one. Not
+    // what lies ahead, though: the base must not overtake the present.
+    const Time reached = std::max(user.newest_event, event.record_time - settings.deadline_grace);
     const Time middle = user.facts.size() > settings.max_facts
                             ? user.facts[user.facts.size() / 2].order.time
                             : user.writes[user.writes.size() / 2].effective;
-    cut(middle, &facts, &writes);
-    if (facts + writes == 0) cut(middle + Duration::Millis(1), &facts, &writes);
+    before = std::min(middle, reached);
+    cut(before, &facts, &writes);
+    if (facts + writes == 0) {
+      before = before + Duration::Millis(1);
+      cut(before, &facts, &writes);
+    }
     counters.facts_dropped += static_cast<int64_t>(facts + writes);
   }
-  if (facts > 0) user.base_time = std::max(user.base_time, user.facts[facts - 1].order.time);
-  if (writes > 0) user.base_time = std::max(user.base_time, user.writes[writes - 1].effective);
+  if (facts + writes == 0) return;
+  // With the deadlines up to there: a filter must not see the writes after them.
+  user.base_time = std::max(user.base_time, before - Duration::Millis(1));
   if (!user.base) user.base = std::make_unique<FoldState>();
   transitions.clear();
   Fold::Marked unused;
   Time decided = Time::Min();
-  // Deadlines after the last fact folded stay for the next fold.
-  const std::vector<ProfileWrite> folded(user.writes.begin(),
-                                         user.writes.begin() + static_cast<ptrdiff_t>(writes));
-  fold.run(absl::MakeConstSpan(user.facts).subspan(0, facts), folded, Time::Min(), {}, *user.base,
-           decided, transitions, unused);
-  fold.apply_writes(folded, {Time::Max(), Offset(INT64_MAX)}, *user.base);
+  fold.run(absl::MakeConstSpan(user.facts).subspan(0, facts), user.writes, user.base_time, {},
+           *user.base, decided, transitions, unused);
   user.base->writes_applied = 0;
   user.facts.erase(user.facts.begin(), user.facts.begin() + static_cast<ptrdiff_t>(facts));
   user.writes.erase(user.writes.begin(), user.writes.begin() + static_cast<ptrdiff_t>(writes));
@@ -352,7 +359,7 @@ Outcome Engine::apply(const Event& event, Time clock, UserState& user, Changes& 
         core.fold_again(event, {effective, event.offset}, true, user, out);
       }
       core.fire(user.now, user, out);
-      core.move_base(user);
+      core.move_base(event, user);
     }
     return Outcome::kTooLate;
   }
@@ -372,7 +379,7 @@ Outcome Engine::apply(const Event& event, Time clock, UserState& user, Changes& 
     core.fold_again(event, order, late, user, out);
   }
   core.fire(std::max(user.now, event.time), user, out);
-  core.move_base(user);
+  core.move_base(event, user);
   return late ? Outcome::kLate : Outcome::kApplied;
 }
 

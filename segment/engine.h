@@ -56,7 +56,7 @@ class Engine {
 
   // Carries the user's states of a changed definition (same slot, another version) over to the present one: members stay, and an
   // `exit: after` counts from the user's now at the activation; pendings and counts end. apply() and advance() do it first; after use() the caller does it for all
-  // users, because the new definition may have deadlines that the old one had not. True when something changed.
+  // users, because the new rules may have deadlines that the old ones had not, or not have them any more. True when something changed.
   bool take_over(UserState& user);
 
   // Takes the segment in `slot`, which is being deleted, out of the user's state; a member gets a REMOVE at their now. False

@@ -1,7 +1,9 @@
-// All that is kept of one user: a base, folded up to where no late event can reach, the facts since then, and the present.
+// All that is kept of one user: a base, folded up to where no late event can reach, the facts since
+// then, and the present.
 //
-// Invariant: `present` is what folding `facts` and `writes`, with the deadlines between them, onto `base` gives at moment `now`.
-// A late event is a fact inserted and the fold done again. Whatever is here is a function of the user's own records and of the clock.
+// Invariant: `present` is what folding `facts` and `writes`, with the deadlines between them, onto
+// `base` gives at moment `now`. A late event is a fact inserted and the fold done again. Whatever
+// is here is a function of the user's own records and of the clock.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +11,7 @@
 #include <vector>
 
 #include "absl/container/inlined_vector.h"
+
 #include "segment/change.h"
 #include "segment/event.h"
 #include "segment/profile.h"
@@ -19,14 +22,17 @@ namespace segmentd {
 // That an event met a condition.
 struct Fact {
   EventOrder order;
-  // Fingerprint of the condition (RuleSet's atom), the same in every build of the rules that has it.
+  // Fingerprint of the condition (RuleSet's atom), the same in every build of the rules that has
+  // it.
   uint64_t atom = 0;
-  // What the condition's segments need of the event: a fingerprint of a property's value, 0 when it is missing or nothing is needed.
+  // What the condition's segments need of the event: a fingerprint of a property's value, 0 when it
+  // is missing or nothing is needed.
   uint64_t value = 0;
   bool operator==(const Fact&) const = default;
 };
 
-// Something counted or waited for: a pending inaction (value: of its `match` property), a page counted (value: of its URL).
+// Something counted or waited for: a pending inaction (value: of its `match` property), a page
+// counted (value: of its URL).
 struct Occurrence {
   uint64_t value = 0;
   // Its event's time.
@@ -83,7 +89,8 @@ struct UserState {
   FoldState present;
   // Null: as of before everything.
   std::unique_ptr<FoldState> base;
-  // Of the newest fact or write folded into the base: an event older than this can't be inserted any more.
+  // The facts, writes and deadlines up to here are in the base: an event older than this can't be
+  // inserted any more.
   Time base_time = Time::Min();
   // Sorted by order; those of one event stand together.
   std::vector<Fact> facts;
@@ -92,22 +99,24 @@ struct UserState {
   // In the order of offsets.
   std::vector<SeenMessage> seen;
 
-  // The earliest event time; Time::Max() while no record was understood: such a user does not exist.
+  // The earliest event time; Time::Max() while no record was understood: such a user does not
+  // exist.
   Time exists_since = Time::Max();
   Time newest_event = Time::Min();
   // Deadlines up to here have fired.
   Time now = Time::Min();
   // The newest deadline that has fired.
   Time decided = Time::Min();
-  // The earliest deadline still to fire; Time::Max() for none. A deadline may turn out to have no effect.
+  // The earliest deadline still to fire; Time::Max() for none. A deadline may turn out to have no
+  // effect.
   Time next_deadline = Time::Max();
 
   // Which rules of its engine this state was last taken over to; not stored.
   uint32_t rules_generation = 0;
 };
 
-// Asks the processor for what apply() will touch first. A user's next event finds its state out of the cache, so whoever has a batch of
-// events calls this for each of their users some events ahead.
+// Asks the processor for what apply() will touch first. A user's next event finds its state out of
+// the cache, so whoever has a batch of events calls this for each of their users some events ahead.
 inline void Prefetch(const UserState& user) {
   __builtin_prefetch(user.present.segments.data());
   __builtin_prefetch(user.seen.data());

@@ -535,7 +535,8 @@ void Task::change_rules(Step& step) {
     scanned_slot_ = definitions_.deleting();
     scan_at_ = 0;
   }
-  if (!edits) return;
+  // As a restored task will, from images older than this.
+  if (!edits && !scanned_slot_) return;
   for (UserIndex i = 0; i < users_->size(); ++i) {
     StoredUser& user = (*users_)[i];
     if (engine_->take_over(user.state)) settle(user, position_, step);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <initializer_list>
+#include <set>
 #include <string_view>
 #include <utility>
 
@@ -35,7 +36,7 @@ class Generator {
   pb::PropertyCondition url_test(std::initializer_list<std::string> parts);
   pb::EventCondition condition();
   pb::Expression filter(int depth);
-  pb::Segment segment(Slot slot, int64_t version);
+  pb::Segment segment(Slot slot);
   Record record();
   std::vector<Command> commands();
 
@@ -179,11 +180,10 @@ pb::Expression Generator::filter(int depth) {
   return e;
 }
 
-pb::Segment Generator::segment(Slot slot, int64_t version) {
+pb::Segment Generator::segment(Slot slot) {
   pb::Segment segment;
   segment.set_id(absl::StrCat("s", slot));
   segment.set_name(absl::StrCat("Segment ", slot));
-  segment.set_version(version);
   pb::Live& live = *segment.mutable_live();
   const int kind = random_.below(10);
   if (kind < 3) {
@@ -215,7 +215,7 @@ pb::Segment Generator::segment(Slot slot, int64_t version) {
       count.set_within(length(8));
     }
   }
-  if (percent(25)) *live.mutable_filter() = filter(1);
+  if (percent(shape_.filters ? 100 : 25)) *live.mutable_filter() = filter(1);
   const int exit = random_.below(10);
   if (exit < 3) {
     live.mutable_exit()->set_after(length(4));
@@ -278,7 +278,7 @@ Record Generator::record() {
   if (percent(70)) record.properties["p"] = value();
   if (percent(30)) record.properties["q"] = value();
   if (percent(80)) record.properties["m"] = 1.0 + random_.below(3);
-  if (percent(15)) record.profile = commands();
+  if (percent(shape_.filters ? 50 : 15)) record.profile = commands();
   if (percent(5)) {
     record.name.clear();
     record.properties.clear();
@@ -293,15 +293,15 @@ History Generator::run() {
   // Sessions end after 30 min whatever the unit is.
   unit_ = one_of({Duration::Minutes(10), Duration::Minutes(10), Duration::Seconds(2)});
   settings.max_lateness = percent(40) ? Duration::Hours(2) : units(1 + random_.below(10));
+  if (shape_.little_lateness) settings.max_lateness = units(1 + random_.below(4));
   settings.deadline_grace =
       std::min(one_of({Duration::Seconds(1), units(1)}), settings.max_lateness);
 
   const int segments = 1 + random_.below(3);
-  std::map<Slot, int64_t> versions;
+  std::set<Slot> defined;
   for (Slot slot = 0; slot < static_cast<Slot>(segments); ++slot) {
-    history_.items.push_back(
-        {.kind = Item::Kind::kDefine, .slot = slot, .segment = segment(slot, 1)});
-    versions[slot] = 1;
+    history_.items.push_back({.kind = Item::Kind::kDefine, .slot = slot, .segment = segment(slot)});
+    defined.insert(slot);
   }
 
   struct Arrival {
@@ -382,15 +382,13 @@ History Generator::run() {
       // A task has read records before it has a clock.
       const Time at = clock == Time::Min() ? one.record_time - units(1) : clock;
       clock = at;
-      if (versions.contains(slot) && percent(25)) {
-        versions.erase(slot);
+      if (defined.contains(slot) && percent(25)) {
+        defined.erase(slot);
         history_.items.push_back({.kind = Item::Kind::kDelete, .clock = at, .slot = slot});
       } else {
-        const int64_t version = ++versions[slot];
-        history_.items.push_back({.kind = Item::Kind::kDefine,
-                                  .clock = at,
-                                  .slot = slot,
-                                  .segment = segment(slot, version)});
+        defined.insert(slot);
+        history_.items.push_back(
+            {.kind = Item::Kind::kDefine, .clock = at, .slot = slot, .segment = segment(slot)});
       }
     }
     history_.items.push_back({.kind = Item::Kind::kRecord, .clock = clock, .record = one});

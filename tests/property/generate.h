@@ -20,6 +20,10 @@ struct Shape {
   bool never_too_late = false;
   // Records' times may go back, and the clock may be ahead of them, as with producers' timestamps.
   bool producer_times = false;
+  // Every segment has a filter, and profiles change all the time.
+  bool filters = false;
+  // A few units of lateness: what late events can't reach any more is soon folded away.
+  bool little_lateness = false;
   int most_records = 30;
 };
 

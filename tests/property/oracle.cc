@@ -415,25 +415,35 @@ void Oracle::define(Slot slot, const pb::Segment& segment, Offset offset, Time c
     user.told[slot] = 0;
     user.member[slot] = start.member;
   }
-  versions_[slot] = {segment, offset};
+  const pb::Live& live = segment.live();
+  const bool ever_qualified = (live.has_actions() || live.has_page_visit()) && !live.has_filter() &&
+                              !live.exit().has_after() && live.exit().on_size() == 0;
+  const bool knew = !versions_.contains(slot) || versions_.at(slot).knows_since;
+  versions_[slot] = {segment, offset, knew && !ever_qualified};
 }
 
-std::vector<std::optional<Told>> Oracle::erase(Slot slot, Time clock) {
-  std::vector<std::optional<Told>> out;
+void Oracle::erase(Slot slot) {
+  if (!versions_.contains(slot)) return;
   for (User& user : users_) {
-    const Outlook before = look(user, slot, user.now);
-    out.emplace_back();
-    if (before.member) {
-      out.back() = Told{
-          pb::REMOVE, slot, std::max(clock, user.newest.value_or(clock)), pb::SEGMENT_DELETED, "",
-          Time(),     ""};
-    }
+    if (look(user, slot, user.now).member) user.leaving.insert(slot);
     user.starts.erase(slot);
     user.told.erase(slot);
     user.member.erase(slot);
   }
   versions_.erase(slot);
-  return out;
+}
+
+std::optional<Told> Oracle::leave(int index, Slot slot, Time clock) {
+  User& user = users_[static_cast<size_t>(index)];
+  if (user.leaving.erase(slot) == 0) return std::nullopt;
+  return Told{
+      pb::REMOVE, slot, std::max(clock, user.newest.value_or(clock)), pb::SEGMENT_DELETED, "",
+      Time(),     ""};
+}
+
+Time Oracle::since(int index, Slot slot) const {
+  const User& user = users_[static_cast<size_t>(index)];
+  return look(user, slot, user.now).since.value_or(Time::Min());
 }
 
 std::vector<Slot> Oracle::slots() const {

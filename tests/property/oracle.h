@@ -7,6 +7,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -35,8 +36,10 @@ class Oracle {
 
   // From `offset` on `segment` is the slot's definition. All users have been advanced to `clock`.
   void define(Slot slot, const segments::v1::Segment& segment, Offset offset, Time clock);
-  // Deletes the slot's segment; a member's REMOVE, by user.
-  std::vector<std::optional<Told>> erase(Slot slot, Time clock);
+  // From here on the slot's segment is being deleted: its members stay as they are until they
+  // leave.
+  void erase(Slot slot);
+  std::optional<Told> leave(int user, Slot slot, Time clock);
 
   std::vector<Told> advance(int user, Time clock);
   struct Verdict {
@@ -52,6 +55,10 @@ class Oracle {
   // Time::Max() for none.
   Time next_deadline(int user) const;
   Time now(int user) const { return users_[static_cast<size_t>(user)].now; }
+  // Since when a member is one. Of a segment on nothing but having ever qualified, it is only known
+  // of whoever had no late event.
+  Time since(int user, Slot slot) const;
+  bool knows_since(Slot slot) const { return versions_.at(slot).knows_since; }
   // The slots in use.
   std::vector<Slot> slots() const;
 
@@ -60,6 +67,7 @@ class Oracle {
   struct Version {
     segments::v1::Segment segment;
     Offset offset;
+    bool knows_since = true;
   };
   struct Start {
     bool member = false;
@@ -92,6 +100,8 @@ class Oracle {
     // membership.
     std::map<Slot, size_t> told;
     std::map<Slot, bool> member;
+    // Members of segments being deleted.
+    std::set<Slot> leaving;
   };
   struct Outlook {
     std::vector<Told> changes;

@@ -3,7 +3,9 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "segment/engine.h"
@@ -23,23 +25,33 @@ class Playback {
     std::vector<std::vector<Told>> told;
     // Of a record.
     std::optional<Outcome> outcome;
+    // Users whose state of a deleted segment went, before all else in this step and after it.
+    std::vector<std::pair<int, Slot>> removed_before;
+    std::vector<std::pair<int, Slot>> removed_after;
   };
   Step step(const Item& item, Offset offset);
 
   Time clock() const { return clock_; }
   const UserState& user(int index) const { return users_[static_cast<size_t>(index)]; }
   const Engine& engine() const { return *engine_; }
+  // False while a definition has changed and the user has not been taken over yet.
+  bool settled(int index) const { return !unsettled_.contains(index); }
 
  private:
   void use_rules();
+  // A task goes through its users in portions while records come in.
+  void settle(int index, Changes* changes, std::vector<std::pair<int, Slot>>* removed);
+  void settle_all(Step* step);
   Outcome apply(const Record& record, Offset offset, Changes* changes);
 
   Settings settings_;
   Time clock_ = Time::Min();
   Time newest_record_ = Time::Min();
   std::map<Slot, ActiveSegment> segments_;
+  std::map<Slot, int64_t> versions_;
   std::optional<Engine> engine_;
   std::vector<UserState> users_;
+  std::set<int> unsettled_;
 };
 
 // What the engine does against what the oracle says, item by item: the first difference, or
