@@ -78,11 +78,14 @@ ExitStatus Connection::complain(const grpc::Status& status) const {
       return kDone;
     case grpc::StatusCode::NOT_FOUND:
       return Complain(kNo, status.error_message());
-    case grpc::StatusCode::UNAVAILABLE:
-      return Complain(
-          kUnavailable,
-          absl::StrCat(server_, ": ", status.error_message(),
-                       "\nIs segmentd running there? --server or SEGCTL_SERVER names another."));
+    case grpc::StatusCode::UNAVAILABLE: {
+      const bool nobody = status.error_message().starts_with("failed to connect");
+      return Complain(kUnavailable,
+                      absl::StrCat(server_, ": ", status.error_message(),
+                                   nobody ? "\nIs segmentd running there? --server or "
+                                            "SEGCTL_SERVER names another."
+                                          : ""));
+    }
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       return Complain(kUnavailable,
                       absl::StrCat(server_, ": no answer within ", absl::FormatDuration(timeout_),

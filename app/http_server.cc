@@ -4,7 +4,6 @@
 
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
 namespace segmentd {
@@ -23,19 +22,8 @@ HttpServer::~HttpServer() {
   if (thread_.joinable()) thread_.join();
 }
 
-absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string& address,
+absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const ListenAddress& address,
                                                               Pages pages) {
-  const size_t colon = address.rfind(':');
-  int port = 0;
-  if (colon == std::string::npos || !absl::SimpleAtoi(address.substr(colon + 1), &port) ||
-      port < 1 || port > 65535) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--http: \"", address, "\" is not host:port; an example is 127.0.0.1:7601"));
-  }
-  std::string host = address.substr(0, colon);
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
-    host = host.substr(1, host.size() - 2);
-  }
   std::unique_ptr<HttpServer> started(new HttpServer);
   httplib::Server& server = *started->server_;
   // The library's default would let two processes share the port.
@@ -61,10 +49,9 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string&
     response.status = why.empty() ? 200 : 503;
     response.set_content(why.empty() ? "ready\n" : why + "\n", "text/plain");
   });
-  if (!server.bind_to_port(host.c_str(), port)) {
-    return absl::UnavailableError(absl::StrCat("--http: ", address,
-                                               " can't be listened on: it is taken, or not an "
-                                               "address of this machine; give another"));
+  if (!server.bind_to_port(address.host, address.port)) {
+    return absl::UnavailableError(
+        absl::StrCat(address.host, ":", address.port, " can't be listened on; give another"));
   }
   started->thread_ = std::thread([&server] { server.listen_after_bind(); });
   // stop() is without effect before.

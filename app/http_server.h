@@ -8,6 +8,8 @@
 
 #include "absl/status/statusor.h"
 
+#include "app/listen_address.h"
+
 namespace httplib {
 class Server;
 }
@@ -21,9 +23,10 @@ class HttpServer {
     // Empty when ready, else why not.
     std::function<std::string()> not_ready;
   };
-  // INVALID_ARGUMENT when `address` is no host:port, UNAVAILABLE when it is taken. `pages` are
+  // UNAVAILABLE when the address is taken. `pages` are
   // called by any thread.
-  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const std::string& address, Pages pages);
+  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const ListenAddress& address,
+                                                           Pages pages);
   ~HttpServer();
 
  private:

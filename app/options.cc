@@ -12,6 +12,7 @@
 #include "absl/strings/str_replace.h"
 
 #include "app/help.h"
+#include "app/listen_address.h"
 #include "segment/absl_view.h"
 #include "stream/kafka_settings.h"
 
@@ -146,6 +147,10 @@ Declaration::Declaration(Options* options) : options_(options), app_(kDescriptio
   value("--start", &start_, "WHERE",
         "earliest or latest: where the very first start begins to read")
       ->check(CLI::IsMember({"earliest", "latest"}).description(""));
+  app_.add_flag("--accept-lost-input", o.accept_lost_input,
+                "Go on behind events that Kafka deleted before they were read, instead of refusing")
+      ->envname("SEGMENTD_ACCEPT_LOST_INPUT")
+      ->group(group_);
 
   group_ = "Memberships";
   const Duration none;
@@ -274,6 +279,18 @@ std::string Declaration::check() const {
   if (tls != 0 && tls != 3) {
     return "--tls-cert, --tls-key and --tls-client-ca go together: give all three, or none";
   }
+  for (const auto& [name, text] : {std::pair{"--listen", &o.listen}, {"--http", &o.http}}) {
+    if (text->empty()) continue;
+    const absl::StatusOr<ListenAddress> address = ListenAddress::Parse(*text);
+    if (!address.ok()) return absl::StrCat(name, ": ", address.status().message());
+    if (text == &o.listen && tls == 0 && !address->loopback()) {
+      return absl::StrCat(
+          name, ": ", *text,
+          " can be reached by other machines, and they may only connect by TLS: give "
+          "--tls-cert, --tls-key and --tls-client-ca, or listen on 127.0.0.1");
+    }
+  }
+  if (o.listen.empty()) return "--listen: must not be empty";
   if (o.group.empty()) return "--group: must not be empty";
   const absl::StatusOr<KafkaSettings> kafka = KafkaSettings::Parse(o.bootstrap_servers, o.kafka);
   if (!kafka.ok()) return std::string(kafka.status().message());

@@ -137,10 +137,17 @@ Time Now() {
   return Time::Millis(absl::ToUnixMillis(absl::Now()));
 }
 
+// To whole days, or seconds below one.
+Duration Rounded(Duration duration) {
+  const int64_t unit =
+      duration < Duration::Days(1) ? Duration::Seconds(1).millis() : Duration::Days(1).millis();
+  return Duration::Millis(duration.millis() / unit * unit);
+}
+
 // Whether the topic would keep records as old as `oldest`.
 absl::Status CheckRetention(const TopicRetention& retention, Time oldest,
                             const ProduceOptions& options) {
-  const Duration age = Now() - oldest;
+  const Duration age = Rounded(Now() - oldest);
   const auto refuse = [&](std::string_view setting, Duration limit, std::string_view what) {
     return absl::FailedPreconditionError(absl::StrCat(
         "the oldest event would be ", FormatDuration(age), " old, but topic ", options.topic, " ",
@@ -149,10 +156,10 @@ absl::Status CheckRetention(const TopicRetention& retention, Time oldest,
         options.keep_times ? ", or leave out --keep-times" : ""));
   };
   if (retention.append_time) return absl::OkStatus();
-  if (retention.kept && age > *retention.kept) {
+  if (retention.kept && Now() - oldest > *retention.kept) {
     return refuse("retention.ms", *retention.kept, "deletes");
   }
-  if (retention.refused_before && age > *retention.refused_before) {
+  if (retention.refused_before && Now() - oldest > *retention.refused_before) {
     return refuse("message.timestamp.before.max.ms", *retention.refused_before, "refuses");
   }
   return absl::OkStatus();

@@ -395,6 +395,11 @@ ExitStatus Validate(const GlobalOptions& global, const SegmentOptions& options) 
     for (const pb::Segment& segment : segments) {
       pb::ValidateSegmentRequest request;
       *request.mutable_segment() = segment;
+      // One that is stored already would be refused for its ID.
+      pb::Segment stored;
+      if (!segment.id().empty() && calls.get(segment.id(), &stored).ok()) {
+        request.mutable_segment()->clear_id();
+      }
       pb::ValidateSegmentResponse response;
       const grpc::Status status =
           calls.call(&pb::SegmentService::Stub::ValidateSegment, request, &response);

@@ -21,6 +21,7 @@
 #include "api/access.h"
 #include "api/server.h"
 #include "app/http_server.h"
+#include "app/listen_address.h"
 #include "app/metrics_page.h"
 #include "app/wall_clock.h"
 #include "segment/absl_view.h"
@@ -156,6 +157,14 @@ absl::Status Service::keep_trying(std::function<absl::Status()> work) {
 absl::Status Service::start() {
   spdlog::info("segmentd {} starts as {} in group {}; Kafka: {}", SEGMENTD_VERSION, names_.instance,
                names_.group, kafka_.ToString());
+  // Before it joins the group: a second process with the same addresses must not disturb the first.
+  for (const auto& [name, text] :
+       {std::pair{"--listen", &options_.listen}, {"--http", &options_.http}}) {
+    if (text->empty()) continue;
+    const absl::StatusOr<ListenAddress> address = ListenAddress::Parse(*text);
+    const absl::Status free = address.ok() ? address->check_free() : address.status();
+    if (!free.ok()) return absl::Status(free.code(), absl::StrCat(name, ": ", free.message()));
+  }
   TopicCreation creation;
   creation.enabled = options_.create_topics;
   creation.partitions = options_.partitions;
@@ -202,6 +211,7 @@ absl::Status Service::start_instance(int32_t partitions) {
   if (!format.ok()) return format.status();
   worker.task.output_format = *format;
   worker.task.start_at_latest = options_.start_at_latest;
+  worker.task.accept_lost_input = options_.accept_lost_input;
   worker.task.max_replay_events = options_.max_replay_events;
   worker.task.max_replay_time = ToAbsl(options_.max_replay_time);
 
@@ -236,8 +246,8 @@ absl::Status Service::start_instance(int32_t partitions) {
     return absl::UnavailableError(absl::StrCat("topic ", topics_.definitions, " is not read yet"));
   });
   if (!read.ok()) return read;
-  spdlog::info("{} workers, {} partitions of {}, {} segments", workers, partitions, topics_.events,
-               definitions_->All()->size());
+  spdlog::info("workers: {}, partitions of {}: {}, segments: {}", workers, topics_.events,
+               partitions, definitions_->All()->size());
   instance_->start();
   return absl::OkStatus();
 }
@@ -258,10 +268,11 @@ absl::Status Service::start_servers() {
   if (!server.ok()) return server.status();
   server_ = *std::move(server);
   if (!options_.http.empty()) {
+    const absl::StatusOr<ListenAddress> address = ListenAddress::Parse(options_.http);
+    if (!address.ok()) return address.status();
     absl::StatusOr<std::unique_ptr<HttpServer>> http = HttpServer::Start(
-        options_.http,
-        {.metrics = [this] { return MetricsPage(*instance_, *definitions_, *changes_); },
-         .not_ready = [this] { return not_ready(); }});
+        *address, {.metrics = [this] { return MetricsPage(*instance_, *definitions_, *changes_); },
+                   .not_ready = [this] { return not_ready(); }});
     if (!http.ok()) return http.status();
     http_ = *std::move(http);
   }
@@ -305,7 +316,7 @@ void Service::tell_readiness() {
     }
     spdlog::info("ready: partitions {} run here", absl::StrJoin(partitions, ", "));
   } else {
-    spdlog::warn("not ready: {}", now);
+    spdlog::info("not ready: {}", now);
   }
   told_ = std::move(now);
 }

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <thread>
@@ -40,7 +41,7 @@ void Signals::run() {
   int received = 0;
   while (sigwait(&watched, &received) != 0) {
   }
-  spdlog::info("{} received: stopping; once more ends at once", strsignal(received));
+  spdlog::info("SIG{} received: stopping; once more ends at once", sigabbrev_np(received));
   {
     const absl::MutexLock lock(&mutex_);
     stop_ = true;

@@ -91,6 +91,11 @@ TEST(Options, FlagWinsOverEnvironmentWinsOverFile) {
   EXPECT_THAT(options.kafka, testing::ElementsAre("client.rack=r1", "client.id=x"));
 }
 
+TEST(Options, HttpCanBeTurnedOff) {
+  EXPECT_EQ(Good({"--http", ""}).http, "");
+  EXPECT_EQ(Good({"--config", FileWith("http = \"\"\n")}).http, "");
+}
+
 TEST(Options, EnvironmentHoldsSeveralKafkaSettingsInLines) {
   const Environment kafka("SEGMENTD_KAFKA", "client.rack=a,b;c\nclient.id=d");
   EXPECT_THAT(Good({}).kafka, testing::ElementsAre("client.rack=a,b;c", "client.id=d"));
@@ -105,6 +110,10 @@ TEST(Options, WrongOnesSayWhatIsAllowed) {
   EXPECT_THAT(Wrong({"--tls-cert", "c.pem"}), HasSubstr("--tls-client-ca"));
   EXPECT_THAT(Wrong({"--kafka", "isolation.level=read_uncommitted"}), HasSubstr("isolation.level"));
   EXPECT_THAT(Wrong({"--topic-prefix", "a/b"}), HasSubstr("topic"));
+  EXPECT_THAT(Wrong({"--listen", "7600"}), HasSubstr("host:port"));
+  EXPECT_THAT(Wrong({"--http", "127.0.0.1:http"}), HasSubstr("--http"));
+  EXPECT_THAT(Wrong({"--listen", "0.0.0.0:7600"}), HasSubstr("--tls-client-ca"));
+  EXPECT_THAT(Wrong({"--listen", ""}), HasSubstr("--listen"));
   EXPECT_THAT(Wrong({"--config", "/there/is/none"}), HasSubstr("/there/is/none"));
   EXPECT_THAT(Wrong({"--config", FileWith("wrkers = 1\n")}), HasSubstr("wrkers"));
   EXPECT_THAT(Wrong({"--config", FileWith("[kafka]\nworkers = 1\n")}), HasSubstr("workers"));

@@ -66,11 +66,12 @@ class ReplayTest : public testing::Test {
   int64_t line_ = 0;
 };
 
-constexpr char kCart[] =
-    "id: cart\n"
-    "name: Left a cart\n"
-    "live: { inaction: { trigger: { event: Added }, does_not_do: [ { event: Charged } ], within: "
-    "10m } }\n";
+constexpr char kCart[] = R"(
+id: cart
+name: Left a cart
+live:
+  inaction: { trigger: { event: Added }, does_not_do: [ { event: Charged } ], within: 10m }
+)";
 
 TEST_F(ReplayTest, DeadlinesOfAllUsersFireInTheOrderOfTimeBeforeTheEventThatPassesThem) {
   begin(kCart);
@@ -93,12 +94,13 @@ TEST_F(ReplayTest, ThereIsNoGraceAndADeadlineComesBeforeAnEventOfItsMoment) {
 }
 
 TEST_F(ReplayTest, ADeadlineSetByADeadlineFiresToo) {
-  begin(
-      "id: cart\n"
-      "name: Left a cart\n"
-      "live: { inaction: { trigger: { event: Added }, does_not_do: [ { event: Charged } ], within: "
-      "10m,\n"
-      "  exit: { after: 1m } } }\n");
+  begin(R"(
+id: cart
+name: Left a cart
+live:
+  inaction: { trigger: { event: Added }, does_not_do: [ { event: Charged } ], within: 10m }
+  exit: { after: 1m }
+)");
   event("u1", "Added", "09:00:00");
   event("u2", "Added", "09:00:30");
   replay_->advance(At("2026-11-22T12:00:00Z"));
