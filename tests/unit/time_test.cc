@@ -1,5 +1,7 @@
 #include "segment/time.h"
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include <rapidcheck.h>
 #include <rapidcheck/gtest.h>
 
@@ -14,8 +16,6 @@
 
 #include "absl/time/civil_time.h"
 #include "absl/time/time.h"
-#include "gmock/gmock.h"
-#include "gtest/gtest.h"
 
 namespace segmentd {
 namespace {
