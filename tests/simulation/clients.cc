@@ -111,7 +111,8 @@ absl::StatusOr<const Batch*> SimulatedSource::poll(absl::Duration wait) {
 absl::StatusOr<std::pair<Offset, Offset>> SimulatedSource::bounds(Partition partition) {
   MaybeCrash(cluster_);
   if (absl::Status status = MaybeError(cluster_); !status.ok()) return status;
-  return std::make_pair(Offset(0), Offset(static_cast<int64_t>(cluster_.input(partition).size())));
+  return std::make_pair(Offset(cluster_.first(partition)),
+                        Offset(static_cast<int64_t>(cluster_.input(partition).size())));
 }
 
 absl::StatusOr<std::optional<Offset>> SimulatedSource::committed(Partition partition) {

@@ -76,6 +76,13 @@ class Cluster {
     input_[partition].push_back(std::move(record));
   }
   const Input& input(Partition partition) const { return input_.at(partition); }
+  Input& input_for_damage(Partition partition) { return input_[partition]; }
+  // The records before `offset` were deleted by retention.
+  void set_first(Partition partition, int64_t offset) { first_[partition] = offset; }
+  int64_t first(Partition partition) const {
+    const auto it = first_.find(partition);
+    return it == first_.end() ? 0 : it->second;
+  }
 
   // --- Output, as a reader with read_committed sees it.
   std::vector<const OutputRecord*> read_committed(Topic topic, Partition partition) const;
@@ -139,6 +146,7 @@ class Cluster {
 
   int32_t partitions_;
   std::map<Partition, Input> input_;
+  std::map<Partition, int64_t> first_;
   std::map<std::pair<Topic, Partition>, std::deque<OutputRecord>> output_;
   std::vector<Transaction> transactions_;
   std::map<std::string, int> epochs_;

@@ -1,0 +1,314 @@
+// What a task must refuse: topics that were emptied, made again, cut off or damaged.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+
+#include "fmt/format.h"
+#include "spdlog/spdlog.h"
+
+#include "proto/segments/v1/state.pb.h"
+#include "segment/definition_text.h"
+#include "state/changelog_codec.h"
+#include "stream/task.h"
+#include "tests/simulation/cluster.h"
+#include "tests/simulation/process.h"
+
+namespace segmentd::simulation {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr const char* kCart =
+    "id: cart\nname: Cart\nlive: { inaction: { trigger: { event: A }, does_not_do: [ { event: B } "
+    "], within: 2s } }\n";
+
+WantedDefinitions Definitions(const std::string& yaml) {
+  auto wanted = std::make_shared<std::vector<segments::v1::Segment>>();
+  auto documents = ReadSegmentDocuments(yaml);
+  if (!documents.ok()) return wanted;
+  for (const SegmentDocument& document : *documents) {
+    wanted->push_back(document.segment);
+    wanted->back().set_version(1);
+  }
+  return wanted;
+}
+
+class Recovery : public ::testing::Test {
+ protected:
+  Recovery() {
+    spdlog::set_level(spdlog::level::off);
+    options_.restore_in_background = false;
+    options_.attempts = 3;
+    options_.task.max_replay_time = absl::Hours(1);
+    definitions_ = Definitions(kCart);
+  }
+
+  void append(const std::string& user, const std::string& event) {
+    cluster_.append(
+        0, InputRecord{.key = user,
+                       .value = fmt::format(
+                           R"({{"type":"track","userId":"{}","event":"{}","timestamp":{}}})", user,
+                           event, cluster_.wall.millis()),
+                       .record_time = cluster_.wall});
+    cluster_.pass(Duration::Millis(100));
+  }
+
+  void start() {
+    process_ = std::make_unique<Process>(cluster_, "one", options_);
+    process_->worker().want(definitions_);
+  }
+  void turns(int n) {
+    for (; n > 0; --n) {
+      process_->worker().turn();
+      cluster_.pass(Duration::Millis(100));
+    }
+  }
+  // Everything so far is applied and committed; then the process is killed.
+  void work_and_die() {
+    start();
+    turns(100);
+    ASSERT_EQ(state(), TaskState::kRunning) << failure();
+    process_.reset();
+  }
+  TaskState state() const { return process_->board().find(0)->state; }
+  std::string failure() const { return process_->board().find(0)->failure; }
+  const Task* task() const { return process_->worker().running(0); }
+
+  std::deque<OutputRecord>& changelog() { return cluster_.log(Topic::kChangelog, 0); }
+  // The latest record of the kind in the changelog.
+  OutputRecord& latest(ChangelogKind kind) {
+    auto& log = changelog();
+    for (size_t i = log.size(); i-- > 0;) {
+      if (log[i].key[0] == static_cast<char>(kind) && log[i].value) return log[i];
+    }
+    throw std::logic_error("the changelog has none");
+  }
+  void alter_record(void (*alter)(segments::v1::TaskRecord&)) {
+    OutputRecord& record = latest(ChangelogKind::kTask);
+    segments::v1::TaskRecord parsed = *ParseTaskRecord(*record.value);
+    alter(parsed);
+    record.value = FormatTaskRecord(parsed);
+  }
+
+  Cluster cluster_{1, 1};
+  WorkerOptions options_;
+  WantedDefinitions definitions_;
+  std::unique_ptr<Process> process_;
+};
+
+TEST_F(Recovery, GoesOnWhereItStopped) {
+  append("u", "A");
+  work_and_die();
+  ASSERT_EQ(cluster_.read_committed(Topic::kChanges, 0).size(), 1u);
+  start();
+  turns(10);
+  ASSERT_EQ(state(), TaskState::kRunning) << failure();
+  EXPECT_EQ(task()->next_change(), 1);
+  append("u", "B");
+  turns(30);
+  EXPECT_EQ(cluster_.read_committed(Topic::kChanges, 0).size(), 2u);
+}
+
+TEST_F(Recovery, RefusesAStateThatIsNotTheRecordedOne) {
+  append("u", "A");
+  work_and_die();
+  alter_record(
+      [](segments::v1::TaskRecord& record) { record.set_state_hash(record.state_hash() + 1); });
+  start();
+  turns(10);
+  EXPECT_EQ(state(), TaskState::kFailed);
+  EXPECT_THAT(failure(), AllOf(HasSubstr("partition 0"), HasSubstr("offset 1"), HasSubstr("hash")));
+  append("v", "A");
+  turns(50);
+  EXPECT_EQ(cluster_.read_committed(Topic::kChanges, 0).size(), 1u);
+}
+
+TEST_F(Recovery, RefusesAnInputThatWasChanged) {
+  append("u", "A");
+  append("v", "A");
+  work_and_die();
+  // Nobody was saved yet, so the records are read again.
+  Cluster::Input& input = cluster_.input_for_damage(0);
+  input[1]->value = input[1]->value.replace(input[1]->value.find("\"A\""), 3, "\"X\"");
+  start();
+  turns(10);
+  EXPECT_EQ(state(), TaskState::kFailed);
+  EXPECT_THAT(failure(), HasSubstr("1 members of segment cart instead of 2"));
+}
+
+TEST_F(Recovery, RefusesALostChangelog) {
+  append("u", "A");
+  work_and_die();
+  changelog().clear();
+  start();
+  turns(100);
+  EXPECT_EQ(state(), TaskState::kFailed);
+  EXPECT_THAT(failure(), AllOf(HasSubstr("changelog"), HasSubstr("has no task record"),
+                               HasSubstr("start anew")));
+}
+
+TEST_F(Recovery, RefusesAChangelogWithoutItsTaskRecord) {
+  append("u", "A");
+  work_and_die();
+  for (OutputRecord& record : changelog()) {
+    if (record.key[0] == static_cast<char>(ChangelogKind::kTask)) record.key = "d\0\0\0\1";
+  }
+  changelog().erase(std::remove_if(changelog().begin(), changelog().end(),
+                                   [](const OutputRecord& r) { return r.key.size() == 1; }),
+                    changelog().end());
+  start();
+  turns(100);
+  EXPECT_EQ(state(), TaskState::kFailed);
+}
+
+TEST_F(Recovery, RefusesAnUnreadableImage) {
+  append("u", "A");
+  start();
+  turns(100);
+  process_->worker().stop();
+  process_.reset();
+  latest(ChangelogKind::kUser).value = "\xff";
+  start();
+  turns(10);
+  EXPECT_EQ(state(), TaskState::kFailed);
+  EXPECT_THAT(failure(), AllOf(HasSubstr("partition 0"), HasSubstr("uu")));
+}
+
+TEST_F(Recovery, RefusesAnInputThatWasMadeAgain) {
+  append("u", "A");
+  append("u", "B");
+  work_and_die();
+  cluster_.input_for_damage(0).clear();
+  start();
+  turns(10);
+  EXPECT_EQ(state(), TaskState::kFailed);
+  EXPECT_THAT(failure(), AllOf(HasSubstr("ends at offset 0"), HasSubstr("made again")));
+}
+
+TEST_F(Recovery, RefusesToSkipDeletedRecordsUnlessTold) {
+  append("u", "A");
+  start();
+  turns(50);
+  process_->worker().stop();
+  process_.reset();
+  for (int i = 0; i < 5; ++i) append("v", "A");
+  append("w", "A");
+  cluster_.set_first(0, 6);
+  start();
+  turns(10);
+  EXPECT_EQ(state(), TaskState::kFailed);
+  EXPECT_THAT(failure(), AllOf(HasSubstr("from 1 on"), HasSubstr("--accept-lost-input")));
+
+  options_.task.accept_lost_input = true;
+  start();
+  turns(50);
+  ASSERT_EQ(state(), TaskState::kRunning) << failure();
+  EXPECT_NE(task()->users().find("w"), nullptr);
+  EXPECT_EQ(task()->users().find("v"), nullptr);
+}
+
+TEST_F(Recovery, RefusesToRestoreWithoutTheRecordsItNeeds) {
+  append("u", "A");
+  append("u", "B");
+  work_and_die();
+  cluster_.set_first(0, 1);
+  options_.task.accept_lost_input = true;
+  start();
+  turns(10);
+  EXPECT_EQ(state(), TaskState::kFailed);
+  EXPECT_THAT(failure(), AllOf(HasSubstr("needed to restore"), Not(HasSubstr("--accept"))));
+}
+
+TEST_F(Recovery, TakesUpOtherSettings) {
+  append("u", "A");
+  work_and_die();
+  options_.task.settings.max_lateness = Duration::Minutes(5);
+  start();
+  turns(50);
+  ASSERT_EQ(state(), TaskState::kRunning) << failure();
+  EXPECT_EQ(task()->engine().settings().max_lateness, Duration::Minutes(5));
+  EXPECT_EQ(ParseTaskRecord(*latest(ChangelogKind::kTask).value)->settings().max_lateness_ms(),
+            300'000);
+}
+
+TEST_F(Recovery, StartsAtTheLatestRecordWhenToldSo) {
+  append("u", "A");
+  options_.task.start_at_latest = true;
+  start();
+  turns(3);
+  append("v", "A");
+  turns(50);
+  EXPECT_EQ(task()->users().find("u"), nullptr);
+  EXPECT_NE(task()->users().find("v"), nullptr);
+}
+
+TEST_F(Recovery, KeepsTheReplayShort) {
+  options_.task.max_replay_events = 10;
+  options_.task.users_saved_per_step = 1;
+  start();
+  for (int i = 0; i < 200; ++i) {
+    append(fmt::format("user-{}", i % 50), "A");
+    if (i % 5 == 4) turns(20);
+  }
+  turns(20);
+  const segments::v1::TaskRecord record = *ParseTaskRecord(*latest(ChangelogKind::kTask).value);
+  EXPECT_EQ(record.next_offset(), 200);
+  EXPECT_GE(record.replay_offset(), 190);
+}
+
+TEST_F(Recovery, ADefinitionThatCannotRunIsReportedAndTheOthersRun) {
+  definitions_ = Definitions(std::string(kCart) +
+                             "---\nid: bad\nname: Bad\nlive: { actions: { any_of: [ { event: A, "
+                             "where: [ { property: n, matches: \"(\" } ] } ] } }\n");
+  append("u", "A");
+  start();
+  turns(50);
+  ASSERT_EQ(state(), TaskState::kRunning) << failure();
+  EXPECT_EQ(process_->board().status("cart", 1).status, segments::v1::SEGMENT_STATUS_ACTIVE);
+  const TaskBoard::Status bad = process_->board().status("bad", 1);
+  EXPECT_EQ(bad.status, segments::v1::SEGMENT_STATUS_INVALID);
+  EXPECT_THAT(bad.detail, HasSubstr("matches"));
+  EXPECT_EQ(cluster_.read_committed(Topic::kChanges, 0).size(), 1u);
+}
+
+TEST_F(Recovery, ADeletedSegmentsMembersLeaveAndItsSlotIsFree) {
+  append("u", "A");
+  start();
+  turns(50);
+  process_->worker().want(Definitions(""));
+  turns(50);
+  const auto changes = cluster_.read_committed(Topic::kChanges, 0);
+  ASSERT_EQ(changes.size(), 2u);
+  EXPECT_THAT(*changes[1]->value, HasSubstr("SEGMENT_DELETED"));
+  EXPECT_EQ(task()->engine().rules().segments().size(), 0u);
+  const OutputRecord& last =
+      *std::find_if(changelog().rbegin(), changelog().rend(), [](const OutputRecord& r) {
+        return r.key[0] == static_cast<char>(ChangelogKind::kDefinition);
+      });
+  EXPECT_FALSE(last.value.has_value());
+}
+
+TEST_F(Recovery, AnswersNothingThatIsNotCommitted) {
+  options_.commit_interval = absl::Hours(1);
+  append("u", "A");
+  start();
+  int64_t seen = -1;
+  // The change is told by now, and not committed.
+  turns(50);
+  ASSERT_TRUE(process_->worker().ask([&](Worker& w) { seen = w.running(0)->next_change(); }));
+  turns(3);
+  EXPECT_EQ(seen, -1);
+  EXPECT_TRUE(cluster_.read_committed(Topic::kChanges, 0).empty());
+  cluster_.pass(Duration::Hours(1));
+  turns(3);
+  EXPECT_EQ(seen, 1);
+  EXPECT_EQ(cluster_.read_committed(Topic::kChanges, 0).size(), 1u);
+}
+
+}  // namespace
+}  // namespace segmentd::simulation
