@@ -1,0 +1,185 @@
+// Questions to an instance whose worker runs in a thread of its own.
+
+#include "stream/instance.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "fmt/format.h"
+#include "spdlog/spdlog.h"
+
+#include "segment/definition_text.h"
+#include "stream/partitioner.h"
+#include "tests/simulation/clients.h"
+#include "tests/simulation/cluster.h"
+
+namespace segmentd::simulation {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr int32_t kPartitions = 3;
+
+absl::Time Soon() {
+  return absl::Now() + absl::Seconds(60);
+}
+
+std::vector<std::string> Ids(const std::vector<Queries::Membership>& memberships) {
+  std::vector<std::string> ids;
+  for (const Queries::Membership& membership : memberships) ids.push_back(membership.segment_id);
+  return ids;
+}
+
+class InstanceTest : public ::testing::Test {
+ protected:
+  InstanceTest() {
+    spdlog::set_level(spdlog::level::off);
+    const auto documents = ReadSegmentDocuments(
+        "id: a\nname: A\nlive: { actions: { any_of: [ { event: A } ] } }\n---\n"
+        "id: b\nname: B\nlive: { actions: { any_of: [ { event: B } ] } }\n");
+    auto wanted = std::make_shared<std::vector<segments::v1::Segment>>();
+    for (const SegmentDocument& document : *documents) {
+      wanted->push_back(document.segment);
+      wanted->back().set_version(1);
+    }
+    wanted_ = wanted;
+  }
+  // The cluster is the worker's thread's once this has run.
+  void start(bool source_is_dead = false) {
+    InstanceOptions options;
+    options.partitions = kPartitions;
+    // The simulated cluster is for one thread.
+    options.worker.restore_in_background = false;
+    std::vector<StreamInstance::Io> ios(1);
+    ios[0].source = std::make_unique<SimulatedSource>(cluster_, "one");
+    ios[0].transactions = std::make_unique<SimulatedTransactions>(cluster_, "one");
+    ios[0].changelog = std::make_unique<SimulatedChangelog>(cluster_);
+    if (source_is_dead) cluster_.faults.call_error = 10'000;
+    instance_ = std::make_unique<StreamInstance>(options, std::move(ios), clock_);
+    instance_->want(wanted_);
+    instance_->start();
+  }
+  // Waits for all that was appended to be applied.
+  void wait_for_members(const std::string& segment, int64_t members) {
+    const absl::Time until = Soon();
+    for (;;) {
+      const auto counts = instance_->CountMembers({segment}, until);
+      if (counts.ok() && (*counts)[0] == members) return;
+      ASSERT_LT(absl::Now(), until) << "no " << members << " members of " << segment;
+    }
+  }
+  void append(Partition partition, const std::string& user, const std::string& event) {
+    cluster_.append(
+        partition, InputRecord{.key = user,
+                               .value = fmt::format(
+                                   R"({{"type":"track","userId":"{}","event":"{}"}})", user, event),
+                               .record_time = cluster_.wall});
+  }
+  void append(const std::string& user, const std::string& event) {
+    append(PartitionOf(user, kPartitions), user, event);
+  }
+
+  Cluster cluster_{kPartitions, 1};
+  SimulatedClock clock_{cluster_};
+  WantedDefinitions wanted_;
+  std::unique_ptr<StreamInstance> instance_;
+};
+
+TEST_F(InstanceTest, AnswersFromAllPartitions) {
+  std::vector<std::string> users;
+  for (int i = 0; i < 50; ++i) users.push_back(fmt::format("user-{}", i));
+  for (const std::string& user : users) append(user, "A");
+  append("user-7", "B");
+  start();
+  EXPECT_TRUE(instance_->board().wait_applied("b", 1, Soon()));
+  wait_for_members("a", 50);
+  wait_for_members("b", 1);
+
+  const auto memberships = instance_->MembershipsOf({"user-7", "nobody", "user-8"}, Soon());
+  ASSERT_TRUE(memberships.ok()) << memberships.status();
+  EXPECT_THAT(Ids((*memberships)[0]), ElementsAre("a", "b"));
+  EXPECT_THAT((*memberships)[1], IsEmpty());
+  EXPECT_THAT(Ids((*memberships)[2]), ElementsAre("a"));
+
+  std::map<int32_t, int64_t> next_change;
+  std::vector<std::string> listed;
+  const absl::Status status = instance_->ListMembers(
+      "a", Soon(), [&](const std::map<int32_t, int64_t>& next) { next_change = next; },
+      [&](std::vector<std::string> portion) {
+        listed.insert(listed.end(), portion.begin(), portion.end());
+        return true;
+      });
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_THAT(listed, ::testing::UnorderedElementsAreArray(users));
+  EXPECT_EQ(next_change.size(), 3u);
+  EXPECT_EQ(next_change[0] + next_change[1] + next_change[2], 51);
+
+  const auto why = instance_->Explain("b", "user-7", Soon());
+  ASSERT_TRUE(why.ok()) << why.status();
+  EXPECT_TRUE(why->member());
+  EXPECT_EQ(why->user_id(), "user-7");
+  EXPECT_EQ(why->segment_id(), "b");
+  const auto not_in = instance_->Explain("b", "nobody", Soon());
+  ASSERT_TRUE(not_in.ok()) << not_in.status();
+  EXPECT_FALSE(not_in->member());
+  EXPECT_EQ(instance_->Explain("c", "user-7", Soon()).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(InstanceTest, FindsUsersThatAnotherPartitionerPlaced) {
+  const Partition elsewhere = (PartitionOf("stray", kPartitions) + 1) % kPartitions;
+  append(elsewhere, "stray", "A");
+  start();
+  wait_for_members("a", 1);
+  const auto memberships = instance_->MembershipsOf({"stray"}, Soon());
+  ASSERT_TRUE(memberships.ok()) << memberships.status();
+  EXPECT_THAT(Ids((*memberships)[0]), ElementsAre("a"));
+  const auto why = instance_->Explain("a", "stray", Soon());
+  ASSERT_TRUE(why.ok()) << why.status();
+  EXPECT_TRUE(why->member());
+}
+
+TEST_F(InstanceTest, SaysThatAPartitionDoesNotRunHere) {
+  start(/*source_is_dead=*/true);
+  const auto memberships = instance_->MembershipsOf({"u"}, Soon());
+  EXPECT_EQ(memberships.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(memberships.status().message()),
+              HasSubstr(fmt::format("partition {}", PartitionOf("u", kPartitions))));
+  EXPECT_EQ(instance_->CountMembers({"a"}, Soon()).status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(InstanceTest, StopsCleanly) {
+  for (int i = 0; i < 20; ++i) append(fmt::format("user-{}", i), "A");
+  start();
+  wait_for_members("a", 20);
+  instance_->stop();
+  EXPECT_EQ(instance_->CountMembers({"a"}, Soon()).status().code(), absl::StatusCode::kUnavailable);
+  size_t changes = 0;
+  for (Partition p = 0; p < kPartitions; ++p) {
+    changes += cluster_.read_committed(Topic::kChanges, p).size();
+  }
+  EXPECT_EQ(changes, 20u);
+  EXPECT_TRUE(cluster_.settled());
+  instance_.reset();
+}
+
+TEST_F(InstanceTest, StopsAListingWhenAskedTo) {
+  for (int i = 0; i < 20; ++i) append(fmt::format("user-{}", i), "A");
+  start();
+  wait_for_members("a", 20);
+  int portions = 0;
+  const absl::Status status = instance_->ListMembers(
+      "a", Soon(), [](const std::map<int32_t, int64_t>&) {},
+      [&](std::vector<std::string>) { return ++portions < 1; });
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(portions, 1);
+}
+
+}  // namespace
+}  // namespace segmentd::simulation
