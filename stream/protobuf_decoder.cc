@@ -121,10 +121,8 @@ struct ProtobufDecoder::Member {
   }
 };
 
-namespace {
-
 // A message that comes in pieces is their concatenation, by the wire format.
-class Pieces {
+class ProtobufDecoder::Pieces {
  public:
   explicit Pieces(std::deque<std::string>* joined) : joined_(joined) {}
   void add(std::string_view piece) {
@@ -135,6 +133,7 @@ class Pieces {
       whole_ = joined_->back().append(piece);
     }
   }
+  int count() const { return count_; }
   std::string_view whole() const { return whole_; }
 
  private:
@@ -142,8 +141,6 @@ class Pieces {
   std::string_view whole_;
   int count_ = 0;
 };
-
-}  // namespace
 
 bool ProtobufDecoder::decode(std::string_view bytes, const Fields& fields, Body* body,
                              DecodeFailure* failure) {
@@ -227,7 +224,7 @@ bool ProtobufDecoder::property(std::string_view entry) {
     if (member.is(1, Member::kBytes)) {
       if (!text(member, &key)) return false;
     } else if (member.is(2, Member::kBytes)) {
-      pieces.add(member.bytes);
+      if (!piece(member.bytes, &pieces)) return false;
     }
   }
   const uint32_t node = fields_->find(0, key);
@@ -251,7 +248,7 @@ bool ProtobufDecoder::command(std::string_view message) {
     } else if (member.is(wire::ProfileCommand::kPropertyFieldNumber, Member::kBytes)) {
       if (!text(member, &name)) return false;
     } else if (member.is(wire::ProfileCommand::kValueFieldNumber, Member::kBytes)) {
-      pieces.add(member.bytes);
+      if (!piece(member.bytes, &pieces)) return false;
     }
   }
   if (name.empty())
@@ -297,6 +294,15 @@ bool ProtobufDecoder::command(std::string_view message) {
     default:
       return fail(DecodeError::kBadProfileCommand, "a profile command has no known operation");
   }
+}
+
+// Takes a piece of a PropertyValue. Each must be a message by itself.
+bool ProtobufDecoder::piece(std::string_view message, Pieces* pieces) {
+  const Target checked{.log = &found_};
+  if (pieces->count() == 1 && !value(pieces->whole(), checked, 1)) return false;
+  if (pieces->count() > 0 && !value(message, checked, 1)) return false;
+  pieces->add(message);
+  return true;
 }
 
 // What a PropertyValue message holds; its type is in `type_` then. `depth`: lists around it, and

@@ -24,8 +24,10 @@ class ProtobufDecoder {
  private:
   struct Member;
   struct Target;
+  class Pieces;
   bool property(std::string_view entry);
   bool command(std::string_view message);
+  bool piece(std::string_view message, Pieces* pieces);
   bool value(std::string_view message, const Target& target, int depth);
   bool text(const Member& member, std::string_view* out);
   bool fail(DecodeError error, std::string detail);

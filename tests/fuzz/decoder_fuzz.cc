@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "proto/segments/v1/event.pb.h"
 #include "segment/fields.h"
 #include "stream/decoder.h"
 
@@ -60,6 +61,9 @@ void One(std::string_view body, std::string_view content_type) {
   const size_t read = rich.ok() ? Read(event, user) : std::string(rich.detail).size();
   Check(rich.ok() || !rich.detail.empty());
   const DecodeError error = rich.error;
+  if (content_type == "application/x-protobuf" && rich.ok()) {
+    Check(segments::v1::Event().ParseFromArray(body.data(), static_cast<int>(body.size())));
+  }
 
   Decoder fresh{Settings{}};
   const DecodeResult again = fresh.decode(record, *kRich, &event, &user);

@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "fmt/format.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "google/protobuf/stubs/logging.h"
 #include "gtest/gtest.h"
 #include "simdjson.h"
@@ -92,6 +94,17 @@ std::string ShowProperties(const Event& event, const Fields& fields) {
   return shown;
 }
 
+// Maps in the order of their keys, so that a seed repeats a run.
+std::string Serialized(const segments::v1::Event& message) {
+  std::string bytes;
+  google::protobuf::io::StringOutputStream stream(&bytes);
+  google::protobuf::io::CodedOutputStream coded(&stream);
+  coded.SetSerializationDeterministic(true);
+  message.SerializeToCodedStream(&coded);
+  coded.Trim();
+  return bytes;
+}
+
 std::vector<std::string> WellFormed() {
   std::vector<std::string> bodies = {
       R"({"type":"track","messageId":"m-1","userId":"u","event":"Charged","properties":{"amount":512.5,"items":[{"sku":"a","n":[1,2]},{"sku":"b"}],"cart":{"id":7}},"timestamp":"2026-04-01T09:00:00Z"})",
@@ -121,7 +134,7 @@ std::vector<std::string> WellFormed() {
   command->set_operation(segments::v1::ProfileCommand::ADD);
   command->set_property("tags");
   command->mutable_value()->mutable_list()->add_values()->set_string("v");
-  bodies.push_back(message.SerializeAsString());
+  bodies.push_back(Serialized(message));
   return bodies;
 }
 
@@ -173,7 +186,7 @@ void Mutate(Random& random, const std::vector<std::string>& bodies, std::string*
         body->insert(at, random.of(kPieces));
         break;
       case 5:
-        body->insert(at, body->substr(random.below(body->size() + 1), random.below(40)));
+        body->insert(at, body->substr(random.below(body->size() + 1), 20));
         break;
       case 6: {
         const std::string& other = random.of(bodies);
@@ -622,7 +635,7 @@ TEST(DecoderAtRandom, AgreesWithTheGeneratedProtobufParser) {
     if (random.one_in(2)) message.set_time_ms(kNow);
     for (size_t n = random.below(4); n > 0; --n)
       fill(fill, &(*message.mutable_properties())[random.of(keys)], 2);
-    std::string bytes = message.SerializeAsString();
+    std::string bytes = Serialized(message);
     // A message behind another is merged into it.
     if (random.one_in(4)) bytes += bytes;
     if (random.one_in(2)) {

@@ -789,6 +789,30 @@ TEST_F(DecoderTest, RefusesBadProtobuf) {
   EXPECT_THAT(decode_as("application/x-protobuf", ""), StartsWith("empty_body: "));
 }
 
+TEST_F(DecoderTest, JoinsThePiecesOfAMessage) {
+  refer({"x"});
+  segments::v1::Event event;
+  event.set_user_id("u");
+  event.set_name("E");
+  const auto field = [](char tag, const std::string& bytes) {
+    return std::string{tag, static_cast<char>(bytes.size())} + bytes;
+  };
+  const auto list = [](const char* item) {
+    segments::v1::PropertyValue value;
+    value.mutable_list()->add_values()->set_string(item);
+    return value.SerializeAsString();
+  };
+  const auto entry = [&](const std::string& first, const std::string& second) {
+    const std::string bytes = field(0x12, first) + field(0x12, second) + field(0x0A, "x");
+    return decode_as("application/x-protobuf", event.SerializeAsString() + field(0x32, bytes));
+  };
+  EXPECT_EQ(entry(list("a"), list("b")), "u: E @0 x=['a','b']");
+  EXPECT_EQ(entry(list("a"), field(0x0A, "b")), "u: E @0 x='b'");
+  EXPECT_EQ(entry(list("a"), ""), "u: E @0 x=['a']");
+  // Together they would be one.
+  EXPECT_THAT(entry(field(0x0A, "b").substr(0, 2), "b"), StartsWith("malformed_protobuf: "));
+}
+
 TEST_F(DecoderTest, UnderstandsTheJsonOfProtobuf) {
   refer({"amount"});
   EXPECT_EQ(
