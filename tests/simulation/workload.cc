@@ -54,7 +54,11 @@ const char* AnyKind(Random& random) {
 
 }  // namespace
 
-Workload::Workload(uint64_t seed) : random_(seed), users_(random_.between(2, 25)) {
+Workload::Workload(uint64_t seed, bool producer_times)
+    : random_(seed),
+      producer_times_(producer_times),
+      users_(random_.between(2, 25)),
+      grain_ms_(random_.percent(50) ? 1 : 1'000) {
   for (int64_t n = random_.between(1, 6); n > 0; --n) {
     segments_.push_back(Make(fmt::format("s{}", created_++), 1, AnyKind(random_)));
   }
@@ -90,7 +94,7 @@ std::string Workload::event(const std::string& user, Time now) {
   const int64_t lateness = random_.percent(70)   ? random_.between(0, 900)
                            : random_.percent(90) ? random_.between(0, 20'000)
                                                  : random_.between(0, 3 * 3600'000);
-  const int64_t at = now.millis() - lateness;
+  const int64_t at = (now.millis() - lateness) / grain_ms_ * grain_ms_;
   ++events_;
   // Some come twice, some can't be told from others.
   const std::string message = random_.percent(30) ? ""
@@ -124,6 +128,9 @@ void Workload::append(Cluster& cluster) {
                      .key = user,
                      .value = event(user, cluster.wall),
                      .record_time = cluster.wall};
+  if (producer_times_ && random_.percent(30)) {
+    record.record_time = record.record_time + Duration::Millis(random_.between(-5'000, 5'000));
+  }
   if (random_.percent(4)) {
     switch (random_.below(3)) {
       case 0:

@@ -14,14 +14,15 @@ namespace segmentd::simulation {
 
 class Workload {
  public:
-  explicit Workload(uint64_t seed);
+  // With `producer_times` records are stamped by producers whose clocks are wrong by seconds.
+  Workload(uint64_t seed, bool producer_times);
 
   // What should run at present.
   WantedDefinitions definitions() const { return wanted_; }
   // Creates, edits or deletes a segment.
   void change_definitions();
 
-  // A record that arrives now.
+  // A record that arrives now, or one that is stamped with another time.
   void append(Cluster& cluster);
 
  private:
@@ -29,7 +30,10 @@ class Workload {
   std::string event(const std::string& user, Time now);
 
   Random random_;
-  int64_t users_;
+  const bool producer_times_;
+  const int64_t users_;
+  // Event times are multiples of it, so that deadlines coincide.
+  const int64_t grain_ms_;
   int64_t events_ = 0;
   int64_t created_ = 0;
   std::vector<segments::v1::Segment> segments_;
