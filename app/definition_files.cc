@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 
+#include "api/references.h"
 #include "app/console.h"
 #include "segment/definition_check.h"
 #include "segment/definition_text.h"
@@ -18,13 +19,6 @@ namespace {
 // 2,500 segments of some KiB each.
 constexpr size_t kMaxFileBytes = 32 << 20;
 
-void AddReferred(const segments::v1::Expression& expression, std::vector<std::string>* ids) {
-  if (!expression.in_segment().empty()) ids->push_back(expression.in_segment());
-  for (const auto& each : expression.all_of()) AddReferred(each, ids);
-  for (const auto& each : expression.any_of()) AddReferred(each, ids);
-  if (expression.has_not_()) AddReferred(expression.not_(), ids);
-}
-
 void AddProblems(const std::string& place, const std::vector<Violation>& violations,
                  std::vector<DefinitionProblem>* problems) {
   for (const Violation& violation : violations) {
@@ -33,13 +27,6 @@ void AddProblems(const std::string& place, const std::vector<Violation>& violati
 }
 
 }  // namespace
-
-std::vector<std::string> ReferredSegments(const segments::v1::Segment& segment) {
-  std::vector<std::string> ids;
-  if (segment.has_past_behavior()) AddReferred(segment.past_behavior(), &ids);
-  if (segment.has_live() && segment.live().has_filter()) AddReferred(segment.live().filter(), &ids);
-  return ids;
-}
 
 void SortByDependency(std::vector<segments::v1::Segment>* segments) {
   absl::flat_hash_map<std::string_view, size_t> by_id;
@@ -52,8 +39,8 @@ void SortByDependency(std::vector<segments::v1::Segment>* segments) {
   const std::function<void(size_t)> visit = [&](size_t i) {
     if (visited[i]) return;
     visited[i] = true;
-    for (const std::string& id : ReferredSegments((*segments)[i])) {
-      const auto found = by_id.find(id);
+    for (const Reference& reference : ReferencesOf((*segments)[i])) {
+      const auto found = by_id.find(reference.segment_id);
       if (found != by_id.end()) visit(found->second);
     }
     order.push_back(i);

@@ -31,9 +31,7 @@ absl::StatusOr<Definitions> ReadDefinitions(const std::vector<std::string>& file
 // The problems as an error for people, one a line; OK without any.
 absl::Status ProblemsError(const std::vector<DefinitionProblem>& problems);
 
-// The IDs of the segments that this one refers to.
-std::vector<std::string> ReferredSegments(const segments::v1::Segment& segment);
-
+// A segment that others refer to comes before them; else the order stays.
 void SortByDependency(std::vector<segments::v1::Segment>* segments);
 
 }  // namespace segmentd

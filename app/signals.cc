@@ -43,9 +43,10 @@ void Signals::run() {
   }
   spdlog::info("SIG{} received: stopping; once more ends at once", sigabbrev_np(received));
   {
-    const absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     stop_ = true;
   }
+  stopped_.notify_all();
   const timespec limit = absl::ToTimespec(stop_timeout_);
   while ((received = sigtimedwait(&watched, nullptr, &limit)) < 0 && errno == EINTR) {
   }
@@ -58,8 +59,8 @@ void Signals::run() {
 }
 
 bool Signals::wait(absl::Duration longest) {
-  const absl::MutexLock lock(&mutex_);
-  return mutex_.AwaitWithTimeout(absl::Condition(&stop_), longest);
+  std::unique_lock lock(mutex_);
+  return stopped_.wait_for(lock, absl::ToChronoMilliseconds(longest), [this] { return stop_; });
 }
 
 }  // namespace segmentd

@@ -2,8 +2,9 @@
 // process at once.
 #pragma once
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include <condition_variable>
+#include <mutex>
+
 #include "absl/time/time.h"
 
 namespace segmentd {
@@ -23,8 +24,10 @@ class Signals {
   void run();
 
   const absl::Duration stop_timeout_;
-  absl::Mutex mutex_;
-  bool stop_ ABSL_GUARDED_BY(mutex_) = false;
+  std::mutex mutex_;
+  std::condition_variable stopped_;
+  // Guarded by mutex_.
+  bool stop_ = false;
 };
 
 }  // namespace segmentd
