@@ -24,6 +24,8 @@ constexpr absl::Duration kMarkInterval = absl::Milliseconds(100);
 constexpr size_t kIndexAhead = 16;
 constexpr size_t kUserAhead = 8;
 constexpr size_t kStateAhead = 4;
+// The same in the order of saving.
+constexpr size_t kSavedAhead = 4;
 
 DecisionSettings Recorded(const Settings& settings) {
   DecisionSettings recorded;
@@ -47,6 +49,12 @@ bool Same(const Settings& a, const Settings& b) {
   return a.max_lateness == b.max_lateness && a.deadline_grace == b.deadline_grace &&
          a.max_future_skew == b.max_future_skew && a.max_facts == b.max_facts &&
          a.max_message_ids == b.max_message_ids;
+}
+
+void PrefetchUser(const StoredUser& user) {
+  constexpr size_t kLine = 64;
+  const char* at = reinterpret_cast<const char*>(&user);
+  for (size_t i = 0; i < sizeof(StoredUser); i += kLine) __builtin_prefetch(at + i);
 }
 
 std::atomic<uint64_t> lives{0};
@@ -391,7 +399,10 @@ bool Task::fire(Step& step) {
 
   due_.clear();
   wheel_.take(target, options_.deadlines_per_portion, &due_);
-  for (const TimingWheel::Due& due : due_) {
+  for (size_t i = 0; i < due_.size(); ++i) {
+    if (i + kUserAhead < due_.size()) PrefetchUser((*users_)[due_[i + kUserAhead].user]);
+    if (i + kStateAhead < due_.size()) Prefetch((*users_)[due_[i + kStateAhead].user].state);
+    const TimingWheel::Due& due = due_[i];
     StoredUser& user = (*users_)[due.user];
     user.armed = Time::Max();
     if (user.state.next_deadline > due.deadline) {
@@ -472,9 +483,17 @@ bool Task::overdue(const StoredUser& user) const {
 
 void Task::save_oldest(size_t limit, bool only_overdue, Step& step) {
   const int64_t until = step.bytes() + static_cast<int64_t>(options_.bytes_saved_per_step);
+  // They were last touched long ago, so the next ones' memory is asked for in time.
+  StoredUser* ahead = users_->oldest_dirty();
+  for (size_t i = 0; ahead && i < kSavedAhead; ++i) ahead = users_->newer_dirty(*ahead);
   for (size_t n = 0; n < limit && step.bytes() < until; ++n) {
     StoredUser* user = users_->oldest_dirty();
     if (!user || (only_overdue && !overdue(*user))) return;
+    if (ahead) {
+      Prefetch(ahead->state);
+      ahead = users_->newer_dirty(*ahead);
+      if (ahead) PrefetchUser(*ahead);
+    }
     save_user(*user, step);
   }
 }
