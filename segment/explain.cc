@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+
 #include "segment/absl_view.h"
 #include "segment/compiled_rules.h"
 
@@ -135,30 +136,35 @@ class Explainer {
   void inaction(const std::string& path, pb::Finding& out) {
     const pb::Inaction& inaction = live_.inaction();
     out.set_path(absl::StrCat(path, ".trigger"));
-    std::string text = absl::StrCat(Words(inaction.trigger()), ", then within ", inaction.within(),
-                                    " none of: ");
+    std::string text =
+        absl::StrCat(Words(inaction.trigger()), ", then within ", inaction.within(), " none of: ");
     for (int i = 0; i < inaction.does_not_do_size(); ++i) {
       absl::StrAppend(&text, i == 0 ? "" : "; ", Words(inaction.does_not_do(i)));
     }
     out.set_text(text);
     bool waiting = false;
-    for (const Occurrence& pending : state_ ? state_->occurrences : decltype(state_->occurrences)()) {
+    for (const Occurrence& pending :
+         state_ ? state_->occurrences : decltype(state_->occurrences)()) {
       pb::Finding& child = *out.add_children();
       child.set_path(absl::StrCat(path, ".within"));
-      child.set_text(absl::StrCat("pending since ", FormatTimestamp(pending.at), ", joins at ",
-                                  FormatTimestamp(pending.due), " unless cancelled"));
+      const bool member = state_->member;
+      child.set_text(absl::StrCat("pending since ", FormatTimestamp(pending.at),
+                                  member ? ", ends without effect at " : ", joins at ",
+                                  FormatTimestamp(pending.due),
+                                  member ? " while a member" : " unless cancelled"));
       Set(pending.at, child.mutable_since());
       Set(pending.due, child.mutable_until());
       waiting = true;
     }
-    if (state_ && state_->member) {
+    const bool member = state_ && state_->member;
+    if (member && state_->trigger != kNoTrigger) {
       pb::Finding& child = *out.add_children();
       child.set_path(absl::StrCat(path, ".within"));
       child.set_text(absl::StrCat("triggered at ", FormatTimestamp(state_->cause_at),
                                   ", not cancelled until ", FormatTimestamp(state_->since)));
       child.set_holds(true);
       Set(state_->since, child.mutable_since());
-    } else if (!waiting) {
+    } else if (!member && !waiting) {
       pb::Finding& child = *out.add_children();
       child.set_path(absl::StrCat(path, ".trigger"));
       child.set_text("not triggered since it was last cancelled, decided or created");
@@ -167,7 +173,7 @@ class Explainer {
   }
 
   void triggers(const std::string& path, pb::Finding& root) {
-    const bool member = state_ && state_->member;
+    const bool member = state_ && state_->member && state_->trigger != kNoTrigger;
     const auto found = [&](const std::string& at, std::string text, bool behind) {
       pb::Finding& out = *root.add_children();
       out.set_path(at);
@@ -237,11 +243,10 @@ class Explainer {
         out.set_text("a member stays");
         break;
       case LiveRule::Exit::kAfter:
-        out.set_text(absl::StrCat("leaves ", FormatDuration(rule_.exit_after),
-                                  rule_.kind == LiveRule::Kind::kInaction ? " after joining"
-                                                                         : " after last qualifying",
-                                  member ? absl::StrCat(": at ", FormatTimestamp(state_->exit_at))
-                                         : ""));
+        out.set_text(absl::StrCat(
+            "leaves ", FormatDuration(rule_.exit_after),
+            rule_.kind == LiveRule::Kind::kInaction ? " after joining" : " after last qualifying",
+            member ? absl::StrCat(": at ", FormatTimestamp(state_->exit_at)) : ""));
         if (member) Set(state_->exit_at, out.mutable_until());
         break;
       case LiveRule::Exit::kOn:
@@ -309,8 +314,10 @@ pb::Explanation ExplainMembership(const RuleSet& rules, Fold& fold, Slot slot, T
   if (user.exists_since == Time::Max()) {
     root.set_text("the user is not known: no event was read");
   } else {
-    root.set_text(member ? absl::StrCat("a member since ", FormatTimestamp(state->since))
-                         : "not a member");
+    root.set_text(
+        !member ? "not a member"
+                : absl::StrCat("a member since ", FormatTimestamp(state->since),
+                               state->trigger == kNoTrigger ? ", by an earlier version" : ""));
   }
   if (member) {
     Set(state->since, root.mutable_since());

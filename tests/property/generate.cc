@@ -361,7 +361,7 @@ History Generator::run() {
       one.record_time = std::max(newest_record, one.record_time);
     }
     // An event may be ahead of its record time.
-    if (!shape_.in_order && !shape_.never_too_late && percent(5))
+    if (!shape_.in_order && !shape_.never_too_late && percent(shape_.little_lateness ? 20 : 5))
       one.time = one.record_time + units(1);
     const Time reached =
         newest_record == Time::Min() ? Time::Min() : newest_record - settings.deadline_grace;

@@ -96,7 +96,7 @@ TEST(Membership, OutOfOrderAcrossEdits) {
 }
 
 TEST(Membership, WithProducerTimes) {
-  Check({.edits = true, .producer_times = true}, 1000, Difference);
+  Check({.edits = true, .producer_times = true, .filters = true}, 1500, Difference);
 }
 
 TEST(Membership, LongHistories) {
@@ -105,6 +105,10 @@ TEST(Membership, LongHistories) {
 
 TEST(Membership, OutOfOrderWithFilters) {
   Check({.edits = true, .filters = true}, 1000, Difference);
+}
+
+TEST(Membership, WithLittleLateness) {
+  Check({.filters = true, .little_lateness = true}, 1500, Difference);
 }
 
 TEST(Membership, LongHistoriesWithLittleLateness) {

@@ -70,8 +70,8 @@ UserState Copy(const UserState& user) {
   return copy;
 }
 
-Playback::Playback(const Settings& settings, int users)
-    : settings_(settings), users_(static_cast<size_t>(users)) {
+Playback::Playback(const Settings& settings, int users, bool in_portions)
+    : settings_(settings), in_portions_(in_portions), users_(static_cast<size_t>(users)) {
   use_rules();
 }
 
@@ -159,7 +159,7 @@ Playback::Step Playback::step(const Item& item, Offset offset) {
   const auto settle_some = [&] {
     for (int i = 0; i < static_cast<int>(users_.size()); ++i) unsettled_.insert(i);
     for (int i = 0; i < static_cast<int>(users_.size()); ++i) {
-      if ((offset.value() + i) % 3 == 0) continue;
+      if (in_portions_ && (offset.value() + i) % 3 == 0) continue;
       Changes changes;
       settle(i, &changes, &step.removed_after);
       for (Told& told : Copy(changes)) {

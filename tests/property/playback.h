@@ -18,7 +18,8 @@ UserState Copy(const UserState& user);
 
 class Playback {
  public:
-  Playback(const Settings& settings, int users);
+  // `in_portions`: after a change of definitions some users are only reached later.
+  Playback(const Settings& settings, int users, bool in_portions = true);
 
   struct Step {
     // By user.
@@ -45,6 +46,7 @@ class Playback {
   Outcome apply(const Record& record, Offset offset, Changes* changes);
 
   Settings settings_;
+  bool in_portions_;
   Time clock_ = Time::Min();
   Time newest_record_ = Time::Min();
   std::map<Slot, ActiveSegment> segments_;

@@ -1,0 +1,510 @@
+#include "segment/engine.h"
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "tests/unit/small_engine.h"
+
+namespace segmentd {
+namespace {
+
+using property::Command;
+using testing::Each;
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+constexpr auto kSet = ProfileOperation::kSet;
+
+Command Set(std::string property, property::Datum value) {
+  return {kSet, std::move(property), std::move(value)};
+}
+
+// -- Kinds of live segments -----------------------------------------------------------------------
+
+TEST(Engine, AnActionAddsOnceAndStays) {
+  SmallEngine engine("{ name: S, live: { actions: { any_of: [ { event: A }, { event: B } ] } } }");
+  EXPECT_THAT(engine.send({"10:00", "C"}), IsEmpty());
+  EXPECT_THAT(engine.send({"10:01", "B", {}, {}, "m1"}),
+              ElementsAre("ADD 10:01 TRIGGER by B of 10:01 id m1"));
+  EXPECT_THAT(engine.send({"10:02", "A"}), IsEmpty());
+  EXPECT_TRUE(engine.member());
+}
+
+TEST(Engine, ExitAfterCountsFromTheLastQualification) {
+  SmallEngine engine(
+      "{ name: S, live: { actions: { any_of: [ { event: A } ] }, exit: { after: 1h } } }");
+  engine.send({"10:00", "A"});
+  engine.send({"10:30", "A"});
+  EXPECT_EQ(engine.user().next_deadline, At("11:30"));
+  EXPECT_THAT(engine.clock("11:29:59.999"), IsEmpty());
+  EXPECT_THAT(engine.clock("11:30"), ElementsAre("REMOVE 11:30 EXPIRED by A of 10:30"));
+  EXPECT_EQ(engine.user().next_deadline, Time::Max());
+}
+
+TEST(Engine, AnEventAtTheDeadlineComesAfterIt) {
+  SmallEngine engine(
+      "{ name: S, live: { actions: { any_of: [ { event: A } ] }, exit: { after: 1h } } }");
+  engine.send({"10:00", "A"});
+  EXPECT_THAT(engine.send({"11:00", "A"}),
+              ElementsAre("REMOVE 11:00 EXPIRED by A of 10:00", "ADD 11:00 TRIGGER by A of 11:00"));
+}
+
+TEST(Engine, RepeatTellsEachQualification) {
+  SmallEngine engine(
+      "{ name: S, live: { actions: { any_of: [ { event: A } ], repeat: true }, "
+      "exit: { on: [ { event: A, where: [ { property: last, equals: true } ] } ] } } }");
+  engine.send({"10:00", "A"});
+  EXPECT_THAT(engine.send({"10:01", "A"}), ElementsAre("QUALIFIED 10:01 TRIGGER by A of 10:01"));
+  // Exits and qualifies: stays, and has qualified.
+  EXPECT_THAT(engine.send({"10:02", "A", {{"last", true}}}),
+              ElementsAre("QUALIFIED 10:02 TRIGGER by A of 10:02"));
+}
+
+TEST(Engine, InactionJoinsAtTheDeadlineAndLeavesAtTheEvent) {
+  SmallEngine engine(
+      "{ name: S, live: { inaction: { trigger: { event: A }, does_not_do: [ { event: B } ], "
+      "within: 10m } } }");
+  engine.send({"10:00", "A"});
+  engine.send({"10:05", "A"});  // One is pending: nothing.
+  EXPECT_THAT(engine.clock("10:10"), ElementsAre("ADD 10:10 INACTION by A of 10:00"));
+  EXPECT_THAT(engine.send({"10:11", "B", {}, {}, "m"}),
+              ElementsAre("REMOVE 10:11 EXIT_EVENT by B of 10:11 id m"));
+}
+
+TEST(Engine, ACancellationAtExactlyTheDeadlineComesTooLate) {
+  constexpr const char* kYaml =
+      "{ name: S, live: { inaction: { trigger: { event: A }, does_not_do: [ { event: B } ], "
+      "within: 10m } } }";
+  SmallEngine before(kYaml);
+  before.send({"10:00", "A"});
+  EXPECT_THAT(before.send({"10:09:59.999", "B"}), IsEmpty());
+  EXPECT_THAT(before.clock("12:00"), IsEmpty());
+
+  SmallEngine at(kYaml);
+  at.send({"10:00", "A"});
+  EXPECT_THAT(at.send({"10:10", "B"}), ElementsAre("ADD 10:10 INACTION by A of 10:00",
+                                                   "REMOVE 10:10 EXIT_EVENT by B of 10:10"));
+}
+
+TEST(Engine, AnEventThatTriggersAndCancelsStartsAnew) {
+  SmallEngine engine(
+      "{ name: S, live: { inaction: { trigger: { event: A }, does_not_do: [ { event: A } ], "
+      "within: 10m } } }");
+  engine.send({"10:00", "A"});
+  engine.send({"10:06", "A"});
+  EXPECT_THAT(engine.clock("10:15"), IsEmpty());
+  EXPECT_THAT(engine.clock("10:16"), ElementsAre("ADD 10:16 INACTION by A of 10:06"));
+}
+
+TEST(Engine, RestartCountsFromTheLastTrigger) {
+  SmallEngine engine(
+      "{ name: S, live: { inaction: { trigger: { event: A }, does_not_do: [ { event: B } ], "
+      "within: 10m, restart: true } } }");
+  engine.send({"10:00", "A"});
+  engine.send({"10:05", "A"});
+  EXPECT_THAT(engine.clock("10:14"), IsEmpty());
+  EXPECT_THAT(engine.clock("10:15"), ElementsAre("ADD 10:15 INACTION by A of 10:05"));
+}
+
+TEST(Engine, MatchCancelsByValue) {
+  SmallEngine engine(
+      "{ name: S, live: { inaction: { trigger: { event: A }, does_not_do: [ { event: B } ], "
+      "within: 10m, match: cart } } }");
+  engine.send({"10:00", "A", {{"cart", 1.0}}});
+  engine.send({"10:01", "A", {{"cart", 2.0}}});
+  engine.send({"10:02", "A"});                   // Without the property it takes no part,
+  engine.send({"10:02", "B"});                   // nor does this.
+  engine.send({"10:03", "B", {{"cart", "1"}}});  // Another value: a text.
+  engine.send({"10:04", "B", {{"cart", 1.0}}});
+  EXPECT_THAT(engine.clock("10:30"), ElementsAre("ADD 10:11 INACTION by A of 10:01"));
+  EXPECT_THAT(engine.send({"10:31", "B", {{"cart", 1.0}}}), IsEmpty());
+  EXPECT_THAT(engine.send({"10:32", "B", {{"cart", 2.0}}}),
+              ElementsAre("REMOVE 10:32 EXIT_EVENT by B of 10:32"));
+}
+
+TEST(Engine, OfMoreThan25PendingValuesTheOldestGoes) {
+  SmallEngine engine(
+      "{ name: S, live: { inaction: { trigger: { event: A }, does_not_do: [ { event: B } ], "
+      "within: 1h, match: cart } } }");
+  for (int cart = 0; cart < 25; ++cart) {
+    engine.send({absl::StrCat("10:00:", cart + 10), "A", {{"cart", double(cart)}}});
+  }
+  EXPECT_EQ(engine.engine().counters().pendings_dropped, 0);
+  EXPECT_EQ(engine.user().next_deadline, At("11:00:10"));
+  engine.send({"10:01", "A", {{"cart", 25.0}}});
+  EXPECT_EQ(engine.engine().counters().pendings_dropped, 1);
+  EXPECT_EQ(engine.user().next_deadline, At("11:00:11"));
+}
+
+TEST(Engine, APendingThatFallsDueForAMemberHasNoEffect) {
+  SmallEngine engine(
+      "{ name: S, live: { inaction: { trigger: { event: A }, does_not_do: [ { event: B } ], "
+      "within: 10m, match: cart }, exit: { after: 5m } } }");
+  engine.send({"10:00", "A", {{"cart", 1.0}}});
+  engine.send({"10:05", "A", {{"cart", 2.0}}});
+  // At 10:15 the membership ends, and the second would join: judged on the state before.
+  EXPECT_THAT(engine.clock("12:00"), ElementsAre("ADD 10:10 INACTION by A of 10:00",
+                                                 "REMOVE 10:15 EXPIRED by A of 10:00"));
+}
+
+TEST(Engine, TheFilterOfAnInactionIsJudgedAtTheDeadline) {
+  SmallEngine engine(
+      "{ name: S, live: { inaction: { trigger: { event: A }, does_not_do: [ { event: B } ], "
+      "within: 10m }, filter: { property: { property: country, equals: IN } } } }");
+  engine.send({"10:00", "A"});
+  engine.send({"10:10", "", {}, {Set("country", "IN")}});  // At the deadline: after it.
+  EXPECT_FALSE(engine.member());
+  engine.send({"10:20", "A"});
+  EXPECT_THAT(engine.clock("10:30"), ElementsAre("ADD 10:30 INACTION by A of 10:20"));
+}
+
+TEST(Engine, AFilterSeesTheEventsOwnProfileCommands) {
+  SmallEngine engine(
+      "{ name: S, live: { actions: { any_of: [ { event: A } ] }, "
+      "filter: { property: { property: country, equals: IN } } } }");
+  EXPECT_THAT(engine.send({"10:00", "A"}), IsEmpty());
+  EXPECT_THAT(engine.send({"10:01", "A", {}, {Set("country", "IN")}}),
+              ElementsAre("ADD 10:01 TRIGGER by A of 10:01"));
+}
+
+TEST(Engine, AReferrerCountsOnTheFirstPageOfASession) {
+  constexpr const char* kYaml =
+      "{ name: S, live: { referrer: { url: { contains: partner }, repeat: true } } }";
+  SmallEngine engine(kYaml);
+  const auto page = [&](const char* time, const char* referrer) {
+    return engine.send(
+        {time, "Page Viewed", {{"url", "https://a.example/"}, {"referrer", referrer}}});
+  };
+  EXPECT_THAT(page("10:00", "https://www.A.example/partner"), IsEmpty()) << "not external";
+  EXPECT_THAT(page("10:29:59.999", "https://partner.example/"), IsEmpty()) << "not the first";
+  EXPECT_THAT(page("10:59:59.999", "https://partner.example/"),
+              ElementsAre("ADD 10:59:59.999 TRIGGER by Page Viewed of 10:59:59.999"))
+      << "after exactly 30 minutes";
+}
+
+TEST(Engine, PagesOfASessionAreCounted) {
+  SmallEngine engine(
+      "{ name: S, live: { page_count: { at_least: 2, per: session }, exit: { after: 1m } } }");
+  engine.send({"10:00", "Page Viewed"});
+  EXPECT_THAT(engine.send({"10:30", "Page Viewed"}), IsEmpty()) << "another session";
+  EXPECT_THAT(engine.send({"10:59:59", "Page Viewed"}),
+              ElementsAre("ADD 10:59:59 TRIGGER by Page Viewed of 10:59:59"));
+}
+
+TEST(Engine, DifferentPagesInAWindowAreCounted) {
+  SmallEngine engine(
+      "{ name: S, live: { page_count: { at_least: 2, distinct_urls: true, within: 10m } } }");
+  engine.send({"10:00", "Page Viewed", {{"url", "/a"}}});
+  engine.send({"10:01", "Page Viewed", {{"url", "/a"}}});
+  engine.send({"10:02", "Page Viewed"});  // Without a URL it is not counted.
+  EXPECT_THAT(engine.send({"10:11", "Page Viewed", {{"url", "/b"}}}), IsEmpty())
+      << "the first is 10 minutes ago";
+  EXPECT_THAT(engine.send({"10:12", "Page Viewed", {{"url", "/a"}}}),
+              ElementsAre("ADD 10:12 TRIGGER by Page Viewed of 10:12"));
+}
+
+// -- Late events, duplicates ----------------------------------------------------------------------
+
+TEST(Engine, ALateEventCorrectsThePresent) {
+  SmallEngine engine(
+      "{ name: S, live: { inaction: { trigger: { event: A }, does_not_do: [ { event: B } ], "
+      "within: 10m } } }");
+  engine.send({"10:00", "A"});
+  EXPECT_THAT(engine.clock("10:20"), ElementsAre("ADD 10:10 INACTION by A of 10:00"));
+  EXPECT_THAT(engine.send({"10:05", "B", {}, {}, "m", "10:21"}),
+              ElementsAre("REMOVE 10:05 LATE_EVENT by B of 10:05 id m"));
+  EXPECT_EQ(engine.outcome(), Outcome::kLate);
+}
+
+TEST(Engine, ALateEventThatChangesNothingNowTellsNothing) {
+  SmallEngine engine(
+      "{ name: S, live: { actions: { any_of: [ { event: A } ] }, exit: { after: 10m } } }");
+  engine.send({"11:00", "C"});
+  EXPECT_THAT(engine.send({"10:00", "A"}), IsEmpty()) << "a member from 10:00 to 10:10";
+  EXPECT_FALSE(engine.member());
+}
+
+TEST(Engine, ALateQualificationOfAMemberIsTold) {
+  SmallEngine engine("{ name: S, live: { actions: { any_of: [ { event: A } ], repeat: true } } }");
+  engine.send({"10:00", "A"});
+  engine.send({"11:00", "C"});
+  EXPECT_THAT(engine.send({"10:30", "A"}), ElementsAre("QUALIFIED 10:30 LATE_EVENT by A of 10:30"));
+  EXPECT_THAT(engine.send({"09:30", "A"}), IsEmpty()) << "it joins there, which was told";
+}
+
+TEST(Engine, TooLateMeansMoreThanMaxLateness) {
+  constexpr const char* kYaml = "{ name: S, live: { actions: { any_of: [ { event: A } ] } } }";
+  SmallEngine by_record(kYaml);
+  EXPECT_THAT(by_record.send({"10:00", "A", {}, {}, "", "12:00:00.001"}), IsEmpty());
+  EXPECT_EQ(by_record.outcome(), Outcome::kTooLate);
+  by_record.send({"10:00:00.001", "A", {}, {}, "", "12:00:00.001"});
+  EXPECT_TRUE(by_record.member());
+
+  SmallEngine by_event(kYaml);
+  by_event.send({"12:00:00.001", "C"});
+  by_event.send({"10:00", "A"});
+  EXPECT_EQ(by_event.outcome(), Outcome::kTooLate);
+  by_event.send({"10:00:00.001", "A"});
+  EXPECT_TRUE(by_event.member());
+}
+
+TEST(Engine, ADuplicateHasNoEffectForMaxLateness) {
+  constexpr const char* kYaml =
+      "{ name: S, live: { actions: { any_of: [ { event: A } ], repeat: true } } }";
+  SmallEngine engine(kYaml);
+  engine.send({"10:00", "A", {}, {}, "m"});
+  EXPECT_THAT(engine.send({"10:00", "A", {}, {}, "m", "12:00"}), IsEmpty());
+  EXPECT_EQ(engine.outcome(), Outcome::kDuplicate);
+  engine.send({"12:00:00.001", "A", {}, {}, "m"});
+  EXPECT_EQ(engine.outcome(), Outcome::kApplied);
+}
+
+TEST(Engine, WhatHadNoEffectIsNotRemembered) {
+  SmallEngine engine("{ name: S, live: { actions: { any_of: [ { event: A } ] } } }");
+  engine.send({"10:00", "C", {}, {}, "m"});
+  engine.send({"10:00", "A", {}, {}, "n", "13:00"});  // Too late.
+  EXPECT_THAT(engine.user().seen, IsEmpty());
+  engine.send({"13:00", "", {}, {Set("country", "IN")}, "o"});
+  EXPECT_EQ(engine.user().seen.size(), 1u);
+}
+
+TEST(Engine, OwnDeadlinesFireGraceAfterThemOrBeforeAnEventAtThem) {
+  constexpr const char* kYaml =
+      "{ name: S, live: { actions: { any_of: [ { event: A } ] }, exit: { after: 1h } } }";
+  SmallEngine by_record(kYaml);
+  by_record.send({"10:00", "A"});
+  EXPECT_THAT(by_record.send({"10:30", "C", {}, {}, "", "11:00:00.999"}), IsEmpty());
+  EXPECT_THAT(by_record.send({"10:30", "C", {}, {}, "", "11:00:01"}),
+              ElementsAre("REMOVE 11:00 EXPIRED by A of 10:00"));
+
+  SmallEngine by_event(kYaml);
+  by_event.send({"10:00", "A"});
+  EXPECT_THAT(by_event.send({"11:00", "C"}), ElementsAre("REMOVE 11:00 EXPIRED by A of 10:00"));
+}
+
+TEST(Engine, ACommandThatCameTooLateCountsFromItsRecordTime) {
+  SmallEngine engine(
+      "{ name: S, live: { actions: { any_of: [ { event: A } ], repeat: true }, "
+      "filter: { property: { property: country, equals: IN } } } }");
+  engine.send({"09:00", "", {}, {Set("country", "IN")}, "", "12:00"});
+  EXPECT_THAT(engine.send({"11:59:59.999", "A", {}, {}, "", "12:00"}), IsEmpty());
+  EXPECT_THAT(engine.send({"12:00", "A"}), ElementsAre("ADD 12:00 TRIGGER by A of 12:00"));
+}
+
+TEST(Engine, AnEventBeforeACommandThatCameTooLateIsInOrder) {
+  SmallEngine engine(
+      "{ name: S, live: { actions: { any_of: [ { event: A } ] }, exit: { after: 10m } } }");
+  engine.send({"09:00", "", {}, {Set("country", "IN")}, "", "12:00"});
+  EXPECT_THAT(
+      engine.send({"11:30", "A", {}, {}, "m", "12:00"}),
+      ElementsAre("ADD 11:30 TRIGGER by A of 11:30 id m", "REMOVE 11:40 EXPIRED by A of 11:30"));
+  EXPECT_EQ(engine.outcome(), Outcome::kApplied);
+}
+
+TEST(Engine, ACommandThatCameTooLateIsSeenByDeadlinesAfterItsMoment) {
+  SmallEngine engine(
+      "{ name: S, live: { inaction: { trigger: { event: A }, does_not_do: [ { event: B } ], "
+      "within: 10m }, filter: { property: { property: country, equals: IN } } } }");
+  engine.send({"12:00", "A"});
+  EXPECT_THAT(engine.clock("12:30"), IsEmpty());
+  // A producer's record time, behind the clock.
+  EXPECT_THAT(engine.send({"09:00", "Move", {}, {Set("country", "IN")}, "", "12:05"}),
+              ElementsAre("ADD 12:10 LATE_EVENT by Move of 09:00"));
+}
+
+// -- What is kept ---------------------------------------------------------------------------------
+
+TEST(Engine, ACorrectionNamesATransitionThatIsOnlyInTheBase) {
+  SmallEngine engine(
+      "{ name: S, live: { inaction: { trigger: { event: A }, does_not_do: [ { event: A } ], "
+      "within: 10m }, exit: { on: [ { event: X } ] } } }",
+      {.max_lateness = Duration::Minutes(10)});
+  engine.send({"08:00", "A"});
+  EXPECT_THAT(engine.send({"08:30", "X"}), ElementsAre("ADD 08:10 INACTION by A of 08:00",
+                                                       "REMOVE 08:30 EXIT_EVENT by X of 08:30"));
+  for (int i = 10; i < 50; ++i) engine.send({absl::StrCat("09:00:", i), "X"});
+  engine.send({"10:00", "A"});
+  ASSERT_NE(engine.user().base, nullptr);
+  ASSERT_LT(engine.user().facts.size(), 20u);
+  EXPECT_THAT(engine.clock("10:10"), ElementsAre("ADD 10:10 INACTION by A of 10:00"));
+  EXPECT_THAT(engine.send({"10:05", "A", {}, {}, "", "10:11"}),
+              ElementsAre("REMOVE 08:30 LATE_EVENT by A of 10:05"));
+}
+
+TEST(Engine, TheBaseFiresItsDeadlinesBeforeLaterCommands) {
+  SmallEngine engine(
+      "{ name: S, live: { inaction: { trigger: { event: A }, does_not_do: [ { event: B } ], "
+      "within: 10m }, filter: { property: { property: country, equals: IN } } } }",
+      {.max_lateness = Duration::Minutes(10)});
+  engine.send({"08:00", "A", {}, {Set("country", "IN")}});
+  EXPECT_THAT(engine.clock("08:10"), ElementsAre("ADD 08:10 INACTION by A of 08:00"));
+  // No condition is met here, but the profile moves on, and the base with it.
+  for (int i = 10; i < 50; ++i) {
+    engine.send({absl::StrCat("09:00:", i), "", {}, {Set("country", "US")}});
+  }
+  engine.send({"10:00", "C"});
+  engine.send({"10:00", "", {}, {Set("city", "Pune")}});
+  ASSERT_NE(engine.user().base, nullptr);
+  // A late command folds all since the base again.
+  EXPECT_THAT(engine.send({"09:55", "", {}, {Set("city", "Delhi")}}), IsEmpty());
+  EXPECT_TRUE(engine.member());
+}
+
+TEST(Engine, FactsAreBounded) {
+  SmallEngine engine(
+      "{ name: S, live: { actions: { any_of: [ { event: A } ] }, exit: { on: [ { event: B } ] } } "
+      "}",
+      {.max_facts = 32, .max_message_ids = 8});
+  for (int i = 100; i < 999; ++i) {
+    engine.send(
+        {absl::StrCat("10:00:00.", i), i % 2 == 0 ? "A" : "B", {}, {}, absl::StrCat("m", i)});
+    ASSERT_LE(engine.user().facts.size(), 32u);
+    ASSERT_LE(engine.user().seen.size(), 8u);
+  }
+  EXPECT_TRUE(engine.member());
+  EXPECT_GT(engine.engine().counters().facts_dropped, 0);
+  EXPECT_GT(engine.engine().counters().message_ids_dropped, 0);
+  // What is beyond the base is too late.
+  engine.send({"10:00:00.050", "A"});
+  EXPECT_EQ(engine.outcome(), Outcome::kTooLate);
+}
+
+TEST(Engine, OrderFreeSegmentsKeepNoFacts) {
+  SmallEngine engine("{ name: S, live: { actions: { any_of: [ { event: A } ] } } }");
+  engine.send({"10:00", "A"});
+  EXPECT_THAT(engine.user().facts, IsEmpty());
+}
+
+TEST(Engine, OrderFreeSegmentsAreToldOnceWhenOthersShareTheirCondition) {
+  SmallEngine engine(R"(
+name: First
+live: { actions: { any_of: [ { event: A } ] } }
+---
+name: Second
+live: { actions: { any_of: [ { event: A } ] }, exit: { after: 1h } }
+)");
+  EXPECT_THAT(engine.send({"10:00", "A"}),
+              ElementsAre("ADD 10:00 TRIGGER by A of 10:00", "1: ADD 10:00 TRIGGER by A of 10:00"));
+  // Folds again, though in order: the command came too late and counts from 14:00.
+  engine.send({"10:30", "", {}, {Set("country", "IN")}, "", "14:00"});
+  EXPECT_THAT(engine.send({"13:30", "A", {}, {}, "", "14:00:30"}),
+              ElementsAre("1: ADD 13:30 TRIGGER by A of 13:30"));
+}
+
+// -- Versions -------------------------------------------------------------------------------------
+
+TEST(Engine, MembersStayAtAnEditAndPendingsEnd) {
+  constexpr const char* kYaml =
+      "{ name: S, live: { inaction: { trigger: { event: A }, does_not_do: [ { event: B } ], "
+      "within: 10m, match: cart } } }";
+  SmallEngine engine(kYaml);
+  engine.send({"10:00", "A", {{"cart", 1.0}}});
+  engine.clock("10:10");
+  ASSERT_TRUE(engine.member());
+  engine.send({"10:20", "A", {{"cart", 2.0}}});
+  EXPECT_THAT(engine.define(0, kYaml), IsEmpty());
+  EXPECT_TRUE(engine.member());
+  EXPECT_EQ(engine.user().next_deadline, Time::Max());
+  EXPECT_THAT(engine.send({"10:21", "B", {{"cart", 2.0}}}), IsEmpty());
+  EXPECT_THAT(engine.send({"10:22", "B", {{"cart", 1.0}}}),
+              ElementsAre("REMOVE 10:22 EXIT_EVENT by B of 10:22"));
+}
+
+TEST(Engine, ExitAfterCountsFromTheUsersNowAtTheActivation) {
+  SmallEngine engine("{ name: S, live: { actions: { any_of: [ { event: A } ] } } }");
+  engine.send({"10:00", "A", {}, {}, "", "10:00"});
+  engine.send({"11:30", "C", {}, {}, "", "11:29"});  // Ahead of the clock.
+  engine.define(0,
+                "{ name: S, live: { actions: { any_of: [ { event: A } ] }, "
+                "exit: { after: 30s } } }");
+  EXPECT_EQ(engine.user().next_deadline, At("11:30:30"));
+  EXPECT_THAT(engine.clock("12:00"), ElementsAre("REMOVE 11:30:30 EXPIRED"));
+}
+
+TEST(Engine, AnOlderEventDoesNotShortenAMembershipThatWasTakenOver) {
+  constexpr const char* kYaml =
+      "{ name: S, live: { actions: { any_of: [ { event: A } ] }, exit: { after: 1h } } }";
+  SmallEngine engine(kYaml);
+  engine.send({"10:00", "A"});
+  engine.clock("10:30");
+  engine.define(0, kYaml);
+  EXPECT_THAT(engine.send({"10:10", "A", {}, {}, "", "10:31"}), IsEmpty());
+  EXPECT_THAT(engine.clock("12:00"), ElementsAre("REMOVE 11:30 EXPIRED by A of 10:10"));
+}
+
+TEST(Engine, AMemberWhoJoinedByNoValueLeavesAtAnyCancellation) {
+  constexpr const char* kPlain =
+      "{ name: S, live: { inaction: { trigger: { event: A }, does_not_do: [ { event: B } ], "
+      "within: 10m } } }";
+  constexpr const char* kMatch =
+      "{ name: S, live: { inaction: { trigger: { event: A }, does_not_do: [ { event: B } ], "
+      "within: 10m, match: cart } } }";
+  const auto leaves = ElementsAre("REMOVE 11:00 EXIT_EVENT by B of 11:00");
+  SmallEngine to_match(kPlain);
+  to_match.send({"10:00", "A"});
+  to_match.clock("10:10");
+  to_match.define(0, kMatch);
+  EXPECT_THAT(to_match.send({"11:00", "B", {{"cart", 1.0}}}), leaves);
+
+  SmallEngine from_match(kMatch);
+  from_match.send({"10:00", "A", {{"cart", 1.0}}});
+  from_match.clock("10:10");
+  from_match.define(0, kPlain);
+  EXPECT_THAT(from_match.send({"11:00", "B"}), leaves);
+}
+
+TEST(Engine, EventsBeforeTheActivationDoNotCount) {
+  SmallEngine engine("{ name: S, live: { actions: { any_of: [ { event: X } ] } } }");
+  engine.send({"10:00", "A"});
+  engine.define(1,
+                "{ name: T, live: { inaction: { trigger: { event: A }, "
+                "does_not_do: [ { event: B } ], within: 10m } } }");
+  EXPECT_THAT(engine.clock("11:00"), IsEmpty());
+  // A late record, but read after the activation: it counts.
+  EXPECT_THAT(engine.send({"10:30", "A", {}, {}, "", "11:00:30"}),
+              ElementsAre("1: ADD 10:40 INACTION by A of 10:30"));
+}
+
+TEST(Engine, DeletionRemovesMembersAndTheirDeadlines) {
+  SmallEngine engine(
+      "{ name: S, live: { actions: { any_of: [ { event: A } ] }, exit: { after: 1h } } }");
+  engine.send({"10:00", "A"});
+  engine.clock("10:10");
+  EXPECT_THAT(engine.erase(0), ElementsAre("REMOVE 10:10 SEGMENT_DELETED"));
+  EXPECT_EQ(engine.user().next_deadline, Time::Max());
+  EXPECT_THAT(engine.user().present.segments, IsEmpty());
+}
+
+TEST(Engine, ASegmentThatIsBeingDeletedHasNoDeadlines) {
+  ActiveSegment segment;
+  segment.segment =
+      FromYaml("{ name: S, live: { actions: { any_of: [ { event: A } ] }, exit: { after: 1h } } }");
+  segment.segment.set_version(1);
+  Engine engine(*RuleSet::Compile({segment}), Settings());
+  UserState user;
+  Changes changes;
+  engine.apply({.name = "A", .time = At("10:00"), .record_time = At("10:00")}, Time::Min(), user,
+               changes);
+  ASSERT_EQ(user.next_deadline, At("11:00"));
+  segment.deleting = true;
+  engine.use(*RuleSet::Compile({segment}));
+  EXPECT_TRUE(engine.take_over(user)) << "a restored task takes over all, and must find the same";
+  EXPECT_EQ(user.next_deadline, Time::Max());
+  EXPECT_TRUE(IsMember(user, 0)) << "until its turn comes";
+  changes.clear();
+  // A late event folds again, and must not tell of it.
+  engine.apply({.name = "B", .time = At("09:00"), .record_time = At("10:00"), .offset = Offset(1)},
+               Time::Min(), user, changes);
+  EXPECT_THAT(changes, IsEmpty());
+  EXPECT_TRUE(engine.remove(0, At("10:30"), user, changes));
+  ASSERT_EQ(changes.size(), 1u);
+  EXPECT_EQ(changes[0].reason, segments::v1::SEGMENT_DELETED);
+  EXPECT_FALSE(engine.remove(0, At("10:30"), user, changes)) << "gone";
+}
+
+}  // namespace
+}  // namespace segmentd

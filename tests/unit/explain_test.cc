@@ -1,0 +1,215 @@
+#include "segment/explain.h"
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "tests/unit/small_engine.h"
+
+namespace segmentd {
+namespace {
+
+namespace pb = segments::v1;
+
+std::string Text(const google::protobuf::Timestamp& time) {
+  return FormatTimestamp(Time::Millis(time.seconds() * 1000 + time.nanos() / 1'000'000))
+      .substr(11, 8);
+}
+
+// The tree, a finding a line: path, whether it holds (+, -, or ? for neither), text, since and
+// until.
+void Append(const pb::Finding& finding, int depth, std::string* out) {
+  absl::StrAppend(out, std::string(static_cast<size_t>(depth) * 2, ' '),
+                  !finding.has_holds() ? "?"
+                  : finding.holds()    ? "+"
+                                       : "-",
+                  " ", finding.path(), ": ", finding.text());
+  if (finding.has_since()) absl::StrAppend(out, " {since ", Text(finding.since()), "}");
+  if (finding.has_until()) absl::StrAppend(out, " {until ", Text(finding.until()), "}");
+  absl::StrAppend(out, "\n");
+  for (const pb::Finding& child : finding.children()) Append(child, depth + 1, out);
+}
+
+std::string Tree(const pb::Explanation& explanation) {
+  std::string out = "\n";
+  Append(explanation.root(), 0, &out);
+  return out;
+}
+
+TEST(Explain, SaysWhoAndWhen) {
+  SmallEngine engine("{ name: S, live: { actions: { any_of: [ { event: A } ] } } }");
+  engine.send({"10:00", "A"});
+  engine.clock("11:00");
+  const pb::Explanation explanation = engine.explain();
+  EXPECT_TRUE(explanation.member());
+  EXPECT_EQ(explanation.segment_version(), 1);
+  EXPECT_EQ(Text(explanation.since()), "10:00:00");
+  EXPECT_EQ(Text(explanation.now()), "11:00:00");
+  engine.send({"11:30", "B"});
+  EXPECT_EQ(Text(engine.explain().now()), "11:30:00") << "the user's newest event is ahead";
+}
+
+TEST(Explain, AUserWhoIsNotKnown) {
+  SmallEngine engine("{ name: S, live: { actions: { any_of: [ { event: A } ] } } }");
+  engine.clock("10:00");
+  const pb::Explanation explanation = engine.explain();
+  EXPECT_FALSE(explanation.member());
+  EXPECT_FALSE(explanation.has_since());
+  EXPECT_EQ(explanation.root().text(), "the user is not known: no event was read");
+}
+
+TEST(Explain, ActionsWithExitAndFilter) {
+  SmallEngine engine(R"(
+name: S
+live:
+  actions:
+    any_of:
+      - { event: A, where: [ { property: n, greater_than: 5 }, { property: c, in: [ 7, x ] } ] }
+      - { event: B }
+  filter:
+    all_of:
+      - property: { property: country, equals: IN }
+      - not: { property: { property: plan, matches: ^free } }
+  exit: { after: 1h }
+)");
+  engine.send({"10:00", "", {}, {{ProfileOperation::kSet, "country", "IN"}}});
+  engine.send({"10:01", "B"});
+  EXPECT_EQ(Tree(engine.explain()), R"(
++ live: a member since 2026-11-22T10:01:00.000Z {since 10:01:00} {until 11:01:00}
+  ? live.actions.any_of[0]: A where n greater_than 5 and c in [7, "x"]: waits for its event
+  + live.actions.any_of[1]: B: last qualified at 2026-11-22T10:01:00.000Z {since 10:01:00}
+  ? live.exit: leaves 1h after last qualifying: at 2026-11-22T11:01:00.000Z {until 11:01:00}
+  + live.filter: all of
+    + live.filter.all_of[0]: country equals "IN"; it is "IN"
+    + live.filter.all_of[1]: not
+      - live.filter.all_of[1].not: plan matches "^free"; it is missing
+)");
+  engine.send({"11:30", "", {}, {{ProfileOperation::kSet, "country", "US"}}});
+  EXPECT_EQ(Tree(engine.explain()), R"(
+- live: not a member
+  ? live.actions.any_of[0]: A where n greater_than 5 and c in [7, "x"]: waits for its event
+  ? live.actions.any_of[1]: B: waits for its event
+  ? live.exit: leaves 1h after last qualifying
+  - live.filter: all of
+    - live.filter.all_of[0]: country equals "IN"; it is "US"
+    + live.filter.all_of[1]: not
+      - live.filter.all_of[1].not: plan matches "^free"; it is missing
+)");
+}
+
+TEST(Explain, Inaction) {
+  SmallEngine engine(
+      "{ name: S, live: { inaction: { trigger: { event: A }, does_not_do: [ { event: B }, "
+      "{ event: C } ], within: 10m, match: cart } } }");
+  engine.send({"09:00", "X"});
+  EXPECT_EQ(Tree(engine.explain()), R"(
+- live: not a member
+  ? live.inaction.trigger: A, then within 10m none of: B; C
+    - live.inaction.trigger: not triggered since it was last cancelled, decided or created
+  ? live.inaction.does_not_do: leaves at a does_not_do event
+)");
+  engine.send({"10:00", "A", {{"cart", 1.0}}});
+  engine.send({"10:04", "A", {{"cart", 2.0}}});
+  EXPECT_EQ(Tree(engine.explain()), R"(
+- live: not a member
+  ? live.inaction.trigger: A, then within 10m none of: B; C
+    ? live.inaction.within: pending since 2026-11-22T10:00:00.000Z, joins at 2026-11-22T10:10:00.000Z unless cancelled {since 10:00:00} {until 10:10:00}
+    ? live.inaction.within: pending since 2026-11-22T10:04:00.000Z, joins at 2026-11-22T10:14:00.000Z unless cancelled {since 10:04:00} {until 10:14:00}
+  ? live.inaction.does_not_do: leaves at a does_not_do event
+)");
+  engine.clock("10:10");
+  EXPECT_EQ(Tree(engine.explain()), R"(
++ live: a member since 2026-11-22T10:10:00.000Z {since 10:10:00}
+  ? live.inaction.trigger: A, then within 10m none of: B; C
+    ? live.inaction.within: pending since 2026-11-22T10:04:00.000Z, ends without effect at 2026-11-22T10:14:00.000Z while a member {since 10:04:00} {until 10:14:00}
+    + live.inaction.within: triggered at 2026-11-22T10:00:00.000Z, not cancelled until 2026-11-22T10:10:00.000Z {since 10:10:00}
+  ? live.inaction.does_not_do: leaves at a does_not_do event
+)");
+}
+
+TEST(Explain, PageVisit) {
+  SmallEngine engine(
+      "{ name: S, live: { page_visit: { url: { contains: /pricing } }, exit: { never: true } } }");
+  engine.send({"10:00", "Page Viewed", {{"url", "https://a.example/pricing"}}});
+  EXPECT_EQ(Tree(engine.explain()), R"(
++ live: a member since 2026-11-22T10:00:00.000Z {since 10:00:00}
+  + live.page_visit.url: url contains "/pricing": last qualified at 2026-11-22T10:00:00.000Z {since 10:00:00}
+  ? live.exit: a member stays
+)");
+}
+
+TEST(Explain, Referrer) {
+  SmallEngine engine(
+      "{ name: S, live: { referrer: { url: { contains: partner } }, "
+      "exit: { on: [ { event: X } ] } } }");
+  engine.send({"10:00", "Page Viewed"});
+  EXPECT_EQ(Tree(engine.explain()), R"(
+- live: not a member
+  ? live.referrer.url: first page of a session, referrer contains "partner": waits for its event
+  + live.referrer.session: last page at 2026-11-22T10:00:00.000Z, the session ends at 2026-11-22T10:30:00.000Z {until 10:30:00}
+  ? live.exit: leaves at one of the events of `exit.on`
+)");
+  engine.clock("10:30");
+  EXPECT_THAT(Tree(engine.explain()), testing::HasSubstr("- live.referrer.session: last page at "
+                                                         "2026-11-22T10:00:00.000Z, the session "
+                                                         "ended at 2026-11-22T10:30:00.000Z"));
+}
+
+TEST(Explain, PageCountOfASession) {
+  SmallEngine engine(
+      "{ name: S, live: { page_count: { at_least: 3, distinct_urls: true, per: session } } }");
+  engine.send({"10:00", "Page Viewed", {{"url", "/a"}}});
+  engine.send({"10:01", "Page Viewed", {{"url", "/b"}}});
+  engine.send({"10:02", "Page Viewed", {{"url", "/a"}}});
+  EXPECT_EQ(Tree(engine.explain()), R"(
+- live: not a member
+  - live.page_count.at_least: 2 of 3 different pages in the session
+  + live.page_count.session: last page at 2026-11-22T10:02:00.000Z, the session ends at 2026-11-22T10:32:00.000Z {until 10:32:00}
+  ? live.exit: a member stays
+)");
+  engine.clock("10:32");
+  EXPECT_EQ(engine.explain().root().children(0).text(), "0 of 3 different pages in the session");
+}
+
+TEST(Explain, PageCountInAWindow) {
+  SmallEngine engine("{ name: S, live: { page_count: { at_least: 2, within: 10m } } }");
+  engine.send({"10:00", "Page Viewed"});
+  engine.send({"10:05", "Page Viewed"});
+  EXPECT_EQ(Tree(engine.explain()), R"(
++ live: a member since 2026-11-22T10:05:00.000Z {since 10:05:00}
+  + live.page_count.at_least: at least 2 of 2 pages within 10m
+  ? live.exit: a member stays
+)");
+  engine.clock("10:10");
+  EXPECT_EQ(engine.explain().root().children(0).text(), "1 of 2 pages within 10m");
+}
+
+TEST(Explain, AMemberFromAnEarlierVersion) {
+  SmallEngine engine("{ name: S, live: { actions: { any_of: [ { event: X } ] } } }");
+  engine.send({"10:00", "X"});
+  engine.define(0,
+                "{ name: S, live: { inaction: { trigger: { event: A }, "
+                "does_not_do: [ { event: B } ], within: 10m } } }");
+  EXPECT_EQ(engine.explain().segment_version(), 2);
+  EXPECT_EQ(Tree(engine.explain()), R"(
++ live: a member since 2026-11-22T10:00:00.000Z, by an earlier version {since 10:00:00}
+  ? live.inaction.trigger: A, then within 10m none of: B
+  ? live.inaction.does_not_do: leaves at a does_not_do event
+)");
+  engine.define(0, "{ name: S, live: { page_visit: { url: { contains: a } } } }");
+  EXPECT_EQ(Tree(engine.explain()), R"(
++ live: a member since 2026-11-22T10:00:00.000Z, by an earlier version {since 10:00:00}
+  ? live.page_visit.url: url contains "a": waits for its event
+  ? live.exit: a member stays
+)");
+}
+
+TEST(Explain, ASegmentThatIsNot) {
+  SmallEngine engine("{ name: S, live: { actions: { any_of: [ { event: A } ] } } }");
+  EXPECT_FALSE(engine.explain(7).has_root());
+}
+
+}  // namespace
+}  // namespace segmentd
