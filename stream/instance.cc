@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
 #include "fmt/format.h"
 
 #include "stream/partitioner.h"
@@ -15,6 +16,7 @@ namespace {
 
 // Users looked at for a listing between two steps.
 constexpr UserIndex kListedUsers = 20'000;
+constexpr absl::Duration kNoInputPause = absl::Milliseconds(100);
 
 absl::Status NotRunning(Partition partition) {
   return absl::UnavailableError(fmt::format(
@@ -106,7 +108,9 @@ StreamInstance::~StreamInstance() {
 void StreamInstance::start() {
   for (const std::unique_ptr<Worker>& worker : workers_) {
     threads_.emplace_back([this, &worker = *worker] {
-      while (!stopping_.load(std::memory_order_relaxed)) worker.turn();
+      while (!stopping_.load(std::memory_order_relaxed)) {
+        if (!worker.turn()) absl::SleepFor(kNoInputPause);
+      }
       worker.stop();
     });
   }

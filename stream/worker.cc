@@ -16,6 +16,8 @@ constexpr absl::Duration kIdleWait = absl::Milliseconds(10);
 // While questions come: they wait for the poll to return.
 constexpr absl::Duration kAskedWait = absl::Milliseconds(1);
 constexpr absl::Duration kAskedLately = absl::Milliseconds(200);
+// How old the lag that is reported may be.
+constexpr absl::Duration kEndsKnown = absl::Seconds(5);
 
 absl::Duration Backoff(int failures) {
   return std::min(absl::Milliseconds(100) * (1 << std::min(failures, 10)), absl::Seconds(10));
@@ -58,27 +60,36 @@ Worker::~Worker() {
   }
 }
 
-void Worker::turn() {
+bool Worker::turn() {
   take_up_definitions();
   recover();
   // Definitions that were there first hold from the first record on.
-  if (std::exchange(commit_now_, false) && !commit()) return;
+  if (std::exchange(commit_now_, false) && !commit()) return true;
 
   const absl::StatusOr<const Batch*> batch = source_.poll(wait(clock_.monotonic()));
   if (!batch.ok()) {
-    // A position that is no longer held shows when its task is restored, and fails that one.
-    drop_all(std::string(batch.status().message()));
-    if (++poll_failures_ < options_.attempts) return;
-    for (auto& [partition, seat] : seats_) {
-      seat.tries = options_.attempts;
-      retry_or_fail(partition, seat, batch.status());
-    }
-    return;
+    fail_to_poll(batch.status());
+    answer();
+    return false;
   }
   poll_failures_ = 0;
-  if (!process(**batch) || !fire()) return;
-  if (commit_due(clock_.monotonic()) && !commit()) return;
+  if (!process(**batch) || !fire()) return true;
+  if (commit_due(clock_.monotonic()) && !commit()) return true;
   answer();
+  look_for_ends();
+  return true;
+}
+
+void Worker::fail_to_poll(const absl::Status& status) {
+  if (poll_failures_ >= options_.attempts) return;
+  // Where it is a position that is no longer held, that shows when its task is restored, and fails
+  // that one alone.
+  drop_all(std::string(status.message()));
+  if (++poll_failures_ < options_.attempts) return;
+  for (auto& [partition, seat] : seats_) {
+    seat.tries = options_.attempts;
+    retry_or_fail(partition, seat, status);
+  }
 }
 
 void Worker::stop() {
@@ -133,6 +144,7 @@ void Worker::release(Partition partition) {
   if (it == seats_.end()) return;
   if (reading_ && reading_->partition == partition) reading_->cancelled = true;
   if (it->second.task->running()) it->second.task->close();
+  board_.metrics(partition).state = TaskState::kClosed;
   seats_.erase(it);
   board_.remove(partition, this);
 }
@@ -322,6 +334,7 @@ bool Worker::process(const Batch& batch) {
     Task& task = *it->second.task;
     const TaskState before = task.state();
     task.reach_end(end.position, end.asked_at);
+    it->second.end_known_at = clock_.monotonic();
     if (task.state() == before) continue;
     post(end.partition, it->second);
     if (task.state() == TaskState::kFailed) {
@@ -341,6 +354,18 @@ bool Worker::fire() {
     }
   }
   return true;
+}
+
+void Worker::look_for_ends() {
+  const absl::Duration now = clock_.monotonic();
+  if (now - ends_looked_at_ < kEndsKnown) return;
+  ends_looked_at_ = now;
+  for (auto& [partition, seat] : seats_) {
+    if (!seat.task->running() || now - seat.end_known_at < kEndsKnown) continue;
+    const auto held = source_.bounds(partition);
+    // Only for the metric: whatever is wrong shows where it matters.
+    if (held.ok()) board_.metrics(partition).end_offset.set(held->second.value());
+  }
 }
 
 bool Worker::commit_due(absl::Duration now) const {

@@ -61,8 +61,9 @@ class Worker {
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  // One round; waits for input at most some milliseconds.
-  void turn();
+  // One round; waits for input at most some milliseconds. False when there is no input to be had:
+  // the caller pauses before the next round.
+  bool turn();
   // Saves and commits everything. No turn() after it.
   void stop();
 
@@ -85,6 +86,8 @@ class Worker {
     int tries = 0;
     absl::Duration retry_at = absl::ZeroDuration();
     std::optional<Offset> committed;
+    // When the input's end was last known.
+    absl::Duration end_known_at = absl::ZeroDuration();
   };
   // A changelog being read.
   struct Reading {
@@ -95,6 +98,7 @@ class Worker {
     std::thread thread;
   };
 
+  void fail_to_poll(const absl::Status& status);
   void give(const std::vector<Partition>& partitions);
   void revoke(const std::vector<Partition>& partitions);
   void lose(const std::vector<Partition>& partitions);
@@ -112,6 +116,8 @@ class Worker {
   // False when the batch must be left: the tasks were dropped.
   bool process(const Batch& batch);
   bool fire();
+  // Of partitions that are not caught up, for the lag.
+  void look_for_ends();
   bool commit_due(absl::Duration now) const;
   // With everything of the partitions named. False when the tasks were dropped.
   bool commit(absl::Span<const Partition> everything = {});
@@ -141,6 +147,7 @@ class Worker {
   int poll_failures_ = 0;
 
   absl::Duration last_commit_ = absl::ZeroDuration();
+  absl::Duration ends_looked_at_ = absl::ZeroDuration();
   // Of the first record since the last commit.
   std::optional<absl::Duration> step_began_;
   bool more_due_ = false;
