@@ -31,6 +31,8 @@ absl::StatusOr<std::shared_ptr<const RuleSet>> Compile(const BySlot& by_slot) {
 
 // Another segment under the same ID: the first was deleted and the deletion not seen.
 bool Remade(const Segment& applied, const Segment& wanted) {
+  // A record that can't be read tells nothing about the segment but its ID: what runs goes on.
+  if (wanted.definition_case() == Segment::DEFINITION_NOT_SET) return false;
   return wanted.version() < applied.version() ||
          applied.create_time().seconds() != wanted.create_time().seconds() ||
          applied.create_time().nanos() != wanted.create_time().nanos();

@@ -121,6 +121,17 @@ TEST_F(AppliedDefinitionsTest, ABadEditLeavesTheOldVersionRunning) {
   EXPECT_EQ(definitions_.statuses().at("a").rejected_version, 2);
 }
 
+TEST_F(AppliedDefinitionsTest, AnUnreadableRecordLeavesTheOldVersionRunning) {
+  go_to({Make("a", 3)});
+  Segment unreadable;
+  unreadable.set_id("a");
+  unreadable.set_status(segments::v1::SEGMENT_STATUS_INVALID);
+  const auto change = go_to({unreadable});
+  EXPECT_TRUE(change.definitions.empty());
+  EXPECT_FALSE(definitions_.deleting().has_value());
+  EXPECT_EQ(definitions_.statuses().at("a").version, 3);
+}
+
 TEST_F(AppliedDefinitionsTest, ComesBackFromTheChangelog) {
   const auto change = go_to({Make("a", 1), Make("b", 2)});
   AppliedDefinitions restored;
