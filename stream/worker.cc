@@ -304,6 +304,7 @@ void Worker::retry_or_fail(Partition partition, Seat& seat, const absl::Status& 
 bool Worker::process(const Batch& batch) {
   const Time wall = clock_.wall();
   const std::vector<Record>& records = batch.records;
+  behind_ = records.size() >= kRunRecords;
   for (size_t i = 0; i < records.size();) {
     const Partition partition = records[i].partition;
     size_t end = i + 1;
@@ -368,10 +369,15 @@ void Worker::look_for_ends() {
   }
 }
 
+absl::Duration Worker::interval() const {
+  return behind_ ? std::max(options_.commit_interval, options_.backlog_interval)
+                 : options_.commit_interval;
+}
+
 bool Worker::commit_due(absl::Duration now) const {
   if (step_.full()) return true;
   const absl::Duration since = now - last_commit_;
-  if (since < options_.commit_interval) return false;
+  if (since < interval()) return false;
   bool progress = false;
   for (const auto& [partition, seat] : seats_) {
     if (seat.task->has_told() || seat.task->has_work()) return true;
@@ -445,7 +451,7 @@ absl::Duration Worker::wait(absl::Duration now) const {
   absl::Duration wait = now - asked_at_ < kAskedLately ? kAskedWait : kIdleWait;
   for (const auto& [partition, seat] : seats_) {
     if (seat.task->has_told() || seat.task->has_work()) {
-      wait = std::min(wait, last_commit_ + options_.commit_interval - now);
+      wait = std::min(wait, last_commit_ + interval() - now);
     }
   }
   return std::max(wait, absl::ZeroDuration());

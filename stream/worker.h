@@ -41,6 +41,9 @@ struct WorkerOptions {
   Step::Bounds step;
   // Between commits, when there is something to tell.
   absl::Duration commit_interval = absl::Milliseconds(10);
+  // The same while a backlog is worked off: what is told is late anyway, and fewer commits leave more
+  // time for the backlog.
+  absl::Duration backlog_interval = absl::Milliseconds(100);
   // When there is only progress.
   absl::Duration progress_interval = absl::Seconds(1);
   // Time to save what a revoked partition has unsaved; what is left is read again by its next
@@ -119,6 +122,8 @@ class Worker {
   // Of partitions that are not caught up, for the lag.
   void look_for_ends();
   bool commit_due(absl::Duration now) const;
+  // Between commits, when there is something to tell.
+  absl::Duration interval() const;
   // With everything of the partitions named. False when the tasks were dropped.
   bool commit(absl::Span<const Partition> everything = {});
   void save_everything(absl::Span<const Partition> partitions);
@@ -139,6 +144,9 @@ class Worker {
   std::map<Partition, Seat> seats_;
   Step step_;
   std::unique_ptr<Reading> reading_;
+
+  // The last poll brought so much that there is more to come.
+  bool behind_ = false;
 
   // The transaction session is to be renewed, not before `renew_at_`.
   bool renew_ = false;
