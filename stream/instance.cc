@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <functional>
+#include <future>
 #include <optional>
 #include <utility>
 
-#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "fmt/format.h"
 
@@ -34,8 +34,7 @@ class Asked {
 
   Asked(Worker& worker, Question question) : state_(std::make_shared<State>()) {
     state_->accepted = worker.ask([state = state_, question = std::move(question)](Worker& asked) {
-      state->answer = question(asked);
-      state->done.Notify();
+      state->answered.set_value(question(asked));
     });
   }
 
@@ -43,18 +42,18 @@ class Asked {
     if (!state_->accepted) {
       return absl::UnavailableError("too many questions wait, or the server stops; try again");
     }
-    if (!state_->done.WaitForNotificationWithTimeout(deadline - absl::Now())) {
+    std::future<absl::StatusOr<T>> answer = state_->answered.get_future();
+    if (answer.wait_until(absl::ToChronoTime(deadline)) != std::future_status::ready) {
       return absl::DeadlineExceededError(
           "the worker did not answer in time; is it restoring, or the deadline too short?");
     }
-    return std::move(state_->answer);
+    return answer.get();
   }
 
  private:
   struct State {
     bool accepted = false;
-    absl::Notification done;
-    absl::StatusOr<T> answer;
+    std::promise<absl::StatusOr<T>> answered;
   };
   std::shared_ptr<State> state_;
 };

@@ -76,7 +76,7 @@ absl::StatusOr<std::unique_ptr<KafkaDefinitionLog>> KafkaDefinitionLog::Create(
   log->reader_ = *std::move(reader);
   log->records_.reset(rd_kafka_queue_get_consumer(log->reader_.get()));
   {
-    const absl::MutexLock lock(&log->mutex_);
+    const std::scoped_lock lock(log->mutex_);
     log->stored_ = std::make_shared<Segments>();
   }
   log->thread_ = std::thread([raw = log.get()] { raw->run(); });
@@ -85,9 +85,10 @@ absl::StatusOr<std::unique_ptr<KafkaDefinitionLog>> KafkaDefinitionLog::Create(
 
 KafkaDefinitionLog::~KafkaDefinitionLog() {
   {
-    const absl::MutexLock lock(&mutex_);
+    const std::scoped_lock lock(mutex_);
     stop_ = true;
   }
+  changed_.notify_all();
   rd_kafka_queue_yield(records_.get());
   thread_.join();
   records_.reset();
@@ -95,13 +96,13 @@ KafkaDefinitionLog::~KafkaDefinitionLog() {
 }
 
 bool KafkaDefinitionLog::stopping() const {
-  const absl::MutexLock lock(&mutex_);
+  const std::scoped_lock lock(mutex_);
   return stop_;
 }
 
 bool KafkaDefinitionLog::wait_ready(absl::Time deadline) const {
-  const absl::MutexLock lock(&mutex_);
-  return mutex_.AwaitWithDeadline(absl::Condition(&ready_), deadline);
+  std::unique_lock lock(mutex_);
+  return changed_.wait_until(lock, absl::ToChronoTime(deadline), [&] { return ready_; });
 }
 
 void KafkaDefinitionLog::run() {
@@ -114,8 +115,8 @@ void KafkaDefinitionLog::run() {
     if (generation() != before) retry = kFirstRetry;
     spdlog::error("{}; the segments known stay, and it is read again from its start in {} ms",
                   Text(status), absl::ToInt64Milliseconds(retry));
-    const absl::MutexLock lock(&mutex_);
-    if (mutex_.AwaitWithTimeout(absl::Condition(&stop_), retry)) return;
+    std::unique_lock lock(mutex_);
+    if (changed_.wait_for(lock, absl::ToChronoMilliseconds(retry), [&] { return stop_; })) return;
     retry = std::min(2 * retry, kLastRetry);
   }
 }
@@ -231,22 +232,23 @@ void KafkaDefinitionLog::publish(bool changed, int64_t position) {
   }
   // First to the tasks: whoever waits for the position finds them told.
   if (changed && options_.changed) options_.changed(all);
-  const absl::MutexLock lock(&mutex_);
+  const std::scoped_lock lock(mutex_);
   if (changed) {
     stored_ = std::move(all);
     generation_.fetch_add(1, std::memory_order_release);
   }
   position_ = position;
   ready_ = true;
+  changed_.notify_all();
 }
 
 std::shared_ptr<const KafkaDefinitionLog::Segments> KafkaDefinitionLog::All() const {
   std::shared_ptr<const Segments> stored;
   {
-    const absl::MutexLock lock(&mutex_);
+    const std::scoped_lock lock(mutex_);
     stored = stored_;
   }
-  const absl::MutexLock lock(&snapshot_mutex_);
+  const std::scoped_lock lock(snapshot_mutex_);
   const absl::Time now = absl::Now();
   if (snapshot_.of == stored && now < snapshot_.at + kSnapshotAge && now >= snapshot_.at) {
     return snapshot_.segments;
@@ -274,7 +276,7 @@ std::shared_ptr<const KafkaDefinitionLog::Segments> KafkaDefinitionLog::All() co
 bool KafkaDefinitionLog::WaitApplied(std::string_view id, int64_t version, absl::Time deadline) {
   const bool applied = board_.wait_applied(id, version, deadline);
   // The caller will look at the status next.
-  const absl::MutexLock lock(&snapshot_mutex_);
+  const std::scoped_lock lock(snapshot_mutex_);
   snapshot_.at = absl::InfinitePast();
   return applied;
 }
@@ -283,7 +285,7 @@ absl::Status KafkaDefinitionLog::Append(const std::vector<Write>& writes, absl::
   if (writes.empty()) return absl::OkStatus();
   int64_t next_offset = 0;
   {
-    const absl::MutexLock lock(&writer_mutex_);
+    const std::scoped_lock lock(writer_mutex_);
     absl::StatusOr<int64_t> written = write(writes, deadline);
     if (!written.ok()) {
       // Its sequence may have a gap now.
@@ -292,9 +294,11 @@ absl::Status KafkaDefinitionLog::Append(const std::vector<Write>& writes, absl::
     }
     next_offset = *written;
   }
-  const absl::MutexLock lock(&mutex_);
-  const auto read = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return position_ >= next_offset; };
-  if (mutex_.AwaitWithDeadline(absl::Condition(&read), deadline)) return absl::OkStatus();
+  std::unique_lock lock(mutex_);
+  if (changed_.wait_until(lock, absl::ToChronoTime(deadline),
+                          [&] { return position_ >= next_offset; })) {
+    return absl::OkStatus();
+  }
   return absl::DeadlineExceededError(
       "it is stored, but this instance has not read it back yet: read again");
 }

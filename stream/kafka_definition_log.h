@@ -5,20 +5,20 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
 #include "proto/segments/v1/definition.pb.h"
@@ -97,12 +97,15 @@ class KafkaDefinitionLog final : public DefinitionLog {
   // Of the thread.
   Table table_;
 
-  mutable absl::Mutex mutex_;
-  bool stop_ ABSL_GUARDED_BY(mutex_) = false;
-  bool ready_ ABSL_GUARDED_BY(mutex_) = false;
-  int64_t position_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Guards what follows, up to snapshot_mutex_.
+  mutable std::mutex mutex_;
+  // Of what it guards.
+  mutable std::condition_variable changed_;
+  bool stop_ = false;
+  bool ready_ = false;
+  int64_t position_ = 0;
   // Without the tasks' statuses.
-  std::shared_ptr<const Segments> stored_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<const Segments> stored_;
   std::atomic<uint64_t> generation_{0};
   std::atomic<int64_t> invalid_records_{0};
   std::atomic<int64_t> failures_{0};
@@ -113,11 +116,11 @@ class KafkaDefinitionLog final : public DefinitionLog {
     std::shared_ptr<const Segments> segments;
     absl::Time at = absl::InfinitePast();
   };
-  mutable absl::Mutex snapshot_mutex_;
-  mutable Snapshot snapshot_ ABSL_GUARDED_BY(snapshot_mutex_);
+  mutable std::mutex snapshot_mutex_;
+  mutable Snapshot snapshot_;
 
-  absl::Mutex writer_mutex_;
-  KafkaHandle writer_ ABSL_GUARDED_BY(writer_mutex_);
+  std::mutex writer_mutex_;
+  KafkaHandle writer_;
 };
 
 }  // namespace segmentd

@@ -22,37 +22,40 @@ bool Has(const TaskBoard::Entry& entry, std::string_view id, int64_t version) {
 }  // namespace
 
 void TaskBoard::post(Partition partition, Entry entry) {
-  const absl::MutexLock lock(&mutex_);
+  const std::scoped_lock lock(mutex_);
   entries_[partition] = std::move(entry);
+  changed_.notify_all();
 }
 
 void TaskBoard::remove(Partition partition, const Worker* worker) {
-  const absl::MutexLock lock(&mutex_);
+  const std::scoped_lock lock(mutex_);
   const auto it = entries_.find(partition);
-  if (it != entries_.end() && it->second.worker == worker) entries_.erase(it);
+  if (it == entries_.end() || it->second.worker != worker) return;
+  entries_.erase(it);
+  changed_.notify_all();
 }
 
 std::optional<TaskBoard::Entry> TaskBoard::find(Partition partition) const {
-  const absl::MutexLock lock(&mutex_);
+  const std::scoped_lock lock(mutex_);
   const auto it = entries_.find(partition);
   if (it == entries_.end()) return std::nullopt;
   return it->second;
 }
 
 std::map<Partition, TaskBoard::Entry> TaskBoard::entries() const {
-  const absl::MutexLock lock(&mutex_);
+  const std::scoped_lock lock(mutex_);
   return entries_;
 }
 
 TaskMetrics& TaskBoard::metrics(Partition partition) {
-  const absl::MutexLock lock(&mutex_);
+  const std::scoped_lock lock(mutex_);
   std::unique_ptr<TaskMetrics>& metrics = metrics_[partition];
   if (!metrics) metrics = std::make_unique<TaskMetrics>();
   return *metrics;
 }
 
 std::map<Partition, const TaskMetrics*> TaskBoard::all_metrics() const {
-  const absl::MutexLock lock(&mutex_);
+  const std::scoped_lock lock(mutex_);
   std::map<Partition, const TaskMetrics*> all;
   for (const auto& [partition, metrics] : metrics_) all.emplace(partition, metrics.get());
   return all;
@@ -66,13 +69,13 @@ bool TaskBoard::applied(std::string_view id, int64_t version) const {
 }
 
 bool TaskBoard::wait_applied(std::string_view id, int64_t version, absl::Time deadline) const {
-  const auto reached = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return applied(id, version); };
-  const absl::MutexLock lock(&mutex_);
-  return mutex_.AwaitWithDeadline(absl::Condition(&reached), deadline);
+  std::unique_lock lock(mutex_);
+  return changed_.wait_until(lock, absl::ToChronoTime(deadline),
+                             [&] { return applied(id, version); });
 }
 
 TaskBoard::Status TaskBoard::status(std::string_view id, int64_t version) const {
-  const absl::MutexLock lock(&mutex_);
+  const std::scoped_lock lock(mutex_);
   std::string waiting;
   for (const auto& [partition, entry] : entries_) {
     if (entry.state == TaskState::kFailed) continue;

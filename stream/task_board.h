@@ -3,15 +3,15 @@
 // Workers post; anybody reads. What is posted is committed.
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
 #include "proto/segments/v1/definition.pb.h"
@@ -61,9 +61,12 @@ class TaskBoard {
  private:
   bool applied(std::string_view id, int64_t version) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
 
-  mutable absl::Mutex mutex_;
-  std::map<Partition, Entry> entries_ ABSL_GUARDED_BY(mutex_);
-  std::map<Partition, std::unique_ptr<TaskMetrics>> metrics_ ABSL_GUARDED_BY(mutex_);
+  // Guards what follows.
+  mutable std::mutex mutex_;
+  // An entry is another.
+  mutable std::condition_variable changed_;
+  std::map<Partition, Entry> entries_;
+  std::map<Partition, std::unique_ptr<TaskMetrics>> metrics_;
 };
 
 }  // namespace segmentd

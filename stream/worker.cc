@@ -97,20 +97,20 @@ void Worker::stop() {
   for (const auto& [partition, seat] : seats_) all.push_back(partition);
   revoke(all);
   {
-    const absl::MutexLock lock(&mutex_);
+    const std::scoped_lock lock(mutex_);
     stopped_ = true;
   }
   answer();
 }
 
 void Worker::want(WantedDefinitions definitions) {
-  const absl::MutexLock lock(&mutex_);
+  const std::scoped_lock lock(mutex_);
   wanted_ = std::move(definitions);
   wanted_changed_ = true;
 }
 
 bool Worker::ask(Question question) {
-  const absl::MutexLock lock(&mutex_);
+  const std::scoped_lock lock(mutex_);
   if (stopped_ || questions_.size() >= kMaxQuestions) return false;
   questions_.push_back(std::move(question));
   return true;
@@ -182,7 +182,7 @@ void Worker::save_everything(absl::Span<const Partition> partitions) {
 void Worker::take_up_definitions() {
   if (!wanted_changed_.load(std::memory_order_relaxed)) return;
   {
-    const absl::MutexLock lock(&mutex_);
+    const std::scoped_lock lock(mutex_);
     definitions_ = wanted_;
     wanted_changed_ = false;
   }
@@ -437,7 +437,7 @@ void Worker::answer() {
   }
   std::deque<Question> questions;
   {
-    const absl::MutexLock lock(&mutex_);
+    const std::scoped_lock lock(mutex_);
     questions.swap(questions_);
   }
   if (questions.empty()) return;

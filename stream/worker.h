@@ -15,15 +15,14 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 
@@ -41,8 +40,8 @@ struct WorkerOptions {
   Step::Bounds step;
   // Between commits, when there is something to tell.
   absl::Duration commit_interval = absl::Milliseconds(10);
-  // The same while a backlog is worked off: what is told is late anyway, and fewer commits leave more
-  // time for the backlog.
+  // The same while a backlog is worked off: what is told is late anyway, and fewer commits leave
+  // more time for the backlog.
   absl::Duration backlog_interval = absl::Milliseconds(100);
   // When there is only progress.
   absl::Duration progress_interval = absl::Seconds(1);
@@ -164,10 +163,11 @@ class Worker {
 
   WantedDefinitions definitions_;
   std::atomic<bool> wanted_changed_{false};
-  absl::Mutex mutex_;
-  WantedDefinitions wanted_ ABSL_GUARDED_BY(mutex_);
-  std::deque<Question> questions_ ABSL_GUARDED_BY(mutex_);
-  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+  // Guards what follows, up to stopped_.
+  std::mutex mutex_;
+  WantedDefinitions wanted_;
+  std::deque<Question> questions_;
+  bool stopped_ = false;
 };
 
 }  // namespace segmentd

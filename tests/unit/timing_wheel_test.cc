@@ -1,5 +1,7 @@
 #include "state/timing_wheel.h"
 
+#include <rapidcheck.h>
+
 #include <algorithm>
 #include <limits>
 #include <map>
@@ -8,7 +10,6 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "rapidcheck.h"
 #include "rapidcheck/gtest.h"
 
 namespace segmentd {

@@ -1,5 +1,7 @@
 #include "state/user_codec.h"
 
+#include <rapidcheck.h>
+
 #include <algorithm>
 #include <fstream>
 #include <limits>
@@ -14,7 +16,6 @@
 #include "absl/strings/escaping.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "rapidcheck.h"
 #include "rapidcheck/gtest.h"
 
 #include "tests/unit/user_state_equality.h"

@@ -1,5 +1,7 @@
 #include "state/user_store.h"
 
+#include <rapidcheck.h>
+
 #include <cstdint>
 #include <string>
 #include <unordered_map>
@@ -7,7 +9,6 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "rapidcheck.h"
 #include "rapidcheck/gtest.h"
 
 namespace segmentd {
