@@ -348,6 +348,7 @@ Outcome Engine::apply(const Event& event, Time clock, UserState& user, Changes& 
   const bool beyond_base = event.time < user.base_time;
   if (event.time < event.record_time - settings.max_lateness ||
       (newest != Time::Min() && event.time < newest - settings.max_lateness) || beyond_base) {
+    core.fire(event.time, user, out);
     if (beyond_base) ++core.counters.facts_dropped;
     if (!event.profile.empty()) {
       const Time effective = std::max(event.record_time, newest);

@@ -294,8 +294,10 @@ History Generator::run() {
   unit_ = one_of({Duration::Minutes(10), Duration::Minutes(10), Duration::Seconds(2)});
   settings.max_lateness = percent(40) ? Duration::Hours(2) : units(1 + random_.below(10));
   if (shape_.little_lateness) settings.max_lateness = units(1 + random_.below(4));
-  settings.deadline_grace =
-      std::min(one_of({Duration::Seconds(1), units(1)}), settings.max_lateness);
+  settings.deadline_grace = one_of({Duration::Seconds(1), units(1)});
+  if (shape_.never_too_late || percent(85)) {
+    settings.deadline_grace = std::min(settings.deadline_grace, settings.max_lateness);
+  }
 
   const int segments = 1 + random_.below(3);
   std::set<Slot> defined;
@@ -356,13 +358,14 @@ History Generator::run() {
     Record& one = arrivals[i].record;
     one.record_time = arrivals[i].when;
     if (shape_.producer_times) {
-      if (percent(10)) one.record_time = one.time;
+      if (percent(30)) one.record_time = one.time + units(random_.below(8));
     } else {
       one.record_time = std::max(newest_record, one.record_time);
     }
     // An event may be ahead of its record time.
-    if (!shape_.in_order && !shape_.never_too_late && percent(shape_.little_lateness ? 20 : 5))
-      one.time = one.record_time + units(1);
+    if (!shape_.in_order && !shape_.never_too_late && percent(shape_.little_lateness ? 20 : 5)) {
+      one.time = one.record_time + units(1 + random_.below(3));
+    }
     const Time reached =
         newest_record == Time::Min() ? Time::Min() : newest_record - settings.deadline_grace;
     if (shape_.in_order) {
@@ -371,7 +374,9 @@ History Generator::run() {
       if (percent(60)) clock = std::max(clock, reached);
       // Silence before the record: the clock follows the wall.
       if (percent(20)) clock = std::max(clock, one.record_time - settings.deadline_grace);
-      if (shape_.producer_times && percent(5)) clock = std::max(clock, one.record_time + units(2));
+      if (shape_.producer_times && percent(15)) {
+        clock = std::max(clock, one.record_time + units(random_.below(6)));
+      }
     }
     newest_record = std::max(newest_record, one.record_time);
 

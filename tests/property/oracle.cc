@@ -550,11 +550,10 @@ Oracle::Verdict Oracle::apply(const Record& record, Offset offset, Time clock) {
   if (entry.too_late) entry.place = std::max(record.record_time, newest);
   const bool late = !entry.too_late && (record.time < newest || record.time < user.decided);
 
-  if (!entry.too_late && !late) {
+  if (!late) {
     for (Told& told : advance(record.user, record.time)) out.push_back(std::move(told));
   }
   user.newest = std::max(newest, record.time);
-  user.now = std::max(user.now, record.time);
   user.entries.push_back(entry);
   std::stable_sort(user.entries.begin(), user.entries.end(), [](const Entry& a, const Entry& b) {
     return std::pair(a.place, a.offset) < std::pair(b.place, b.offset);

@@ -354,6 +354,29 @@ TEST(Engine, TheBaseFiresItsDeadlinesBeforeLaterCommands) {
   EXPECT_TRUE(engine.member());
 }
 
+TEST(Engine, ACommandAtTheEndOfTheBaseCountsOnce) {
+  SmallEngine engine(
+      "{ name: S, live: { actions: { any_of: [ { event: A } ] }, "
+      "filter: { property: { property: n, equals: 1 } } } }",
+      {.max_lateness = Duration::Minutes(10)});
+  for (int i = 10; i < 50; ++i) engine.send({absl::StrCat("09:49:", i), "A"});
+  engine.send({"09:50", "", {}, {{ProfileOperation::kIncrement, "n", 1.0}}});
+  engine.send({"10:00", "", {}, {Set("city", "Pune")}});
+  ASSERT_NE(engine.user().base, nullptr);
+  EXPECT_THAT(engine.send({"09:55", "A"}), ElementsAre("ADD 09:55 LATE_EVENT by A of 09:55"));
+}
+
+TEST(Engine, CommandsThatCameTooLateFindTheirPlaceAmongThemselves) {
+  SmallEngine engine(
+      "{ name: S, live: { actions: { any_of: [ { event: A } ] }, "
+      "filter: { property: { property: n, equals: 11 } } } }");
+  const auto increment = ProfileOperation::kIncrement;
+  engine.send({"09:00", "", {}, {{increment, "n", 1.0}}, "", "12:05", "12:10"});
+  engine.send(
+      {"09:00", "", {}, {{increment, "n", 10.0}}, "", "12:03"});  // A producer's record time.
+  EXPECT_THAT(engine.send({"12:10", "A"}), ElementsAre("ADD 12:10 TRIGGER by A of 12:10"));
+}
+
 TEST(Engine, FactsAreBounded) {
   SmallEngine engine(
       "{ name: S, live: { actions: { any_of: [ { event: A } ] }, exit: { on: [ { event: B } ] } } "
