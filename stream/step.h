@@ -3,11 +3,16 @@
 //
 // An error of a write is kept, not returned: what follows it is without effect, and commit()
 // reports it. So a task need not look at every write; it looks at full() and goes on later.
+//
+// A broker refuses a transaction that comes while it still completes the one before, and the client
+// asks again only 20 ms later. So a step can be held back for some milliseconds: its writes are
+// kept here until release().
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
@@ -30,11 +35,16 @@ class Step {
 
   void write(const Write& write);
 
+  // From now on, until release() or commit(), the transaction does not begin.
+  void hold() { held_ = true; }
+  void release();
+  bool held() const { return held_; }
+
   // Nothing more should be put in: a bound is reached, or a write failed.
   bool full() const {
     return records_ >= bounds_.records || bytes_ >= bounds_.bytes || !status_.ok();
   }
-  bool empty() const { return !begun_ && status_.ok(); }
+  bool empty() const { return !begun_ && kept_.empty() && status_.ok(); }
   int64_t records() const { return records_; }
   int64_t bytes() const { return bytes_; }
   const absl::Status& status() const { return status_; }
@@ -47,10 +57,29 @@ class Step {
 
  private:
   void clear();
+  void put(const Write& write);
+  void keep(const Write& write);
 
   Transactions& transactions_;
   const Bounds bounds_;
   bool begun_ = false;
+
+  // What was written while held: sizes here, the bytes one after the other.
+  struct Kept {
+    Write::Topic topic;
+    Partition partition;
+    bool has_key;
+    bool has_value;
+    size_t key_bytes;
+    size_t value_bytes;
+    size_t headers;
+  };
+  bool held_ = false;
+  std::vector<Kept> kept_;
+  // A name and a value for each header.
+  std::vector<std::pair<size_t, size_t>> kept_headers_;
+  std::string kept_bytes_;
+
   int64_t records_ = 0;
   int64_t bytes_ = 0;
   absl::Status status_;

@@ -73,6 +73,8 @@ bool Worker::turn() {
     return false;
   }
   poll_failures_ = 0;
+  // Only what is long goes into the transaction before its commit.
+  if (step_.held() && behind_ && clock_.monotonic() >= settled_at_) step_.release();
   if (!process(**batch) || !fire()) return true;
   if (commit_due(clock_.monotonic()) && !commit()) return true;
   answer();
@@ -376,6 +378,7 @@ absl::Duration Worker::interval() const {
 
 bool Worker::commit_due(absl::Duration now) const {
   if (step_.full()) return true;
+  if (now < settled_at_) return false;
   const absl::Duration since = now - last_commit_;
   if (since < interval()) return false;
   bool progress = false;
@@ -413,6 +416,8 @@ bool Worker::commit(absl::Span<const Partition> everything) {
   if (step_began_) metrics_.step.record(absl::ToInt64Microseconds(now - *step_began_));
   step_began_.reset();
   failures_ = 0;
+  settled_at_ = now + options_.settle_time;
+  step_.hold();
   for (Partition partition : parts) {
     Seat& seat = seats_.at(partition);
     const auto before = seat.task->statuses();
@@ -451,7 +456,7 @@ absl::Duration Worker::wait(absl::Duration now) const {
   absl::Duration wait = now - asked_at_ < kAskedLately ? kAskedWait : kIdleWait;
   for (const auto& [partition, seat] : seats_) {
     if (seat.task->has_told() || seat.task->has_work()) {
-      wait = std::min(wait, last_commit_ + interval() - now);
+      wait = std::min(wait, std::max(last_commit_ + interval(), settled_at_) - now);
     }
   }
   return std::max(wait, absl::ZeroDuration());

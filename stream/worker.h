@@ -40,8 +40,11 @@ struct WorkerOptions {
   Step::Bounds step;
   // Between commits, when there is something to tell.
   absl::Duration commit_interval = absl::Milliseconds(10);
-  // The same while a backlog is worked off: what is told is late anyway, and fewer commits leave
-  // more time for the backlog.
+  // From a commit to the beginning of the next transaction: the broker still completes the one
+  // before, and a transaction that comes too soon waits 20 ms.
+  absl::Duration settle_time = absl::Milliseconds(5);
+  // Between commits while a backlog is worked off: what is told is late anyway, and fewer commits
+  // leave more time for the backlog.
   absl::Duration backlog_interval = absl::Milliseconds(100);
   // When there is only progress.
   absl::Duration progress_interval = absl::Seconds(1);
@@ -146,6 +149,8 @@ class Worker {
 
   // The last poll brought so much that there is more to come.
   bool behind_ = false;
+  // Until then the step is held back.
+  absl::Duration settled_at_ = -absl::InfiniteDuration();
 
   // The transaction session is to be renewed, not before `renew_at_`.
   bool renew_ = false;

@@ -17,6 +17,13 @@ class NotedTransactions final : public Transactions {
   }
   absl::Status write(const Write& write) override {
     calls.push_back("write " + std::string(write.key));
+    std::string text = write.topic == Write::Topic::kDeadLetters ? "dead letters " : "changes ";
+    text += std::to_string(write.partition) + " " + std::string(write.key) + "=" +
+            (write.has_value ? std::string(write.value) : "null");
+    for (const HeaderView& header : write.headers) {
+      text += " " + std::string(header.name) + ":" + std::string(header.value);
+    }
+    written.push_back(text);
     return write_status;
   }
   CommitResult commit(absl::Span<const std::pair<Partition, Offset>> input_offsets,
@@ -28,6 +35,7 @@ class NotedTransactions final : public Transactions {
   absl::Status renew() override { return absl::OkStatus(); }
 
   std::vector<std::string> calls;
+  std::vector<std::string> written;
   absl::Status begin_status;
   absl::Status write_status;
   CommitResult result = CommitResult::kCommitted;
@@ -51,6 +59,52 @@ TEST(Step, BeginsWithItsFirstWrite) {
   EXPECT_EQ(transactions.calls, (Calls{"begin", "write a", "write b", "commit 1"}));
   EXPECT_TRUE(step.empty());
   EXPECT_EQ(step.bytes(), 0);
+}
+
+TEST(Step, HeldBackKeepsItsWritesWhole) {
+  NotedTransactions transactions;
+  Step step(transactions, {});
+  step.hold();
+  {
+    // Gone before the release.
+    const std::string key = "key";
+    const std::vector<HeaderView> headers = {{"name", "value"}, {"empty", ""}};
+    step.write({.topic = Write::Topic::kDeadLetters,
+                .partition = 3,
+                .key = key,
+                .value = "v",
+                .headers = headers});
+    step.write({.key = "gone", .has_value = false});
+  }
+  EXPECT_TRUE(transactions.calls.empty());
+  EXPECT_FALSE(step.empty());
+  EXPECT_EQ(step.records(), 2);
+  step.release();
+  EXPECT_EQ(transactions.calls, (Calls{"begin", "write key", "write gone"}));
+  ASSERT_EQ(transactions.written.size(), 2u);
+  EXPECT_EQ(transactions.written[0], "dead letters 3 key=v name:value empty:");
+  EXPECT_EQ(transactions.written[1], "changes 0 gone=null");
+  step.write({.key = "c"});
+  std::string why;
+  EXPECT_EQ(step.commit(kOffsets, &why), CommitResult::kCommitted);
+  EXPECT_EQ(transactions.calls.back(), "commit 1");
+}
+
+TEST(Step, HeldBackIsCommittedWhole) {
+  NotedTransactions transactions;
+  Step step(transactions, {});
+  step.hold();
+  step.write({.key = "a"});
+  std::string why;
+  EXPECT_EQ(step.commit(kOffsets, &why), CommitResult::kCommitted);
+  EXPECT_EQ(transactions.calls, (Calls{"begin", "write a", "commit 1"}));
+  // Dropped, a held step leaves nothing behind.
+  step.hold();
+  step.write({.key = "b"});
+  step.abort();
+  step.write({.key = "c"});
+  EXPECT_EQ(transactions.calls.back(), "write c");
+  EXPECT_EQ(transactions.calls.size(), 5u);
 }
 
 TEST(Step, WithoutAWriteCostsNothing) {
