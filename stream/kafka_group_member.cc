@@ -5,10 +5,15 @@
 
 #include <utility>
 
+#include "absl/time/clock.h"
+
 namespace segmentd {
 namespace {
 
 constexpr absl::Duration kCloseLimit = absl::Seconds(5);
+// So often in such a time a fenced member joins again.
+constexpr size_t kRejoins = 3;
+constexpr absl::Duration kRejoinPeriod = absl::Minutes(5);
 
 std::vector<Partition> PartitionsOf(const rd_kafka_topic_partition_list_t& list) {
   std::vector<Partition> partitions;
@@ -23,12 +28,22 @@ std::vector<Partition> PartitionsOf(const rd_kafka_topic_partition_list_t& list)
 
 absl::StatusOr<std::unique_ptr<KafkaGroupMember>> KafkaGroupMember::Create(
     const KafkaSettings& settings, Options options) {
+  std::unique_ptr<KafkaGroupMember> member(new KafkaGroupMember(settings, std::move(options)));
+  if (absl::Status status = member->open(); !status.ok()) return status;
+  return member;
+}
+
+KafkaGroupMember::~KafkaGroupMember() {
+  listener_ = {};
+  close();
+}
+
+absl::Status KafkaGroupMember::open() {
   absl::StatusOr<KafkaConf> conf =
-      MakeKafkaConf(settings, KafkaRole::kMember,
-                    {{"group.id", options.group}, {"group.instance.id", options.instance}});
+      MakeKafkaConf(settings_, KafkaRole::kMember,
+                    {{"group.id", options_.group}, {"group.instance.id", options_.instance}});
   if (!conf.ok()) return conf.status();
-  std::unique_ptr<KafkaGroupMember> member(new KafkaGroupMember(std::move(options)));
-  rd_kafka_conf_set_opaque(conf->get(), member.get());
+  rd_kafka_conf_set_opaque(conf->get(), this);
   rd_kafka_conf_set_rebalance_cb(
       conf->get(), [](rd_kafka_t* handle, rd_kafka_resp_err_t what,
                       rd_kafka_topic_partition_list_t* partitions, void* opaque) {
@@ -36,25 +51,28 @@ absl::StatusOr<std::unique_ptr<KafkaGroupMember>> KafkaGroupMember::Create(
       });
   absl::StatusOr<KafkaHandle> handle = MakeKafkaHandle(KafkaRole::kMember, *std::move(conf));
   if (!handle.ok()) return handle.status();
-  member->handle_ = *std::move(handle);
-  member->queue_.reset(rd_kafka_queue_get_consumer(member->handle_.get()));
+  handle_ = *std::move(handle);
+  queue_.reset(rd_kafka_queue_get_consumer(handle_.get()));
   rd_kafka_queue_cb_event_enable(
-      member->queue_.get(),
+      queue_.get(),
       [](rd_kafka_t*, void* opaque) { static_cast<KafkaGroupMember*>(opaque)->options_.wake(); },
-      member.get());
-  return member;
+      this);
+  return absl::OkStatus();
 }
 
-KafkaGroupMember::~KafkaGroupMember() {
+void KafkaGroupMember::close() {
   if (handle_ == nullptr) return;
   rd_kafka_queue_cb_event_enable(queue_.get(), nullptr, nullptr);
   queue_.reset();
-  listener_ = {};
   CloseKafkaConsumer(std::move(handle_), kCloseLimit);
 }
 
 absl::Status KafkaGroupMember::join(Source::Listener listener) {
   listener_ = std::move(listener);
+  return subscribe();
+}
+
+absl::Status KafkaGroupMember::subscribe() {
   const KafkaPartitions topics(rd_kafka_topic_partition_list_new(1));
   rd_kafka_topic_partition_list_add(topics.get(), options_.topic.c_str(), RD_KAFKA_PARTITION_UA);
   const rd_kafka_resp_err_t error = rd_kafka_subscribe(handle_.get(), topics.get());
@@ -65,43 +83,67 @@ absl::Status KafkaGroupMember::join(Source::Listener listener) {
 
 absl::StatusOr<bool> KafkaGroupMember::poll() {
   listener_called_ = false;
+  bool fatal = false;
   while (rd_kafka_message_t* message = rd_kafka_consumer_poll(handle_.get(), 0)) {
     const KafkaPtr<rd_kafka_message_t, rd_kafka_message_destroy> owner(message);
-    const std::string what =
-        fmt::format("member {} of group {}", options_.instance, options_.group);
     switch (message->err) {
-      case RD_KAFKA_RESP_ERR__FATAL: {
-        char why[512] = "";
-        const rd_kafka_resp_err_t error = rd_kafka_fatal_error(handle_.get(), why, sizeof(why));
-        if (error == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID) {
-          return absl::AbortedError(
-              fmt::format("{}: another process has taken this place: it was started with the same "
-                          "instance name. Give each process its own",
-                          what));
-        }
-        return absl::AbortedError(fmt::format("{}: {}: {}", what, rd_kafka_err2name(error), why));
-      }
+      case RD_KAFKA_RESP_ERR__FATAL:
+        fatal = true;
+        break;
       case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
       case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
-        return KafkaStatus(message->err, what, rd_kafka_message_errstr(message));
+        return KafkaStatus(message->err, name(), rd_kafka_message_errstr(message));
       default:
         // What the client tells while it goes on trying.
-        spdlog::warn("{}: {}: {}", what, rd_kafka_err2name(message->err),
+        spdlog::warn("{}: {}: {}", name(), rd_kafka_err2name(message->err),
                      rd_kafka_message_errstr(message));
     }
+  }
+  if (fatal) {
+    if (absl::Status status = join_again(); !status.ok()) return status;
   }
   return listener_called_;
 }
 
+absl::Status KafkaGroupMember::join_again() {
+  char text[512] = "";
+  const rd_kafka_resp_err_t error = rd_kafka_fatal_error(handle_.get(), text, sizeof(text));
+  const absl::Time now = absl::Now();
+  std::erase_if(rejoined_, [&](absl::Time at) { return now - at > kRejoinPeriod; });
+  if (rejoined_.size() >= kRejoins) {
+    if (error == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID) {
+      return absl::AbortedError(fmt::format(
+          "{}: another process takes this place again and again: it was started with the "
+          "same instance name. Give each process its own",
+          name()));
+    }
+    return absl::AbortedError(fmt::format("{}: {}: {}", name(), rd_kafka_err2name(error), text));
+  }
+  rejoined_.push_back(now);
+  spdlog::warn("{}: {}: {}; joining again", name(), rd_kafka_err2name(error), text);
+  const std::vector<Partition> gone(held_.begin(), held_.end());
+  held_.clear();
+  if (!gone.empty() && listener_.lost) {
+    listener_called_ = true;
+    listener_.lost(gone);
+  }
+  closing_ = true;
+  close();
+  closing_ = false;
+  if (absl::Status status = open(); !status.ok()) return status;
+  return subscribe();
+}
+
 void KafkaGroupMember::rebalance(rd_kafka_t* handle, rd_kafka_resp_err_t what,
                                  rd_kafka_topic_partition_list_t* partitions) {
-  const std::vector<Partition> list = PartitionsOf(*partitions);
+  const std::vector<Partition> list =
+      closing_ ? std::vector<Partition>() : PartitionsOf(*partitions);
   // Nothing is assigned to this consumer itself, so what it acknowledges are empty lists.
   const KafkaPartitions none(rd_kafka_topic_partition_list_new(0));
   if (what == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
     const KafkaError error(rd_kafka_incremental_assign(handle, none.get()));
-    spdlog::info("member {} of group {}: partitions given: [{}]", options_.instance, options_.group,
-                 fmt::join(list, ", "));
+    spdlog::info("{}: partitions given: [{}]", name(), fmt::join(list, ", "));
+    held_.insert(list.begin(), list.end());
     if (!list.empty() && listener_.given) {
       listener_called_ = true;
       listener_.given(list);
@@ -109,8 +151,8 @@ void KafkaGroupMember::rebalance(rd_kafka_t* handle, rd_kafka_resp_err_t what,
     return;
   }
   const bool lost = rd_kafka_assignment_lost(handle) != 0;
-  spdlog::info("member {} of group {}: partitions {}: [{}]", options_.instance, options_.group,
-               lost ? "lost" : "revoked", fmt::join(list, ", "));
+  spdlog::info("{}: partitions {}: [{}]", name(), lost ? "lost" : "revoked", fmt::join(list, ", "));
+  for (const Partition partition : list) held_.erase(partition);
   const auto& tell = lost ? listener_.lost : listener_.revoked;
   if (!list.empty() && tell) {
     listener_called_ = true;
@@ -120,11 +162,14 @@ void KafkaGroupMember::rebalance(rd_kafka_t* handle, rd_kafka_resp_err_t what,
   const KafkaError error(rd_kafka_incremental_unassign(handle, none.get()));
 }
 
+std::string KafkaGroupMember::name() const {
+  return fmt::format("member {} of group {}", options_.instance, options_.group);
+}
+
 absl::StatusOr<KafkaGroupMember::Metadata> KafkaGroupMember::metadata() const {
   Metadata metadata(rd_kafka_consumer_group_metadata(handle_.get()));
   const auto gone = [&](std::string_view why) {
-    return absl::AbortedError(fmt::format("{} is no member of group {} any more: {}",
-                                          options_.instance, options_.group, why));
+    return absl::AbortedError(fmt::format("{} is no member any more: {}", name(), why));
   };
   if (metadata == nullptr) return gone("the client knows of no group");
   if (rd_kafka_consumer_group_metadata_generation_id(metadata.get()) < 0) {

@@ -1,10 +1,16 @@
 // A worker's place in the consumer group: which partitions are its own. It reads no records: a
 // consumer of its own does, so that a rebalance neither pauses nor repositions the reading of the
 // partitions that stay.
+//
+// The client gives up for good when it is told that another has taken its place. That happens
+// without another, too: after an outage longer than the session it may send a heartbeat without its
+// ID. So a member that is fenced joins again, some times: of two processes with the same name one
+// is left, and the other says why it ends.
 #pragma once
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -48,16 +54,29 @@ class KafkaGroupMember {
   absl::StatusOr<Metadata> metadata() const;
 
  private:
-  explicit KafkaGroupMember(Options options) : options_(std::move(options)) {}
+  KafkaGroupMember(KafkaSettings settings, Options options)
+      : settings_(std::move(settings)), options_(std::move(options)) {}
+  absl::Status open();
+  void close();
+  absl::Status subscribe();
+  // After a fatal error of the client. ABORTED when that was too often.
+  absl::Status join_again();
   // Called while closing too.
   void rebalance(rd_kafka_t* handle, rd_kafka_resp_err_t what,
                  rd_kafka_topic_partition_list_t* partitions);
+  // "member segmentd-1 of group segmentd"
+  std::string name() const;
 
-  Options options_;
+  const KafkaSettings settings_;
+  const Options options_;
   Source::Listener listener_;
   KafkaHandle handle_;
   KafkaQueue queue_;
+  // Given, and not taken away since.
+  std::set<Partition> held_;
+  bool closing_ = false;
   bool listener_called_ = false;
+  std::vector<absl::Time> rejoined_;
 };
 
 }  // namespace segmentd
