@@ -1,0 +1,91 @@
+#include "tests/kafka/topic_reader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <string_view>
+
+#include "absl/time/clock.h"
+
+namespace segmentd {
+namespace {
+
+constexpr absl::Duration kLimit = absl::Seconds(60);
+
+[[noreturn]] void Fail(std::string_view what) {
+  fmt::print(stderr, "topic reader: {}\n", what);
+  std::exit(1);
+}
+
+template <typename T>
+T Must(absl::StatusOr<T> result) {
+  if (!result.ok()) Fail(result.status().ToString());
+  return *std::move(result);
+}
+
+}  // namespace
+
+TopicReader::TopicReader(const std::string& bootstrap_servers, std::string topic)
+    : topic_(std::move(topic)) {
+  const KafkaSettings settings = Must(KafkaSettings::Parse(bootstrap_servers));
+  handle_ = Must(MakeKafkaHandle(
+      KafkaRole::kReader,
+      Must(MakeKafkaConf(settings, KafkaRole::kReader, {{"group.id", topic_ + "-reader"}}))));
+  const int32_t count = Must(KafkaPartitionCount(handle_.get(), topic_, kLimit));
+  const KafkaPartitions list(rd_kafka_topic_partition_list_new(count));
+  for (Partition p = 0; p < count; ++p) {
+    partitions_.push_back(p);
+    positions_[p] = 0;
+    rd_kafka_topic_partition_list_add(list.get(), topic_.c_str(), p)->offset = 0;
+  }
+  if (rd_kafka_assign(handle_.get(), list.get()) != RD_KAFKA_RESP_ERR_NO_ERROR) Fail("no assign");
+}
+
+std::vector<TopicRecord> TopicReader::read_to_end() {
+  const std::map<Partition, int64_t> ends =
+      Must(KafkaOffsets(handle_.get(), topic_, partitions_, KafkaOffset::kStable, kLimit));
+  const auto at_end = [&] {
+    return std::all_of(ends.begin(), ends.end(),
+                       [&](const auto& end) { return positions_.at(end.first) >= end.second; });
+  };
+  std::vector<TopicRecord> records;
+  const absl::Time until = absl::Now() + kLimit;
+  while (!at_end()) {
+    if (absl::Now() > until) Fail(fmt::format("{} can't be read to its end", topic_));
+    const KafkaPtr<rd_kafka_message_t, rd_kafka_message_destroy> message(
+        rd_kafka_consumer_poll(handle_.get(), 100));
+    if (message == nullptr) continue;
+    if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+      positions_[message->partition] = std::max(positions_[message->partition], message->offset);
+      continue;
+    }
+    if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+      if (IsPassingKafkaError(message->err)) continue;
+      Fail(rd_kafka_message_errstr(message.get()));
+    }
+    positions_[message->partition] = message->offset + 1;
+    TopicRecord record{.partition = message->partition,
+                       .offset = message->offset,
+                       .has_key = message->key != nullptr,
+                       .key = std::string(KafkaKey(*message)),
+                       .value = std::string(KafkaValue(*message)),
+                       .headers = {}};
+    rd_kafka_headers_t* headers = nullptr;
+    if (rd_kafka_message_headers(message.get(), &headers) == RD_KAFKA_RESP_ERR_NO_ERROR) {
+      const char* name = nullptr;
+      const void* value = nullptr;
+      size_t size = 0;
+      for (size_t i = 0;
+           rd_kafka_header_get_all(headers, i, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR;
+           ++i) {
+        record.headers.emplace_back(name, std::string(static_cast<const char*>(value), size));
+      }
+    }
+    records.push_back(std::move(record));
+  }
+  return records;
+}
+
+}  // namespace segmentd

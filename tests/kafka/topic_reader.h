@@ -1,0 +1,41 @@
+// A topic as a consumer with isolation.level=read_committed sees it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "stream/io.h"
+#include "stream/kafka_client.h"
+
+namespace segmentd {
+
+struct TopicRecord {
+  Partition partition = 0;
+  int64_t offset = 0;
+  bool has_key = false;
+  std::string key;
+  std::string value;
+  // In their order.
+  std::vector<std::pair<std::string, std::string>> headers;
+};
+
+// From the first record on, all partitions. A broker that does not answer ends the test program.
+class TopicReader {
+ public:
+  TopicReader(const std::string& bootstrap_servers, std::string topic);
+
+  // What was committed since the last call; returns at the end as of this call.
+  std::vector<TopicRecord> read_to_end();
+
+ private:
+  std::string topic_;
+  KafkaHandle handle_;
+  std::vector<Partition> partitions_;
+  // Where the next record will be; markers of transactions counted.
+  std::map<Partition, int64_t> positions_;
+};
+
+}  // namespace segmentd
