@@ -291,7 +291,6 @@ size_t Task::apply(absl::Span<const Record> records, Time wall, Step& step) {
 void Task::apply_one(const Record& record, uint64_t hash, Time wall, Step& step) {
   position_ = record.offset.next();
   ++applied_;
-  metrics_.events.add(1);
   auto& counters = *record_.mutable_counters();
   counters.set_events(counters.events() + 1);
   if (!clock_.read(record.record_time, wall)) metrics_.future_records.add(1);
@@ -304,6 +303,7 @@ void Task::apply_one(const Record& record, uint64_t hash, Time wall, Step& step)
     write_dead_letter(record, decoded, step);
     return;
   }
+  metrics_.events.add(1);
   if (decoded.time_replaced) metrics_.future_times.add(1);
 
   StoredUser& user = users_->find_or_create(hash, record.key);
