@@ -71,7 +71,7 @@ absl::Status KafkaTransactions::open_session() {
                      {"message.timeout.ms", fmt::format("{}", timeout_ms())},
                      {"queue.buffering.max.messages", kQueueRecords},
                      {"queue.buffering.max.kbytes", kQueueKilobytes},
-                     {"queue.buffering.max.ms", "5"}});
+                     {"queue.buffering.max.ms", "100"}});
   if (!conf.ok()) return conf.status();
   rd_kafka_conf_set_opaque(conf->get(), this);
   // Without it a commit waits in steps of 10 ms.
