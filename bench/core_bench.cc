@@ -1,5 +1,5 @@
-// Decoder, user look-up and engine together, in memory, as a task runs them on a batch: events/s of one thread at 1, 100, 1,000 and 2,500
-// segments, 200,000 users.
+// Decoder, user look-up and engine together, in memory, as a task runs them on a batch: events/s of
+// one thread at 1, 100, 1,000 and 2,500 segments, 200,000 users.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>

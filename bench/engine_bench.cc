@@ -1,4 +1,5 @@
-// The engine alone, in memory: events/s of one thread at 1, 100, 1,000 and 2,500 segments, 200,000 users.
+// The engine alone, in memory: events/s of one thread at 1, 100, 1,000 and 2,500 segments, 200,000
+// users.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -7,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+
 #include "bench/workload.h"
 #include "segment/engine.h"
 

@@ -1,5 +1,6 @@
-// The whole pipeline over a real broker on this machine: a backlog of events worked off by segmentd (events/s, CPU of the segmentd
-// process per million events), and the time from an event's append to its change being readable with read_committed.
+// The whole pipeline over a real broker on this machine: a backlog of events worked off by segmentd
+// (events/s, CPU of the segmentd process per million events), and the time from an event's append
+// to its change being readable with read_committed.
 //
 //   pipeline_bench [EVENTS] [SECONDS]     default 1,000,000 events and 20 s of 1,000 events/s
 //
@@ -59,14 +60,21 @@ class Server {
   Server(const std::string& bootstrap, const std::string& prefix, int partitions, int port)
       : http_("127.0.0.1", port + 1) {
     http_.set_connection_timeout(1);
-    const std::vector<std::string> arguments = {
-        BinDir() + "/segmentd",     "--bootstrap",
-        bootstrap,                  "--topic-prefix",
-        prefix,                     "--partitions",
-        std::to_string(partitions), "--workers",
-        "1",                        "--listen",
-        "127.0.0.1:" + std::to_string(port), "--http",
-        "127.0.0.1:" + std::to_string(port + 1), "--log-level", "warning"};
+    const std::vector<std::string> arguments = {BinDir() + "/segmentd",
+                                                "--bootstrap",
+                                                bootstrap,
+                                                "--topic-prefix",
+                                                prefix,
+                                                "--partitions",
+                                                std::to_string(partitions),
+                                                "--workers",
+                                                "1",
+                                                "--listen",
+                                                "127.0.0.1:" + std::to_string(port),
+                                                "--http",
+                                                "127.0.0.1:" + std::to_string(port + 1),
+                                                "--log-level",
+                                                "warning"};
     std::vector<char*> argv;
     for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
     argv.push_back(nullptr);
@@ -100,7 +108,8 @@ class Server {
     double sum = 0;
     std::istringstream lines(answer->body);
     for (std::string line; std::getline(lines, line);) {
-      if (line.rfind(name, 0) != 0 || (line[name.size()] != '{' && line[name.size()] != ' ')) continue;
+      if (line.rfind(name, 0) != 0 || (line[name.size()] != '{' && line[name.size()] != ' '))
+        continue;
       sum += std::atof(line.substr(line.rfind(' ')).c_str());
     }
     return sum;
@@ -140,9 +149,12 @@ class Producer {
   explicit Producer(const std::string& bootstrap) {
     rd_kafka_conf_t* conf = rd_kafka_conf_new();
     const std::pair<const char*, std::string> settings[] = {
-        {"bootstrap.servers", bootstrap}, {"partitioner", "murmur2_random"},
-        {"linger.ms", "5"},               {"queue.buffering.max.messages", "200000"},
-        {"socket.nagle.disable", "true"}, {"enable.idempotence", "true"}};
+        {"bootstrap.servers", bootstrap},
+        {"partitioner", "murmur2_random"},
+        {"linger.ms", "5"},
+        {"queue.buffering.max.messages", "200000"},
+        {"socket.nagle.disable", "true"},
+        {"enable.idempotence", "true"}};
     char error[256];
     for (const auto& [name, value] : settings) {
       if (rd_kafka_conf_set(conf, name, value.c_str(), error, sizeof error) != RD_KAFKA_CONF_OK) {
@@ -266,7 +278,8 @@ class ChangeReader {
         const size_t at = value.find("\"message_id\":\"");
         if (at != std::string::npos) {
           const size_t from = at + 14;
-          if (read_at_.emplace(value.substr(from, value.find('"', from) - from), NowMillis()).second) {
+          if (read_at_.emplace(value.substr(from, value.find('"', from) - from), NowMillis())
+                  .second) {
             ++seen_;
           }
         }
@@ -339,7 +352,8 @@ void Latency(const std::string& bootstrap, int64_t seconds) {
     return static_cast<double>(
         millis[static_cast<size_t>(q * static_cast<double>(millis.size() - 1))]);
   };
-  std::printf("%-44s %12.0f\n", "latency: events/s, one partition", static_cast<double>(kPerSecond));
+  std::printf("%-44s %12.0f\n", "latency: events/s, one partition",
+              static_cast<double>(kPerSecond));
   std::printf("%-44s %12zu\n", "latency: changes timed", millis.size());
   std::printf("%-44s %12.0f\n", "event sent -> change readable, p50, ms", quantile(0.5));
   std::printf("%-44s %12.0f\n", "event sent -> change readable, p99, ms", quantile(0.99));

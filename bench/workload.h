@@ -1,5 +1,6 @@
-// The workload that the figures are measured on: events of 200 bytes as JSON, and definitions of which half are single actions, a quarter
-// any of three triggers with expiry and a quarter inaction, so that about half a change comes out of an event.
+// The workload that the figures are measured on: events of 200 bytes as JSON, and definitions of
+// which half are single actions, a quarter any of three triggers with expiry and a quarter
+// inaction, so that about half a change comes out of an event.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +16,8 @@ namespace segmentd::bench {
 // The same on every machine and in every run.
 class Workload {
  public:
-  // `names`: distinct event names. More names than definitions leave events that no definition refers to.
+  // `names`: distinct event names. More names than definitions leave events that no definition
+  // refers to.
   Workload(int segments, int users, int names);
 
   const std::vector<segments::v1::Segment>& segments() const { return segments_; }
@@ -23,7 +25,8 @@ class Workload {
   // The user of the event with number `i`.
   std::string user(int64_t i) const;
   // The same event as append_event writes, taken apart; `user` is the number in the user's ID.
-  void fill(int64_t i, std::string* name, std::string* category, double* amount, size_t* user) const;
+  void fill(int64_t i, std::string* name, std::string* category, double* amount,
+            size_t* user) const;
   // Appends the body of the event with number `i`, at `time_ms`.
   void append_event(int64_t i, int64_t time_ms, std::string* out) const;
 

@@ -1,4 +1,5 @@
-// One change of a membership, as the engine finds it; who the user is and which number it gets is added by the task.
+// One change of a membership, as the engine finds it; who the user is and which number it gets is
+// added by the task.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +22,8 @@ struct Change {
   Slot slot;
   Time at;
   Reason reason;
-  // The event behind it; empty where there is none. A view into the RuleSet or into the event being applied.
+  // The event behind it; empty where there is none. A view into the RuleSet or into the event being
+  // applied.
   std::string_view cause_event;
   Time cause_at;
   // Only of the event being applied.

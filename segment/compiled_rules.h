@@ -1,4 +1,5 @@
-// What RuleSet::Compile makes: tests, atoms, live rules, filters and the index from an event to its atoms.
+// What RuleSet::Compile makes: tests, atoms, live rules, filters and the index from an event to its
+// atoms.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +9,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/inlined_vector.h"
+
 #include "segment/fields.h"
 #include "segment/predicate.h"
 #include "segment/rule_set.h"
@@ -96,7 +98,8 @@ struct LiveRule {
   bool restart = false;
   bool match = false;
   bool distinct = false;
-  // Membership is "has ever qualified": the order of events does not matter, so hits need not be kept.
+  // Membership is "has ever qualified": the order of events does not matter, so hits need not be
+  // kept.
   bool order_free = false;
   Slot slot = 0;
   int32_t version = 0;

@@ -1,9 +1,10 @@
 // The whole core behind one header: what a segment means.
 //
-// An event enters by apply(), the passing of time by advance(), and there is no third way. Both work on one user's state, which the
-// caller keeps, and append the changes of that user's memberships. Nothing here reads a clock, does I/O or starts a thread; an
-// engine belongs to one task and one thread at a time. Membership is the function F of the specification: which changes come out depends on the
-// user's records and the clock given, never on how records were batched.
+// An event enters by apply(), the passing of time by advance(), and there is no third way. Both
+// work on one user's state, which the caller keeps, and append the changes of that user's
+// memberships. Nothing here reads a clock, does I/O or starts a thread; an engine belongs to one
+// task and one thread at a time. Membership is the function F of the specification: which changes
+// come out depends on the user's records and the clock given, never on how records were batched.
 #pragma once
 
 #include <cstdint>
@@ -44,27 +45,31 @@ class Engine {
   Engine(Engine&&) noexcept;
   Engine& operator=(Engine&&) noexcept;
 
-  // Applies the user's next record (offsets ascend). First the user's deadlines up to the later of `clock` and record time minus
-  // grace fire, then the event takes its place. `clock`: up to where the partition's deadlines have fired; it never goes back.
+  // Applies the user's next record (offsets ascend). First the user's deadlines up to the later of
+  // `clock` and record time minus grace fire, then the event takes its place. `clock`: up to where
+  // the partition's deadlines have fired; it never goes back.
   Outcome apply(const Event& event, Time clock, UserState& user, Changes& out);
 
-  // Fires the user's deadlines up to and including `clock`, each at its exact moment, those of one moment as one step.
+  // Fires the user's deadlines up to and including `clock`, each at its exact moment, those of one
+  // moment as one step.
   void advance(Time clock, UserState& user, Changes& out);
 
   // Continues with other rules, between two steps.
   void use(std::shared_ptr<const RuleSet> rules);
 
-  // Carries the user's states of a changed definition (same slot, another version) over to the present one: members stay, and an
-  // `exit: after` counts from the user's now at the activation; pendings and counts end. apply() and advance() do it first; after use() the caller does it for all
-  // users, because the new rules may have deadlines that the old ones had not, or not have them any more. True when something changed.
+  // Carries the user's states of a changed definition (same slot, another version) over to the
+  // present one: members stay, and an `exit: after` counts from the user's now at the activation;
+  // pendings and counts end. apply() and advance() do it first; after use() the caller does it for
+  // all users, because the new rules may have deadlines that the old ones had not, or not have them
+  // any more. True when something changed.
   bool take_over(UserState& user);
 
-  // Takes the segment in `slot`, which is being deleted, out of the user's state; a member gets a REMOVE at their now. False
-  // when the user had no state of it.
+  // Takes the segment in `slot`, which is being deleted, out of the user's state; a member gets a
+  // REMOVE at their now. False when the user had no state of it.
   bool remove(Slot slot, Time clock, UserState& user, Changes& out);
 
-  // Why the user is or is not in the segment, at the later of `clock` and the user's newest event. `segment_id` and `user_id` are
-  // left for the caller to fill in.
+  // Why the user is or is not in the segment, at the later of `clock` and the user's newest event.
+  // `segment_id` and `user_id` are left for the caller to fill in.
   segments::v1::Explanation explain(Slot slot, Time clock, const UserState& user) const;
 
   const RuleSet& rules() const;

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "absl/types/span.h"
+
 #include "segment/time.h"
 #include "segment/value.h"
 
@@ -33,7 +34,14 @@ struct EventProperty {
 };
 
 // Persisted: never change or reuse a number.
-enum class ProfileOperation : uint8_t { kSet = 1, kDelete = 2, kAdd = 3, kRemove = 4, kIncrement = 5, kDecrement = 6 };
+enum class ProfileOperation : uint8_t {
+  kSet = 1,
+  kDelete = 2,
+  kAdd = 3,
+  kRemove = 4,
+  kIncrement = 5,
+  kDecrement = 6
+};
 
 // A command on one property of the user's profile, named by its dotted path.
 struct ProfileCommand {
@@ -45,9 +53,11 @@ struct ProfileCommand {
 struct Event {
   // The user's ID is not here: whoever calls the engine has found the user's state by it.
   //
-  // Empty in a record of profile commands alone. "Page Viewed" and "Screen Viewed" are page and screen events.
+  // Empty in a record of profile commands alone. "Page Viewed" and "Screen Viewed" are page and
+  // screen events.
   std::string_view name;
-  // Event time. The decoder has replaced an absent one, and one too far in the future, by the record time.
+  // Event time. The decoder has replaced an absent one, and one too far in the future, by the
+  // record time.
   Time time;
   Time record_time;
   Offset offset;

@@ -47,10 +47,10 @@ class Fold {
   // The earliest deadline of the state.
   Time next_deadline(const FoldState& state) const;
 
-  // Folds facts and writes onto `state` but for order-free segments, with the deadlines between them, then the deadlines up to
-  // and including `until`. `decided` becomes the newest deadline that fired, if any. The changes
-  // that the event at `mark` made in its own step are noted in `marked`: none, at the end, when it
-  // has no fact.
+  // Folds facts and writes onto `state` but for order-free segments, with the deadlines between
+  // them, then the deadlines up to and including `until`. `decided` becomes the newest deadline
+  // that fired, if any. The changes that the event at `mark` made in its own step are noted in
+  // `marked`: none, at the end, when it has no fact.
   struct Marked {
     size_t begin = 0;
     size_t end = 0;

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "absl/strings/match.h"
+
 #include "segment/absl_view.h"
 
 namespace segmentd {
@@ -11,7 +12,8 @@ namespace {
 
 const Value kMissing{};
 
-// The host of "scheme://user@host:port/…" or "//host/…", without a leading "www."; empty when there is none.
+// The host of "scheme://user@host:port/…" or "//host/…", without a leading "www."; empty when there
+// is none.
 std::string_view HostOf(std::string_view url) {
   const size_t slashes = url.find("//");
   if (slashes == std::string_view::npos) return {};

@@ -1,4 +1,5 @@
-// Which atoms an event meets. Each distinct predicate is tested at most once an event, however many atoms share it.
+// Which atoms an event meets. Each distinct predicate is tested at most once an event, however many
+// atoms share it.
 #pragma once
 
 #include <cstdint>

@@ -44,7 +44,8 @@ struct EventOrder {
 struct ProfileWrite {
   // When the user did it.
   EventOrder order;
-  // From when on it is part of the profile: the event time, but for an event that came too late the moment it was read.
+  // From when on it is part of the profile: the event time, but for an event that came too late the
+  // moment it was read.
   Time effective;
   ProfileOperation operation = ProfileOperation::kSet;
   std::string property;
@@ -53,9 +54,10 @@ struct ProfileWrite {
 
 class Profile {
  public:
-  // Applies a write. One older than the newest set or delete of its property has no effect, nor has a set or delete older than
-  // the property's newest write of any kind: that is how a command that came too late finds its place in the order of event times.
-  // False when the write would pass the bounds (256 properties, 16 KiB) and was left out.
+  // Applies a write. One older than the newest set or delete of its property has no effect, nor has
+  // a set or delete older than the property's newest write of any kind: that is how a command that
+  // came too late finds its place in the order of event times. False when the write would pass the
+  // bounds (256 properties, 16 KiB) and was left out.
   bool apply(const ProfileWrite& write);
 
   // Missing when there is none. Valid until the profile or *scratch changes.

@@ -1,6 +1,8 @@
-// The definitions of a task, compiled: every distinct condition once, as an atom, with an index that leads an event to its atoms.
+// The definitions of a task, compiled: every distinct condition once, as an atom, with an index
+// that leads an event to its atoms.
 //
-// Lookup: event name -> value of an equality's property (the pivot) -> the remaining predicates. Immutable once built; any thread may read it.
+// Lookup: event name -> value of an equality's property (the pivot) -> the remaining predicates.
+// Immutable once built; any thread may read it.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+
 #include "proto/segments/v1/definition.pb.h"
 #include "segment/change.h"
 #include "segment/event.h"
@@ -31,7 +34,8 @@ struct ActiveSegment {
 class RuleSet {
  public:
   // INVALID_ARGUMENT names the segment and the path that can't be run. Slots are distinct.
-  static absl::StatusOr<std::shared_ptr<const RuleSet>> Compile(std::vector<ActiveSegment> segments);
+  static absl::StatusOr<std::shared_ptr<const RuleSet>> Compile(
+      std::vector<ActiveSegment> segments);
   ~RuleSet();
 
   const Fields& fields() const;

@@ -1,4 +1,5 @@
-// The settings that memberships depend on. A task records them, and a replay runs under the recorded ones.
+// The settings that memberships depend on. A task records them, and a replay runs under the
+// recorded ones.
 #pragma once
 
 #include <cstdint>
@@ -8,13 +9,15 @@
 namespace segmentd {
 
 struct Settings {
-  // An event older than its own record time, or than the user's newest event, by more than this takes no part in triggers.
+  // An event older than its own record time, or than the user's newest event, by more than this
+  // takes no part in triggers.
   Duration max_lateness = Duration::Hours(2);
   // How long deadlines wait for events still on their way.
   Duration deadline_grace = Duration::Seconds(1);
   // An event time ahead of its record time by more is replaced by the record time.
   Duration max_future_skew = Duration::Minutes(2);
-  // Bounds of what is kept of a user for late events; past them the oldest goes, as if max_lateness were shorter for this user.
+  // Bounds of what is kept of a user for late events; past them the oldest goes, as if max_lateness
+  // were shorter for this user.
   uint32_t max_facts = 4096;
   uint32_t max_message_ids = 4096;
 };

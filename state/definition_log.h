@@ -1,4 +1,5 @@
-// The segments as topic `segment-definitions` holds them, and how far the running tasks have applied them.
+// The segments as topic `segment-definitions` holds them, and how far the running tasks have
+// applied them.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+
 #include "proto/segments/v1/definition.pb.h"
 
 namespace segmentd {
@@ -21,18 +23,21 @@ class DefinitionLog {
  public:
   virtual ~DefinitionLog() = default;
 
-  // All segments that are stored, sorted by ID, with `status` as of now. A snapshot that stays valid.
+  // All segments that are stored, sorted by ID, with `status` as of now. A snapshot that stays
+  // valid.
   virtual std::shared_ptr<const std::vector<segments::v1::Segment>> All() const = 0;
 
-  // Writes segments (their IDs, versions, etags and times are set), and null segments as deletions, acknowledged by the broker, in order; returns when this
-  // instance has read them back, so that All() shows them. One writer at a time: the caller holds a lock over reading and writing.
+  // Writes segments (their IDs, versions, etags and times are set), and null segments as deletions,
+  // acknowledged by the broker, in order; returns when this instance has read them back, so that
+  // All() shows them. One writer at a time: the caller holds a lock over reading and writing.
   struct Write {
     std::string id;
     std::optional<segments::v1::Segment> segment;
   };
   virtual absl::Status Append(const std::vector<Write>& writes, absl::Time deadline) = 0;
 
-  // Waits until every running task of this instance has applied `version` of the segment (or its deletion, for version 0). False when the deadline came first.
+  // Waits until every running task of this instance has applied `version` of the segment (or its
+  // deletion, for version 0). False when the deadline came first.
   virtual bool WaitApplied(std::string_view id, int64_t version, absl::Time deadline) = 0;
 };
 

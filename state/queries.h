@@ -1,4 +1,5 @@
-// What can be asked of the running tasks. The API asks; the workers answer between steps, from committed state.
+// What can be asked of the running tasks. The API asks; the workers answer between steps, from
+// committed state.
 #pragma once
 
 #include <cstdint>
@@ -13,13 +14,14 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+
 #include "proto/segments/v1/membership_service.pb.h"
 #include "segment/time.h"
 
 namespace segmentd {
 
-// Any thread may call; a call waits for the worker at most until `deadline` (DEADLINE_EXCEEDED), and is UNAVAILABLE, naming the
-// partition, while the task that it needs is not running here.
+// Any thread may call; a call waits for the worker at most until `deadline` (DEADLINE_EXCEEDED),
+// and is UNAVAILABLE, naming the partition, while the task that it needs is not running here.
 class Queries {
  public:
   virtual ~Queries() = default;
@@ -28,12 +30,13 @@ class Queries {
     std::string segment_id;
     Time since;
   };
-  // The segments that each user is in, sorted by ID; a user may be unknown. In the order of `users`.
+  // The segments that each user is in, sorted by ID; a user may be unknown. In the order of
+  // `users`.
   virtual absl::StatusOr<std::vector<std::vector<Membership>>> MembershipsOf(
       const std::vector<std::string>& users, absl::Time deadline) = 0;
 
-  // The members of a segment, in portions; `next_change` (partition -> number) is told once, before the first. `portion` returns
-  // false to stop.
+  // The members of a segment, in portions; `next_change` (partition -> number) is told once, before
+  // the first. `portion` returns false to stop.
   virtual absl::Status ListMembers(
       std::string_view segment_id, absl::Time deadline,
       absl::FunctionRef<void(const std::map<int32_t, int64_t>& next_change)> begin,

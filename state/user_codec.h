@@ -41,9 +41,9 @@
 //             offset relative to that one's
 //   segment:  number slot, number version, byte of what differs from a new state (1 member, 2
 //   trigger, 4 count, 8 since, 16
-//             cause_at, 32 exit_at, 64 session_at, 128 joined_value), list of occurrences; then those
-//             that differ, but member: byte trigger, number count, times since, cause_at, exit_at,
-//             session_at (R: N), fixed joined_value
+//             cause_at, 32 exit_at, 64 session_at, 128 joined_value), list of occurrences; then
+//             those that differ, but member: byte trigger, number count, times since, cause_at,
+//             exit_at, session_at (R: N), fixed joined_value
 //   instance: byte 1: has a value, 2: has a deadline (or both); fixed value; time at (R: N); time
 //   due (R: at or N)
 //

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+
 #include "segment/absl_view.h"
 #include "segment/definition_check.h"
 #include "segment/definition_text.h"
@@ -65,7 +66,8 @@ std::string Scenario::run(std::string_view command, std::string_view input) {
 std::string Scenario::settings(std::string_view input) {
   std::string out;
   for (const std::string& line : Lines(input)) {
-    const std::pair<std::string, std::string> setting = absl::StrSplit(line, absl::MaxSplits(": ", 1));
+    const std::pair<std::string, std::string> setting =
+        absl::StrSplit(line, absl::MaxSplits(": ", 1));
     const auto duration = ParseDuration(setting.second);
     if (setting.first == "max_facts" && absl::SimpleAtoi(setting.second, &settings_.max_facts)) {
     } else if (!duration.ok()) {
@@ -109,10 +111,9 @@ std::string Scenario::segments(std::string_view input) {
   }
   if (!out.empty()) return out;
   for (segments::v1::Segment& segment : read) {
-    const auto known =
-        std::find_if(active_.begin(), active_.end(), [&](const ActiveSegment& active) {
-          return active.segment.id() == segment.id();
-        });
+    const auto known = std::find_if(
+        active_.begin(), active_.end(),
+        [&](const ActiveSegment& active) { return active.segment.id() == segment.id(); });
     segment.set_version(known == active_.end() ? 1 : known->segment.version() + 1);
     ActiveSegment active;
     active.slot = known == active_.end() ? static_cast<Slot>(active_.size()) : known->slot;
@@ -340,7 +341,8 @@ std::string RunScenario(std::string_view file) {
         break;
     }
   }
-  while (out.size() > 1 && out[out.size() - 1] == '\n' && out[out.size() - 2] == '\n') out.pop_back();
+  while (out.size() > 1 && out[out.size() - 1] == '\n' && out[out.size() - 2] == '\n')
+    out.pop_back();
   return out;
 }
 

@@ -47,7 +47,9 @@ std::string NameOf(const testing::TestParamInfo<std::string>& file) {
 
 INSTANTIATE_TEST_SUITE_P(, ScenarioFile, testing::ValuesIn(Files()), NameOf);
 
-TEST(Scenarios, AreThere) { EXPECT_GE(Files().size(), 40U); }
+TEST(Scenarios, AreThere) {
+  EXPECT_GE(Files().size(), 40U);
+}
 
 }  // namespace
 }  // namespace segmentd::scenario
