@@ -186,9 +186,11 @@ absl::StatusOr<std::vector<std::vector<Queries::Membership>>> StreamInstance::Me
   }
   if (missing.empty() || options_.partitions == 1) return memberships;
   asked.clear();
-  for (const auto& [partition, entry] : board_.entries()) {
-    if (entry.state != TaskState::kRunning) continue;
-    asked.push_back(AskMemberships(*entry.worker, partition, missing));
+  // A partition that can't be asked may know the user: better no answer than a wrong one.
+  absl::StatusOr<std::map<Partition, Worker*>> workers = all_running();
+  if (!workers.ok()) return workers.status();
+  for (const auto& [partition, worker] : *workers) {
+    asked.push_back(AskMemberships(*worker, partition, missing));
   }
   for (auto& one : asked) {
     if (absl::Status status = take(one); !status.ok()) return status;
@@ -341,10 +343,13 @@ absl::StatusOr<segments::v1::Explanation> StreamInstance::Explain(std::string_vi
   absl::StatusOr<Answer> at_home = ask(**worker, home).wait(deadline);
   if (!at_home.ok()) return at_home.status();
   if (at_home->known) return std::move(at_home->explanation);
-  for (const auto& [partition, entry] : board_.entries()) {
-    if (partition == home || entry.state != TaskState::kRunning) continue;
-    absl::StatusOr<Answer> answer = ask(*entry.worker, partition).wait(deadline);
-    if (answer.ok() && answer->known) return std::move(answer->explanation);
+  const absl::StatusOr<std::map<Partition, Worker*>> workers = all_running();
+  if (!workers.ok()) return workers.status();
+  for (const auto& [partition, other] : *workers) {
+    if (partition == home) continue;
+    absl::StatusOr<Answer> answer = ask(*other, partition).wait(deadline);
+    if (!answer.ok()) return answer.status();
+    if (answer->known) return std::move(answer->explanation);
   }
   return std::move(at_home->explanation);
 }

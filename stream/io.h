@@ -130,7 +130,7 @@ class Transactions {
 // Reads a changelog partition from its beginning to its end as of the call, calling `record` for
 // each committed record (a tombstone has no value). The end is behind everything written by then,
 // decided or not: what is undecided is waited for, so that an older owner's last commit is never
-// missed. One thread. Progress is (records read, offset, end offset).
+// missed. One thread. `progress` is told the offset read and the end's.
 class Changelog {
  public:
   virtual ~Changelog() = default;

@@ -79,6 +79,8 @@ absl::Status KafkaChangelog::read_to(
     messages.take(records_.get(), kWait);
     const int64_t before = position;
     for (const rd_kafka_message_t* message : messages.all()) {
+      // Left in the queue from an earlier reading.
+      if (message->rkt != nullptr && message->partition != partition) continue;
       if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
         position = message->offset;
       } else if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {

@@ -88,12 +88,19 @@ absl::Status Task::start(std::unique_ptr<Restored> restored, std::optional<Offse
   // that the changelog showed less than was committed.
   const Offset recorded(restored->record ? restored->record->next_offset() : 0);
   if (committed && (!restored->record || *committed > recorded)) {
-    return absl::UnavailableError(fmt::format(
+    return absl::AbortedError(fmt::format(
         "partition {}: the consumer group has committed offset {}, but the changelog {}. If the "
         "changelog topic was deleted or emptied, restore it; to start anew, delete the group's "
         "offsets and all of the changelog.",
         partition_, committed->value(),
         restored->record ? fmt::format("ends at {}", recorded.value()) : "has no task record"));
+  }
+  if (committed && *committed < recorded) {
+    spdlog::warn(
+        "partition {}: the consumer group's offset is {}, but everything before {} was applied; "
+        "going "
+        "on from there",
+        partition_, committed->value(), recorded.value());
   }
   if (absl::Status status = load(*restored, held); !status.ok()) {
     fail(status);
@@ -333,6 +340,7 @@ void Task::settle(StoredUser& user, Offset since, Step& step) {
     engine_->advance(fired_, user.state, changes_);
     tell(user, step);
   }
+  touched_ = true;
   users_->mark_dirty(user, since);
   const uint64_t hash = StateHash(user.state);
   state_hash_ += hash - user.counted_hash;
@@ -461,7 +469,8 @@ void Task::save(Step& step, absl::Duration now, bool everything) {
     save_oldest(std::max(options_.users_saved_per_step, applied_), true, step);
   }
   applied_ = 0;
-  if (rules_pending() && users_->dirty() == 0) change_rules(step);
+  // A definition is activated at the clock, so all that was due before must have fired.
+  if (rules_pending() && users_->dirty() == 0 && fired_ >= clock_.now()) change_rules(step);
   write_record(step);
 }
 
@@ -583,6 +592,7 @@ Offset Task::replay_offset() const {
 }
 
 void Task::write_record(Step& step) {
+  touched_ = false;
   record_.set_next_offset(position_.value());
   record_.set_clock_ms(fired_.millis());
   record_.set_next_change(next_change_);

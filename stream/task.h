@@ -101,7 +101,7 @@ class Task {
   void fail(absl::Status cause);
 
   // RESTORING: begins with what the changelog held. `committed` is the consumer group's offset,
-  // `held` the input's first offset and the one behind its last. UNAVAILABLE when the changelog was
+  // `held` the input's first offset and the one behind its last. ABORTED when the changelog was
   // read before an older owner's last commit showed in it: read it again. After any other error the
   // task is FAILED.
   absl::Status start(std::unique_ptr<Restored> restored, std::optional<Offset> committed,
@@ -122,6 +122,8 @@ class Task {
 
   // The step holds something of this task that others wait for: changes, dead letters.
   bool has_told() const { return told_ > 0; }
+  // A user's state is another than the recorded ones give.
+  bool has_touched() const { return touched_; }
   // There is something to record.
   bool has_progress() const;
   // Steps are waited for: by definitions to be applied, by members to be removed.
@@ -212,6 +214,8 @@ class Task {
 
   // Changes and dead letters since the last commit.
   int64_t told_ = 0;
+  // A user's state has changed since the last save().
+  bool touched_ = false;
   // Records since the last save().
   size_t applied_ = 0;
   // Positions of the last max_replay_time, oldest first; users dirty since before `old_` are

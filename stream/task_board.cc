@@ -62,10 +62,13 @@ std::map<Partition, const TaskMetrics*> TaskBoard::all_metrics() const {
 }
 
 bool TaskBoard::applied(std::string_view id, int64_t version) const {
+  bool any = false;
   for (const auto& [partition, entry] : entries_) {
-    if (entry.state != TaskState::kFailed && !Has(entry, id, version)) return false;
+    if (entry.state == TaskState::kFailed) continue;
+    if (!Has(entry, id, version)) return false;
+    any = true;
   }
-  return true;
+  return any;
 }
 
 bool TaskBoard::wait_applied(std::string_view id, int64_t version, absl::Time deadline) const {
@@ -77,15 +80,18 @@ bool TaskBoard::wait_applied(std::string_view id, int64_t version, absl::Time de
 TaskBoard::Status TaskBoard::status(std::string_view id, int64_t version) const {
   const std::scoped_lock lock(mutex_);
   std::string waiting;
+  bool any = false;
   for (const auto& [partition, entry] : entries_) {
     if (entry.state == TaskState::kFailed) continue;
     const DefinitionStatus status = StatusIn(entry, id);
     if (status.rejected_version == version) {
       return {segments::v1::SEGMENT_STATUS_INVALID, status.rejected};
     }
+    any = true;
     if (Has(entry, id, version)) continue;
     waiting += fmt::format("{}{}", waiting.empty() ? "" : ", ", partition);
   }
+  if (!any) return {segments::v1::SEGMENT_STATUS_PENDING, "no partition runs here"};
   if (waiting.empty()) return {segments::v1::SEGMENT_STATUS_ACTIVE, ""};
   return {segments::v1::SEGMENT_STATUS_PENDING,
           fmt::format("not yet applied in partitions {}", waiting)};

@@ -23,6 +23,11 @@ absl::Duration Backoff(int failures) {
   return std::min(absl::Milliseconds(100) * (1 << std::min(failures, 10)), absl::Seconds(10));
 }
 
+// Ends by itself: waited for, however long it takes.
+bool IsPassing(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
+}
+
 const char* Name(CommitResult result) {
   switch (result) {
     case CommitResult::kCommitted:
@@ -83,6 +88,10 @@ bool Worker::turn() {
 }
 
 void Worker::fail_to_poll(const absl::Status& status) {
+  if (IsPassing(status)) {
+    drop_all(std::string(status.message()));
+    return;
+  }
   if (poll_failures_ >= options_.attempts) return;
   // Where it is a position that is no longer held, that shows when its task is restored, and fails
   // that one alone.
@@ -115,6 +124,7 @@ bool Worker::ask(Question question) {
   const std::scoped_lock lock(mutex_);
   if (stopped_ || questions_.size() >= kMaxQuestions) return false;
   questions_.push_back(std::move(question));
+  asked_ = true;
   return true;
 }
 
@@ -154,7 +164,14 @@ void Worker::release(Partition partition) {
 void Worker::revoke(const std::vector<Partition>& partitions) {
   save_everything(partitions);
   for (Partition partition : partitions) {
-    spdlog::info("partition {}: released", partition);
+    const Task* task = running(partition);
+    if (task && task->saved()) {
+      spdlog::info("partition {}: released, all saved", partition);
+    } else {
+      spdlog::warn(
+          "partition {}: released before all was saved; its next owner reads the input again",
+          partition);
+    }
     release(partition);
   }
 }
@@ -281,6 +298,7 @@ absl::Status Worker::begin_task(Partition partition, Seat& seat,
   spdlog::info("partition {}: {} users restored, input from offset {}", partition,
                seat.task->users().size(), seat.task->position().value());
   seat.tries = 0;
+  seat.waits = 0;
   commit_now_ = commit_now_ || seat.task->has_work();
   post(partition, seat);
   return absl::OkStatus();
@@ -289,9 +307,10 @@ absl::Status Worker::begin_task(Partition partition, Seat& seat,
 void Worker::retry_or_fail(Partition partition, Seat& seat, const absl::Status& status) {
   const std::string why(status.message());
   if (seat.task->state() != TaskState::kFailed) {
-    if (++seat.tries < options_.attempts && !absl::IsDataLoss(status) &&
-        !absl::IsUnimplemented(status)) {
-      seat.retry_at = clock_.monotonic() + Backoff(seat.tries);
+    const bool passing = IsPassing(status);
+    if (passing || (++seat.tries < options_.attempts && !absl::IsDataLoss(status) &&
+                    !absl::IsUnimplemented(status))) {
+      seat.retry_at = clock_.monotonic() + Backoff(passing ? ++seat.waits : seat.tries);
       spdlog::warn("partition {}: not restored, trying again: {}", partition, why);
       return;
     }
@@ -381,9 +400,11 @@ bool Worker::commit_due(absl::Duration now) const {
   if (now < settled_at_) return false;
   const absl::Duration since = now - last_commit_;
   if (since < interval()) return false;
+  const bool asked = asked_.load(std::memory_order_relaxed);
   bool progress = false;
   for (const auto& [partition, seat] : seats_) {
     if (seat.task->has_told() || seat.task->has_work()) return true;
+    if (asked && seat.task->has_touched()) return true;
     progress = progress || seat.task->has_progress();
   }
   return progress && since >= options_.progress_interval;
@@ -438,12 +459,13 @@ void Worker::post(Partition partition, const Seat& seat) {
 
 void Worker::answer() {
   for (const auto& [partition, seat] : seats_) {
-    if (seat.task->has_told()) return;  // Until it is committed.
+    if (seat.task->has_told() || seat.task->has_touched()) return;  // Until it is committed.
   }
   std::deque<Question> questions;
   {
     const std::scoped_lock lock(mutex_);
     questions.swap(questions_);
+    asked_ = false;
   }
   if (questions.empty()) return;
   asked_at_ = clock_.monotonic();

@@ -5,8 +5,8 @@
 // answer questions. A commit takes in all tasks that have got further. When it does not succeed,
 // all memory is dropped and every task restored: what is committed is the truth.
 //
-// Questions are answered between steps, when no change is told that is not committed, so the
-// memberships in memory are the committed ones.
+// Questions are answered between steps, when no user's state has changed since the last commit, so
+// the states in memory are the committed ones. A step with a question waiting is not a long one.
 #pragma once
 
 #include <atomic>
@@ -51,7 +51,8 @@ struct WorkerOptions {
   // Time to save what a revoked partition has unsaved; what is left is read again by its next
   // owner.
   absl::Duration revoke_limit = absl::Seconds(20);
-  // Tries to restore a task, and to poll, before it is FAILED.
+  // Tries to restore a task, and to poll, before it is FAILED. What passes by itself, such as a
+  // broker that can't be reached, does not count.
   int attempts = 10;
   // Changelogs are read on a thread of their own, so that other tasks go on. Not in a simulation.
   bool restore_in_background = true;
@@ -87,8 +88,9 @@ class Worker {
  private:
   struct Seat {
     std::unique_ptr<Task> task;
-    // Of RESTORING: failed tries, and when to try next.
+    // Of RESTORING: failed tries, waits for what passes, and when to try next.
     int tries = 0;
+    int waits = 0;
     absl::Duration retry_at = absl::ZeroDuration();
     std::optional<Offset> committed;
     // When the input's end was last known.
@@ -172,6 +174,8 @@ class Worker {
   std::mutex mutex_;
   WantedDefinitions wanted_;
   std::deque<Question> questions_;
+  // Whether there are any; read without the lock.
+  std::atomic<bool> asked_{false};
   bool stopped_ = false;
 };
 

@@ -293,6 +293,46 @@ TEST_F(Recovery, ADeletedSegmentsMembersLeaveAndItsSlotIsFree) {
   EXPECT_FALSE(last.value.has_value());
 }
 
+TEST_F(Recovery, AnEditWaitsForWhatWasDueBeforeIt) {
+  options_.task.deadlines_per_portion = 1;
+  for (int i = 0; i < 5; ++i) append(fmt::format("u{}", i), "A");
+  start();
+  turns(10);
+  ASSERT_EQ(state(), TaskState::kRunning) << failure();
+  ASSERT_TRUE(cluster_.read_committed(Topic::kChanges, 0).empty());
+  // All fall due before the edit, and fire one at a time.
+  cluster_.pass(Duration::Seconds(10));
+  auto edited = std::make_shared<std::vector<segments::v1::Segment>>(*definitions_);
+  edited->at(0).mutable_live()->mutable_inaction()->set_within("1h");
+  edited->at(0).set_version(2);
+  process_->worker().want(edited);
+  turns(50);
+  EXPECT_EQ(process_->board().status("cart", 2).status, segments::v1::SEGMENT_STATUS_ACTIVE);
+  EXPECT_EQ(cluster_.read_committed(Topic::kChanges, 0).size(), 5u);
+}
+
+TEST_F(Recovery, AnswersNothingOfAPendingThatIsNotCommitted) {
+  options_.commit_interval = absl::Minutes(1);
+  options_.progress_interval = absl::Hours(1);
+  start();
+  turns(20);
+  append("u", "A");
+  turns(3);
+  // Applied and told nobody: it would be lost with the process.
+  bool answered = false;
+  ASSERT_TRUE(process_->worker().ask([&](Worker&) { answered = true; }));
+  turns(3);
+  EXPECT_FALSE(answered);
+  cluster_.pass(Duration::Minutes(1));
+  turns(3);
+  EXPECT_TRUE(answered);
+  process_.reset();
+  start();
+  turns(20);
+  ASSERT_EQ(state(), TaskState::kRunning) << failure();
+  EXPECT_NE(task()->users().find("u"), nullptr);
+}
+
 TEST_F(Recovery, AnswersNothingThatIsNotCommitted) {
   options_.commit_interval = absl::Hours(1);
   append("u", "A");
