@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string_view>
 #include <utility>
@@ -99,6 +100,8 @@ class Declaration {
   std::string start_ = "earliest";
   std::string log_format_ = "text";
   bool print_config_ = false;
+  // By name, for shown().
+  std::map<std::string, const bool*> flags_;
 };
 
 Declaration::Declaration(Options* options) : options_(options), app_(kDescription, "segmentd") {
@@ -129,6 +132,7 @@ Declaration::Declaration(Options* options) : options_(options), app_(kDescriptio
         });
         return good ? "" : "only letters, digits, '.', '_' and '-' can be in a topic's name";
       });
+  flags_ = {{"create-topics", &o.create_topics}, {"accept-lost-input", &o.accept_lost_input}};
   app_.add_flag("--create-topics,!--no-create-topics", o.create_topics,
                 "Create topics that are missing (default); otherwise that is an error")
       ->envname("SEGMENTD_CREATE_TOPICS")
@@ -253,8 +257,8 @@ std::string Declaration::shown() const {
       absl::StrAppend(&text, "kafka = [", absl::StrJoin(settings, ", "), "]\n");
       continue;
     }
-    if (option->get_type_size() == 0) {
-      absl::StrAppend(&text, name, " = ", options_->create_topics ? "true" : "false", "\n");
+    if (const auto flag = flags_.find(name); flag != flags_.end()) {
+      absl::StrAppend(&text, name, " = ", *flag->second ? "true" : "false", "\n");
       continue;
     }
     const std::string value =

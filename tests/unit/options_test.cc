@@ -87,6 +87,10 @@ TEST(Options, FlagWinsOverEnvironmentWinsOverFile) {
   EXPECT_EQ(options.topic_prefix, "from-environment.");
   EXPECT_EQ(options.workers, 5);
   EXPECT_FALSE(options.create_topics);
+  EXPECT_FALSE(options.accept_lost_input);
+  EXPECT_THAT(
+      ParseOptions({"--print-config", "--accept-lost-input"}).text,
+      testing::AllOf(HasSubstr("accept-lost-input = true"), HasSubstr("create-topics = true")));
   EXPECT_EQ(options.settings.max_lateness, Duration::Hours(3));
   EXPECT_THAT(options.kafka, testing::ElementsAre("client.rack=r1", "client.id=x"));
 }
@@ -141,6 +145,10 @@ TEST(Options, PrintedConfigurationIsReadBackAndHidesSecrets) {
   const Options options = Good({"--config", FileWith(printed.text)});
   EXPECT_EQ(options.workers, 2);
   EXPECT_FALSE(options.create_topics);
+  EXPECT_FALSE(options.accept_lost_input);
+  EXPECT_THAT(
+      ParseOptions({"--print-config", "--accept-lost-input"}).text,
+      testing::AllOf(HasSubstr("accept-lost-input = true"), HasSubstr("create-topics = true")));
   EXPECT_EQ(options.settings.max_lateness, Duration::Minutes(90));
   EXPECT_EQ(options.group, "g");
   EXPECT_EQ(options.listen, "127.0.0.1:7600");
