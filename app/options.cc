@@ -40,7 +40,8 @@ constexpr char kExamples[] =
     "  segmentd --config segmentd.toml --print-config\n"
     "\n"
     "Exit status: 0 stopped as asked; 2 wrong options; 3 Kafka, a topic or an address could not be "
-    "used.\n";
+    "used,\n"
+    "or the stop took longer than --stop-timeout; 128 + n ended at once by a second signal, n.\n";
 
 constexpr std::string_view kRedacted = "(redacted)";
 
