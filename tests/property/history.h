@@ -42,7 +42,7 @@ struct Item {
     // `slot` gets `segment`: a new segment, or the next version of it.
     kDefine,
     kDelete,
-    // Everything is read back from a copy, by a new engine.
+    // Everything is read back from its saved image, by a new engine.
     kRestart,
   };
   Kind kind = Kind::kRecord;

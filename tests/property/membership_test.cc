@@ -1,9 +1,11 @@
 // The specification's invariants, over random definitions and histories.
 
+#include <set>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 #include "segment/engine.h"
@@ -56,6 +58,31 @@ std::string SameMemberships(const History& history, const Playback& a, const Pla
     }
   }
   return "";
+}
+
+// The histories are worth running: all that can be told is, all that can become of an event does.
+TEST(Histories, HaveEverything) {
+  std::set<pb::Reason> reasons;
+  std::set<Outcome> outcomes;
+  bool base = false;
+  for (uint64_t seed = 1; seed <= 300; ++seed) {
+    const History history =
+        Generate(seed, {.edits = true, .duplicates = true, .little_lateness = true});
+    Playback run(history.settings, history.users);
+    for (size_t i = 0; i < history.items.size(); ++i) {
+      const auto step = run.step(history.items[i], Offset(static_cast<int64_t>(i)));
+      if (step.outcome.has_value()) outcomes.insert(*step.outcome);
+      for (const auto& all : step.told) {
+        for (const Told& told : all) reasons.insert(told.reason);
+      }
+    }
+    for (int u = 0; u < history.users; ++u) base = base || run.user(u).base_time != Time::Min();
+  }
+  EXPECT_THAT(reasons,
+              testing::UnorderedElementsAre(pb::TRIGGER, pb::INACTION, pb::EXPIRED, pb::EXIT_EVENT,
+                                            pb::LATE_EVENT, pb::SEGMENT_DELETED));
+  EXPECT_EQ(outcomes.size(), 4u);
+  EXPECT_TRUE(base);
 }
 
 // In order: F's changes with F's times, reasons and causes, and never a correction.

@@ -9,6 +9,8 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "state/user_codec.h"
+
 namespace segmentd::property {
 namespace {
 
@@ -53,22 +55,6 @@ std::vector<Told> Copy(const Changes& changes) {
 }
 
 }  // namespace
-
-UserState Copy(const UserState& user) {
-  UserState copy;
-  copy.present = user.present;
-  if (user.base) copy.base = std::make_unique<FoldState>(*user.base);
-  copy.base_time = user.base_time;
-  copy.facts = user.facts;
-  copy.writes = user.writes;
-  copy.seen = user.seen;
-  copy.exists_since = user.exists_since;
-  copy.newest_event = user.newest_event;
-  copy.now = user.now;
-  copy.decided = user.decided;
-  copy.next_deadline = user.next_deadline;
-  return copy;
-}
 
 Playback::Playback(const Settings& settings, int users, bool in_portions)
     : settings_(settings), in_portions_(in_portions), users_(static_cast<size_t>(users)) {
@@ -197,9 +183,13 @@ Playback::Step Playback::step(const Item& item, Offset offset) {
       settle_some();
       break;
     case Item::Kind::kRestart: {
-      std::vector<UserState> copies;
-      for (const UserState& user : users_) copies.push_back(property::Copy(user));
-      users_ = std::move(copies);
+      for (UserState& user : users_) {
+        std::string image;
+        AppendUserImage(user, offset, &image);
+        user = UserState();
+        Offset included;
+        if (!ParseUserImage(image, &user, &included).ok()) std::abort();
+      }
       engine_.reset();
       use_rules();
       for (UserState& user : users_) engine_->take_over(user);

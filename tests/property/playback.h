@@ -14,8 +14,6 @@
 
 namespace segmentd::property {
 
-UserState Copy(const UserState& user);
-
 class Playback {
  public:
   // `in_portions`: after a change of definitions some users are only reached later.
