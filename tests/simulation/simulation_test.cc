@@ -49,6 +49,7 @@ WorkerOptions RandomOptions(Random& random) {
   options.task.users_scanned_per_step = static_cast<size_t>(random.between(1, 6));
   options.step.records = random.between(1, 40);
   options.commit_interval = absl::Milliseconds(random.between(0, 50));
+  options.settle_time = absl::Milliseconds(random.between(0, 20));
   options.progress_interval = absl::Milliseconds(random.between(10, 1'000));
   // However long the faults last, no task may fail.
   options.attempts = 1'000'000;
