@@ -340,9 +340,9 @@ void Latency(const std::string& bootstrap, int64_t seconds) {
   }
   std::vector<int64_t> millis;
   for (const auto& [id, at] : reader.read_at()) {
-    // The first second is the client's warming up.
+    // The first five seconds warm up the clients and the broker's JVM.
     const auto sent = sent_at.find(id);
-    if (sent != sent_at.end() && sent->second >= sent_at.at("m-1000")) {
+    if (sent != sent_at.end() && sent->second >= sent_at.at("m-5000")) {
       millis.push_back(at - sent->second);
     }
   }
@@ -368,6 +368,6 @@ int main(int argc, char** argv) {
   const int64_t seconds = argc > 2 ? std::atoll(argv[2]) : 20;
   segmentd::Broker broker;
   if (events > 0) segmentd::Throughput(broker.address(), events);
-  if (seconds > 1) segmentd::Latency(broker.address(), seconds);
+  if (seconds > 5) segmentd::Latency(broker.address(), seconds);
   return 0;
 }
