@@ -334,8 +334,7 @@ void Service::stop() {
   changes_.reset();
   definitions_.reset();
   instance_.reset();
-  spdlog::info("stopped after {:.1f} s",
-               absl::ToDoubleSeconds(absl::Now() - begun));
+  spdlog::info("stopped after {:.1f} s", absl::ToDoubleSeconds(absl::Now() - begun));
 }
 
 }  // namespace
