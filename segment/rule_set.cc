@@ -113,7 +113,7 @@ class Compiler {
     test.predicate = *std::move(predicate);
     std::string key =
         absl::StrCat(AbslView(path), absl::string_view("\0", 1), test.predicate.canonical());
-    return intern(std::move(key), std::move(test));
+    return intern(key, std::move(test));
   }
 
   uint32_t external_test() {
@@ -124,8 +124,8 @@ class Compiler {
     return intern("external referrer", std::move(test));
   }
 
-  uint32_t intern(std::string key, Test test) {
-    auto [it, added] = test_by_key_.try_emplace(std::move(key), out_.tests.size());
+  uint32_t intern(const std::string& key, Test test) {
+    auto [it, added] = test_by_key_.try_emplace(key, out_.tests.size());
     if (added) {
       out_.tests.push_back(std::move(test));
       test_keys_.push_back(it->first);

@@ -99,8 +99,8 @@ class TimingWheel {
   std::vector<Node> nodes_;
   // A heap, the earliest first.
   std::vector<Passed> passed_;
-  std::array<uint32_t, kLevels * kSlots> heads_;
-  std::array<uint64_t, kLevels * kSlots / 64> occupied_{};
+  std::array<uint32_t, size_t{kLevels} * kSlots> heads_;
+  std::array<uint64_t, size_t{kLevels} * kSlots / 64> occupied_{};
 };
 
 }  // namespace segmentd

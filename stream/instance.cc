@@ -121,7 +121,7 @@ void StreamInstance::stop() {
   threads_.clear();
 }
 
-void StreamInstance::want(WantedDefinitions definitions) {
+void StreamInstance::want(const WantedDefinitions& definitions) {
   for (const std::unique_ptr<Worker>& worker : workers_) worker->want(definitions);
 }
 

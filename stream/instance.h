@@ -51,7 +51,7 @@ class StreamInstance final : public Queries {
   void stop();
 
   // The segments that should run.
-  void want(WantedDefinitions definitions);
+  void want(const WantedDefinitions& definitions);
 
   const TaskBoard& board() const { return board_; }
   // By worker.

@@ -51,7 +51,7 @@ class Following {
   // no such change yet. Numbers have no gaps and a change takes one offset at least, so
   // offset(number) >= offset(known) + (number - known): jumping by that never goes too far.
   absl::StatusOr<int64_t> find(Partition partition, int64_t number, int64_t first, int64_t end);
-  absl::Status follow(std::map<Partition, int64_t> starts,
+  absl::Status follow(const std::map<Partition, int64_t>& starts,
                       const std::map<Partition, int64_t>& from);
 
   absl::Status assign(const std::map<Partition, int64_t>& starts);
@@ -160,7 +160,7 @@ absl::StatusOr<int64_t> Following::find(Partition partition, int64_t number, int
   return end;
 }
 
-absl::Status Following::follow(std::map<Partition, int64_t> starts,
+absl::Status Following::follow(const std::map<Partition, int64_t>& starts,
                                const std::map<Partition, int64_t>& from) {
   if (absl::Status status = assign(starts); !status.ok()) return status;
   std::map<Partition, int64_t> awaited = from;
@@ -228,11 +228,10 @@ std::optional<std::pair<MembershipChange, int64_t>> Following::decode(
 }
 
 absl::Status Following::error_of(const rd_kafka_message_t& message) const {
-  const absl::Status status =
-      KafkaStatus(message.err,
-                  fmt::format("reading topic {}, partition {} at offset {}", options_.topic,
-                              message.partition, message.offset),
-                  rd_kafka_message_errstr(&message));
+  absl::Status status = KafkaStatus(message.err,
+                                    fmt::format("reading topic {}, partition {} at offset {}",
+                                                options_.topic, message.partition, message.offset),
+                                    rd_kafka_message_errstr(&message));
   if (!IsPassingKafkaError(message.err)) return status;
   spdlog::warn("{}", std::string_view(status.message().data(), status.message().size()));
   return absl::OkStatus();

@@ -55,7 +55,7 @@ absl::Status KafkaChangelog::read(
     return KafkaStatus(*error,
                        fmt::format("reading topic {}, partition {}", options_.topic, partition));
   }
-  const absl::Status status = read_to(partition, end, record, progress);
+  absl::Status status = read_to(partition, end, record, progress);
   const KafkaError error(rd_kafka_incremental_unassign(handle_.get(), list.get()));
   if (status.ok() && error != nullptr) {
     return KafkaStatus(
@@ -84,11 +84,10 @@ absl::Status KafkaChangelog::read_to(
       if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
         position = message->offset;
       } else if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        const absl::Status status =
-            KafkaStatus(message->err,
-                        fmt::format("reading topic {}, partition {} at offset {}", options_.topic,
-                                    partition, position),
-                        rd_kafka_message_errstr(message));
+        absl::Status status = KafkaStatus(message->err,
+                                          fmt::format("reading topic {}, partition {} at offset {}",
+                                                      options_.topic, partition, position),
+                                          rd_kafka_message_errstr(message));
         if (!IsPassingKafkaError(message->err)) return status;
         spdlog::warn("{}", std::string_view(status.message().data(), status.message().size()));
       } else if (message->offset < end) {

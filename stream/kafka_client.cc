@@ -268,7 +268,8 @@ absl::StatusOr<KafkaHandle> MakeKafkaHandle(KafkaRole role, KafkaConf conf) {
   if (handle == nullptr) {
     return absl::InvalidArgumentError(fmt::format("the Kafka client does not start: {}", why));
   }
-  conf.release();
+  // The handle's now.
+  (void)conf.release();
   if (role != KafkaRole::kWriter) rd_kafka_poll_set_consumer(handle.get());
   return handle;
 }

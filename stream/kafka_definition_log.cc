@@ -33,6 +33,7 @@ std::string Text(const absl::Status& status) {
 
 std::string Describe(const std::vector<Violation>& violations) {
   std::vector<std::string> texts;
+  texts.reserve(violations.size());
   for (const Violation& violation : violations) {
     texts.push_back(violation.path.empty()
                         ? violation.message

@@ -178,7 +178,7 @@ rd_kafka_resp_err_t KafkaTransactions::produce(const Write& write) {
   const KafkaError error(rd_kafka_produceva(handle_.get(), parts.data(), parts.size()));
   if (error != nullptr) return rd_kafka_error_code(error.get());
   // They are the record's now.
-  headers.release();
+  (void)headers.release();
   return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 

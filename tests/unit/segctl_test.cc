@@ -38,7 +38,7 @@ Result Segctl(const std::string& arguments) {
 }
 
 std::string FileWith(const std::string& name, const std::string& text) {
-  const std::string path = testing::TempDir() + "segctl_test_" + name;
+  std::string path = testing::TempDir() + "segctl_test_" + name;
   std::ofstream(path) << text;
   return path;
 }
