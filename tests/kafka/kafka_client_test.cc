@@ -805,6 +805,12 @@ TEST_F(KafkaDefinitions, ShowsWhatWasAppendedAndForgetsWhatWasDeleted) {
 
 TEST_F(KafkaDefinitions, KeepsWhatItCannotRead) {
   auto definitions = log();
+  // A partition that runs what can be run.
+  DefinitionStatuses statuses;
+  statuses["last"].version = 1;
+  statuses["good"].version = 2;
+  board_.post(0, {.state = TaskState::kRunning,
+                  .definitions = std::make_shared<const DefinitionStatuses>(statuses)});
   ASSERT_OK(definitions->Append({{"good", LiveSegment("good")}}, absl::Now() + kLimit));
   Appender appender(topics_.definitions);
   ASSERT_EQ(appender.append(0, "broken", "{nonsense"), RD_KAFKA_RESP_ERR_NO_ERROR);
@@ -833,8 +839,11 @@ TEST_F(KafkaDefinitions, KeepsWhatItCannotRead) {
 
 TEST_F(KafkaDefinitions, TellsHowFarTheTasksAre) {
   auto definitions = log();
-  board_.post(0, {.state = TaskState::kRunning});
   ASSERT_OK(definitions->Append({{"a", LiveSegment("a")}}, absl::Now() + kLimit));
+  // Where nothing runs, nothing was applied.
+  EXPECT_EQ(definitions->All()->front().status(), segments::v1::SEGMENT_STATUS_PENDING);
+  EXPECT_FALSE(definitions->WaitApplied("a", 1, absl::Now()));
+  board_.post(0, {.state = TaskState::kRunning});
   EXPECT_EQ(definitions->All()->front().status(), segments::v1::SEGMENT_STATUS_PENDING);
   EXPECT_FALSE(definitions->WaitApplied("a", 1, absl::Now()));
   DefinitionStatuses statuses;
