@@ -28,6 +28,7 @@
 #include "bench/workload.h"
 #include "segment/definition_text.h"
 #include "tests/kafka/broker.h"
+#include "tests/kafka/failure.h"
 
 namespace segmentd {
 namespace {
@@ -38,7 +39,7 @@ constexpr int kUsers = 200'000;
 constexpr int kNames = 20;
 constexpr int kSegments = 100;
 
-[[noreturn]] void Fail(const std::string& why) {
+[[noreturn]] void Exit(const std::string& why) {
   std::fprintf(stderr, "pipeline_bench: %s\n", why.c_str());
   std::exit(1);
 }
@@ -98,7 +99,7 @@ class Server {
     int status = 0;
     waitpid(pid_, &status, 0);
     pid_ = 0;
-    if (status != 0) Fail("segmentd ended with status " + std::to_string(status));
+    if (status != 0) Exit("segmentd ended with status " + std::to_string(status));
   }
 
   // The sum of a metric over its labels.
@@ -132,8 +133,8 @@ class Server {
   void await(const char* what, Condition done) {
     const auto deadline = Clock::now() + std::chrono::minutes(3);
     while (!done()) {
-      if (Clock::now() > deadline) Fail(std::string("no ") + what + " within 3 minutes");
-      if (waitpid(pid_, nullptr, WNOHANG) != 0) Fail("segmentd has ended");
+      if (Clock::now() > deadline) Exit(std::string("no ") + what + " within 3 minutes");
+      if (waitpid(pid_, nullptr, WNOHANG) != 0) Exit("segmentd has ended");
       // A scrape costs the server too.
       std::this_thread::sleep_for(std::chrono::milliseconds(200));
     }
@@ -158,11 +159,11 @@ class Producer {
     char error[256];
     for (const auto& [name, value] : settings) {
       if (rd_kafka_conf_set(conf, name, value.c_str(), error, sizeof error) != RD_KAFKA_CONF_OK) {
-        Fail(error);
+        Exit(error);
       }
     }
     handle_ = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error, sizeof error);
-    if (!handle_) Fail(error);
+    if (!handle_) Exit(error);
   }
   ~Producer() { rd_kafka_destroy(handle_); }
 
@@ -173,13 +174,13 @@ class Producer {
           RD_KAFKA_V_VALUE(const_cast<char*>(value.data()), value.size()),
           RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END);
       if (error == RD_KAFKA_RESP_ERR_NO_ERROR) break;
-      if (error != RD_KAFKA_RESP_ERR__QUEUE_FULL) Fail(rd_kafka_err2str(error));
+      if (error != RD_KAFKA_RESP_ERR__QUEUE_FULL) Exit(rd_kafka_err2str(error));
       rd_kafka_poll(handle_, 10);
     }
     rd_kafka_poll(handle_, 0);
   }
   void flush() {
-    if (rd_kafka_flush(handle_, 60'000) != RD_KAFKA_RESP_ERR_NO_ERROR) Fail("events not sent");
+    if (rd_kafka_flush(handle_, 60'000) != RD_KAFKA_RESP_ERR_NO_ERROR) Exit("events not sent");
   }
 
  private:
@@ -250,7 +251,7 @@ class ChangeReader {
       rd_kafka_conf_set(conf, name, value.c_str(), error, sizeof error);
     }
     handle_ = rd_kafka_new(RD_KAFKA_CONSUMER, conf, error, sizeof error);
-    if (!handle_) Fail(error);
+    if (!handle_) Exit(error);
     rd_kafka_poll_set_consumer(handle_);
     rd_kafka_topic_partition_list_t* list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(list, topic.c_str(), 0)->offset = RD_KAFKA_OFFSET_BEGINNING;
@@ -346,7 +347,7 @@ void Latency(const std::string& bootstrap, int64_t seconds) {
       millis.push_back(at - sent->second);
     }
   }
-  if (millis.empty()) Fail("no change was read");
+  if (millis.empty()) Exit("no change was read");
   std::sort(millis.begin(), millis.end());
   const auto quantile = [&](double q) {
     return static_cast<double>(
@@ -366,8 +367,12 @@ void Latency(const std::string& bootstrap, int64_t seconds) {
 int main(int argc, char** argv) {
   const int64_t events = argc > 1 ? std::atoll(argv[1]) : 1'000'000;
   const int64_t seconds = argc > 2 ? std::atoll(argv[2]) : 20;
-  segmentd::Broker broker;
-  if (events > 0) segmentd::Throughput(broker.address(), events);
-  if (seconds > 5) segmentd::Latency(broker.address(), seconds);
+  try {
+    segmentd::Broker broker;
+    if (events > 0) segmentd::Throughput(broker.address(), events);
+    if (seconds > 5) segmentd::Latency(broker.address(), seconds);
+  } catch (const segmentd::Failure& failure) {
+    segmentd::Exit(failure.what());
+  }
   return 0;
 }

@@ -72,6 +72,8 @@ constexpr std::array kWriterFixed = {
     Setting{"message.max.bytes", "100000000"},
 };
 
+constexpr absl::Duration kOffsetsRetry = absl::Milliseconds(100);
+
 bool Begins(std::string_view name, std::initializer_list<std::string_view> prefixes) {
   return std::any_of(prefixes.begin(), prefixes.end(),
                      [&](std::string_view prefix) { return name.starts_with(prefix); });
@@ -160,6 +162,27 @@ absl::StatusCode CodeOf(rd_kafka_resp_err_t error) {
       return IsPassingKafkaError(error) ? absl::StatusCode::kUnavailable
                                         : absl::StatusCode::kInternal;
   }
+}
+
+// Asks once.
+absl::StatusOr<std::map<Partition, int64_t>> AskedKafkaOffsets(
+    rd_kafka_t* handle, const std::string& topic, absl::Span<const Partition> partitions,
+    KafkaOffset which, absl::Duration timeout) {
+  const KafkaQueue queue(rd_kafka_queue_new(handle));
+  AskKafkaOffsets(handle, topic, partitions, which, timeout, queue.get());
+  const KafkaEvent event(rd_kafka_queue_poll(queue.get(), KafkaTimeoutMs(timeout) + 1000));
+  if (event == nullptr) {
+    return absl::UnavailableError(fmt::format("no answer about the offsets of topic {}", topic));
+  }
+  absl::StatusOr<std::map<Partition, int64_t>> offsets = KafkaOffsetsFrom(event.get());
+  if (!offsets.ok()) return offsets.status();
+  for (const Partition partition : partitions) {
+    if (!offsets->contains(partition)) {
+      return absl::UnavailableError(
+          fmt::format("no answer about the offsets of topic {}, partition {}", topic, partition));
+    }
+  }
+  return offsets;
 }
 
 }  // namespace
@@ -332,9 +355,13 @@ void AskKafkaOffsets(rd_kafka_t* handle, const std::string& topic,
 absl::StatusOr<std::map<Partition, int64_t>> KafkaOffsetsFrom(rd_kafka_event_t* event) {
   const rd_kafka_ListOffsets_result_t* result = rd_kafka_event_ListOffsets_result(event);
   if (result == nullptr) return absl::InternalError("the answer holds no offsets");
-  if (rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR) {
-    return KafkaStatus(rd_kafka_event_error(event), "asking for offsets",
-                       rd_kafka_event_error_string(event));
+  const rd_kafka_resp_err_t error = rd_kafka_event_error(event);
+  // So the client tells that no partition has a leader, as while brokers come and go.
+  if (error == RD_KAFKA_RESP_ERR__NOENT) {
+    return absl::UnavailableError("asking for offsets: no partition has a leader");
+  }
+  if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    return KafkaStatus(error, "asking for offsets", rd_kafka_event_error_string(event));
   }
   size_t count = 0;
   const rd_kafka_ListOffsetsResultInfo_t** infos =
@@ -354,21 +381,18 @@ absl::StatusOr<std::map<Partition, int64_t>> KafkaOffsets(rd_kafka_t* handle,
                                                           absl::Span<const Partition> partitions,
                                                           KafkaOffset which,
                                                           absl::Duration timeout) {
-  const KafkaQueue queue(rd_kafka_queue_new(handle));
-  AskKafkaOffsets(handle, topic, partitions, which, timeout, queue.get());
-  const KafkaEvent event(rd_kafka_queue_poll(queue.get(), KafkaTimeoutMs(timeout) + 1000));
-  if (event == nullptr) {
-    return absl::UnavailableError(fmt::format("no answer about the offsets of topic {}", topic));
-  }
-  absl::StatusOr<std::map<Partition, int64_t>> offsets = KafkaOffsetsFrom(event.get());
-  if (!offsets.ok()) return offsets.status();
-  for (const Partition partition : partitions) {
-    if (!offsets->contains(partition)) {
-      return absl::UnavailableError(
-          fmt::format("no answer about the offsets of topic {}, partition {}", topic, partition));
+  const absl::Time deadline = absl::Now() + timeout;
+  while (true) {
+    absl::StatusOr<std::map<Partition, int64_t>> offsets =
+        AskedKafkaOffsets(handle, topic, partitions, which, deadline - absl::Now());
+    if (!absl::IsUnavailable(offsets.status()) || absl::Now() + kOffsetsRetry >= deadline) {
+      return offsets;
     }
+    absl::SleepFor(kOffsetsRetry);
+    // What the client knows of leaders is as of the last answer: it would not ask again.
+    const auto count = KafkaPartitionCount(handle, topic, deadline - absl::Now());
+    if (!count.ok() && !absl::IsUnavailable(count.status())) return count.status();
   }
-  return offsets;
 }
 
 void KafkaMessages::take(rd_kafka_queue_t* queue, absl::Duration wait) {

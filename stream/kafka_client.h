@@ -90,7 +90,8 @@ enum class KafkaOffset : uint8_t {
   // Where the oldest open transaction begins, else as kNext: the end of what is committed.
   kStable,
 };
-// Offsets of one topic, asked of the brokers. UNAVAILABLE unless every partition answered.
+// Offsets of one topic, asked of the brokers. Waits for leaders and answers that are missing;
+// UNAVAILABLE unless every partition answered in time.
 absl::StatusOr<std::map<Partition, int64_t>> KafkaOffsets(rd_kafka_t* handle,
                                                           const std::string& topic,
                                                           absl::Span<const Partition> partitions,

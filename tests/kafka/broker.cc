@@ -9,16 +9,9 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "tests/kafka/failure.h"
+
 namespace segmentd {
-namespace {
-
-[[noreturn]] void Fail(std::string_view what) {
-  fmt::print(stderr, "broker: {}\n", what);
-  std::exit(1);
-}
-
-}  // namespace
-
 Broker& Broker::Get() {
   static Broker broker;
   return broker;
@@ -26,7 +19,7 @@ Broker& Broker::Get() {
 
 Broker::Broker(const std::vector<std::string>& settings) {
   std::string folder = (std::filesystem::temp_directory_path() / "segmentd-kafka.XXXXXX").string();
-  if (mkdtemp(folder.data()) == nullptr) Fail(fmt::format("no folder {}", folder));
+  if (mkdtemp(folder.data()) == nullptr) Fail(fmt::format("no folder {} for a broker", folder));
   folder_ = folder;
   for (const std::string& setting : settings) settings_ += fmt::format(" '{}'", setting);
   // Waits for the end of its input, which comes with the end of this process, however it ends.
@@ -35,7 +28,7 @@ Broker::Broker(const std::vector<std::string>& settings) {
                                   folder_)
                           .c_str(),
                       "we");
-  if (undertaker_ == nullptr) Fail("can't start its undertaker");
+  if (undertaker_ == nullptr) Fail("can't start the broker's undertaker");
   start();
 }
 

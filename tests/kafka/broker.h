@@ -11,8 +11,8 @@ namespace segmentd {
 
 class Broker {
  public:
-  // The one of this process: started at the first call, gone at the process' end. A failed start
-  // ends the process, with the reason.
+  // The one of this process: started at the first call, gone at the process' end. A command that
+  // fails is a Failure, with its output.
   static Broker& Get();
 
   // Starts one of its own. `settings`: broker settings, KEY=VALUE.

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <librdkafka/rdkafka_mock.h>
 
 #include <algorithm>
 #include <array>
@@ -318,6 +319,38 @@ TEST(KafkaTopicCheck, SaysWhichBrokerDoesNotAnswer) {
   const auto result =
       PrepareKafkaTopics(nobody, KafkaTopics(NewTopicPrefix()), {}, absl::Milliseconds(300));
   EXPECT_EQ(result.status().code(), absl::StatusCode::kUnavailable) << result.status();
+}
+
+// A broker that is restarted, or too slow for its controller, loses its partitions for a while.
+TEST(KafkaLeaders, AreWaitedForToTellOffsets) {
+  const KafkaHandle cluster_handle = *MakeKafkaHandle(
+      KafkaRole::kWriter, *MakeKafkaConf(*KafkaSettings::Parse("127.0.0.1:1"), KafkaRole::kWriter));
+  const KafkaPtr<rd_kafka_mock_cluster_t, rd_kafka_mock_cluster_destroy> cluster(
+      rd_kafka_mock_cluster_new(cluster_handle.get(), 1));
+  ASSERT_EQ(rd_kafka_mock_topic_create(cluster.get(), "events", 2, 1), RD_KAFKA_RESP_ERR_NO_ERROR);
+  const KafkaSettings settings =
+      *KafkaSettings::Parse(rd_kafka_mock_cluster_bootstraps(cluster.get()));
+  const KafkaHandle handle =
+      *MakeKafkaHandle(KafkaRole::kReader, *MakeKafkaConf(settings, KafkaRole::kReader));
+  const std::vector<Partition> partitions = {0, 1};
+  const auto ask = [&](absl::Duration limit) {
+    return KafkaOffsets(handle.get(), "events", partitions, KafkaOffset::kNext, limit);
+  };
+  const auto lead = [&](Partition partition, int32_t broker) {
+    ASSERT_EQ(rd_kafka_mock_partition_set_leader(cluster.get(), "events", partition, broker),
+              RD_KAFKA_RESP_ERR_NO_ERROR);
+  };
+  const std::map<Partition, int64_t> nothing_yet = {{0, 0}, {1, 0}};
+  ASSERT_EQ(*ask(kLimit), nothing_yet);
+  for (const std::vector<Partition>& lost : {std::vector{0, 1}, std::vector{1}}) {
+    for (const Partition partition : lost) lead(partition, -1);
+    ASSERT_OK(KafkaPartitionCount(handle.get(), "events", kLimit).status());
+    EXPECT_EQ(ask(absl::Milliseconds(300)).status().code(), absl::StatusCode::kUnavailable);
+    for (const Partition partition : lost) lead(partition, 1);
+    const auto offsets = ask(kLimit);
+    ASSERT_OK(offsets.status());
+    EXPECT_EQ(*offsets, nothing_yet);
+  }
 }
 
 TEST_F(KafkaClient, ReadsRecordsWithKeysHeadersAndTimes) {

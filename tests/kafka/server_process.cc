@@ -23,16 +23,13 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 
+#include "tests/kafka/failure.h"
+
 namespace segmentd {
 namespace {
 
 constexpr absl::Duration kLimit = absl::Seconds(60);
 constexpr absl::Duration kBetweenLooks = absl::Milliseconds(10);
-
-[[noreturn]] void Fail(std::string_view what) {
-  fmt::print(stderr, "server process: {}\n", what);
-  std::exit(1);
-}
 
 std::string Program(std::string_view name) {
   const char* folder = getenv("SEGMENTD_BIN_DIR");
@@ -54,7 +51,7 @@ int BindFreePort(int* port) {
   socklen_t size = sizeof(address);
   if (bind(socket_fd, reinterpret_cast<sockaddr*>(&address), size) != 0 ||
       getsockname(socket_fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
-    Fail("no free port");
+    Fail("no free port for segmentd");
   }
   *port = ntohs(address.sin_port);
   return socket_fd;
@@ -107,7 +104,7 @@ ServerProcess::ServerProcess(const std::string& bootstrap_servers, std::string t
   close(grpc);
   close(http);
   folder_ = (std::filesystem::temp_directory_path() / "segmentd-server.XXXXXX").string();
-  if (mkdtemp(folder_.data()) == nullptr) Fail(fmt::format("no folder {}", folder_));
+  if (mkdtemp(folder_.data()) == nullptr) Fail(fmt::format("no folder {} for segmentd", folder_));
   log_path_ = folder_ + "/log";
   command_ = {Program("segmentd"),
               "--bootstrap-servers",
@@ -129,14 +126,14 @@ ServerProcess::~ServerProcess() {
 }
 
 void ServerProcess::start() {
-  if (pid_ > 0) Fail("it runs already");
+  if (pid_ > 0) Fail("segmentd runs already");
   std::vector<char*> arguments;
   for (std::string& argument : command_) arguments.push_back(argument.data());
   arguments.push_back(nullptr);
   const int log = open(log_path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   const pid_t parent = getpid();
   pid_ = fork();
-  if (pid_ < 0 || log < 0) Fail("can't start it");
+  if (pid_ < 0 || log < 0) Fail("can't start segmentd");
   if (pid_ == 0) {
     // Whatever becomes of the test.
     prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -20,7 +20,7 @@ struct CommandResult {
 // `arguments` go through a shell.
 CommandResult RunSegctl(const std::string& server, const std::string& arguments);
 
-// On free ports. A failure to start ends the test program, with the reason. One thread.
+// On free ports. Throws Failure when it can't be started. One thread.
 class ServerProcess {
  public:
   // Nothing runs before start().

@@ -3,27 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
 #include <string_view>
 
 #include "absl/time/clock.h"
+
+#include "tests/kafka/failure.h"
 
 namespace segmentd {
 namespace {
 
 constexpr absl::Duration kLimit = absl::Seconds(60);
-
-[[noreturn]] void Fail(std::string_view what) {
-  fmt::print(stderr, "topic reader: {}\n", what);
-  std::exit(1);
-}
-
-template <typename T>
-T Must(absl::StatusOr<T> result) {
-  if (!result.ok()) Fail(result.status().ToString());
-  return *std::move(result);
-}
 
 }  // namespace
 
@@ -40,7 +29,8 @@ TopicReader::TopicReader(const std::string& bootstrap_servers, std::string topic
     positions_[p] = 0;
     rd_kafka_topic_partition_list_add(list.get(), topic_.c_str(), p)->offset = 0;
   }
-  if (rd_kafka_assign(handle_.get(), list.get()) != RD_KAFKA_RESP_ERR_NO_ERROR) Fail("no assign");
+  if (rd_kafka_assign(handle_.get(), list.get()) != RD_KAFKA_RESP_ERR_NO_ERROR)
+    Fail(fmt::format("{} can't be assigned", topic_));
 }
 
 std::vector<TopicRecord> TopicReader::read_to_end() {

@@ -22,7 +22,7 @@ struct TopicRecord {
   std::vector<std::pair<std::string, std::string>> headers;
 };
 
-// From the first record on, all partitions. A broker that does not answer ends the test program.
+// From the first record on, all partitions. Throws Failure when the broker does not answer.
 class TopicReader {
  public:
   TopicReader(const std::string& bootstrap_servers, std::string topic);

@@ -3,24 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
+
+#include "tests/kafka/failure.h"
 
 namespace segmentd {
 namespace {
 
 constexpr absl::Duration kLimit = absl::Seconds(60);
-
-[[noreturn]] void Fail(std::string_view what) {
-  fmt::print(stderr, "topic writer: {}\n", what);
-  std::exit(1);
-}
-
-template <typename T>
-T Must(absl::StatusOr<T> result) {
-  if (!result.ok()) Fail(result.status().ToString());
-  return *std::move(result);
-}
 
 }  // namespace
 
@@ -28,17 +17,22 @@ TopicWriter::TopicWriter(const std::string& bootstrap_servers, std::string topic
     : topic_(std::move(topic)) {
   const KafkaSettings settings = Must(KafkaSettings::Parse(bootstrap_servers));
   KafkaConf conf = Must(MakeKafkaConf(settings, KafkaRole::kWriter));
-  rd_kafka_conf_set_dr_msg_cb(conf.get(),
-                              [](rd_kafka_t*, const rd_kafka_message_t* message, void*) {
-                                if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR)
-                                  Fail(rd_kafka_err2str(message->err));
-                                *static_cast<int64_t*>(message->_private) = message->offset;
-                              });
+  rd_kafka_conf_set_dr_msg_cb(
+      conf.get(), [](rd_kafka_t*, const rd_kafka_message_t* message, void*) {
+        // -1 when it was not delivered.
+        *static_cast<int64_t*>(message->_private) =
+            message->err == RD_KAFKA_RESP_ERR_NO_ERROR ? message->offset : -1;
+      });
   handle_ = Must(MakeKafkaHandle(KafkaRole::kWriter, std::move(conf)));
 }
 
 std::vector<int64_t> TopicWriter::append(const std::vector<NewRecord>& records) {
   std::vector<int64_t> offsets(records.size(), -1);
+  const auto give_up = [&](std::string_view why) {
+    // Before `offsets` goes, which delivery reports write to.
+    handle_.reset();
+    Fail(fmt::format("appending to topic {}: {}", topic_, why));
+  };
   for (size_t i = 0; i < records.size(); ++i) {
     const NewRecord& record = records[i];
     const char* const key = record.key ? record.key->data() : nullptr;
@@ -61,12 +55,12 @@ std::vector<int64_t> TopicWriter::append(const std::vector<NewRecord>& records) 
         rd_kafka_poll(handle_.get(), 10);
       }
     } while (error == RD_KAFKA_RESP_ERR__QUEUE_FULL);
-    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) Fail(rd_kafka_err2str(error));
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) give_up(rd_kafka_err2str(error));
     rd_kafka_poll(handle_.get(), 0);
   }
   if (rd_kafka_flush(handle_.get(), KafkaTimeoutMs(kLimit)) != RD_KAFKA_RESP_ERR_NO_ERROR ||
       std::find(offsets.begin(), offsets.end(), -1) != offsets.end()) {
-    Fail("the broker did not take all records");
+    give_up("the broker did not take all records");
   }
   return offsets;
 }

@@ -23,7 +23,7 @@ struct NewRecord {
   std::vector<std::pair<std::string, std::string>> headers = {};
 };
 
-// A record that the broker does not take ends the test program.
+// Throws Failure when the broker does not take a record, and is of no use then.
 class TopicWriter {
  public:
   TopicWriter(const std::string& bootstrap_servers, std::string topic);
