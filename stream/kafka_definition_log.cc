@@ -24,8 +24,6 @@ constexpr absl::Duration kLastRetry = absl::Seconds(5);
 constexpr absl::Duration kSnapshotAge = absl::Milliseconds(20);
 constexpr absl::Duration kWarmLimit = absl::Seconds(2);
 constexpr absl::Duration kCloseLimit = absl::Seconds(5);
-// How long an append that ran out of time waits for the client to let go of its records.
-constexpr absl::Duration kPurgeLimit = absl::Seconds(2);
 
 std::string Text(const absl::Status& status) {
   return std::string(status.message().data(), status.message().size());
@@ -323,7 +321,7 @@ absl::StatusOr<int64_t> KafkaDefinitionLog::write(const std::vector<Write>& writ
     if (absl::Status status = open_writer(); !status.ok()) return status;
   }
   const std::string what = fmt::format("writing to topic {}", options_.topic);
-  const KafkaTopic topic(rd_kafka_topic_new(writer_.get(), options_.topic.c_str(), nullptr));
+  KafkaTopic topic(rd_kafka_topic_new(writer_.get(), options_.topic.c_str(), nullptr));
   if (topic == nullptr) return KafkaStatus(rd_kafka_last_error(), what);
   Delivery delivery;
   rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
@@ -346,10 +344,9 @@ absl::StatusOr<int64_t> KafkaDefinitionLog::write(const std::vector<Write>& writ
   }
   while (delivery.outstanding > 0 && absl::Now() < deadline) rd_kafka_poll(writer_.get(), 10);
   if (delivery.outstanding > 0) {
-    // Let go of the records before `delivery` goes.
-    rd_kafka_purge(writer_.get(), RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-    const absl::Time end = absl::Now() + kPurgeLimit;
-    while (delivery.outstanding > 0 && absl::Now() < end) rd_kafka_poll(writer_.get(), 10);
+    // A report to come would write to `delivery`: none comes once the client is gone.
+    topic.reset();
+    writer_.reset();
     return absl::DeadlineExceededError(fmt::format(
         "{}: not acknowledged in time; it may be stored all the same: read before writing again",
         what));
