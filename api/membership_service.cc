@@ -20,6 +20,7 @@
 #include "api/stored_segments.h"
 #include "proto/segments/v1/membership_service.grpc.pb.h"
 #include "segment/absl_view.h"
+#include "segment/timestamp.h"
 
 namespace segmentd {
 namespace {
@@ -28,17 +29,6 @@ namespace v1 = segments::v1;
 
 constexpr absl::Duration kLongestCall = absl::Seconds(60);
 constexpr absl::Duration kLongestListing = absl::Minutes(10);
-
-void SetTimestamp(Time time, google::protobuf::Timestamp* out) {
-  int64_t seconds = time.millis() / 1000;
-  int64_t millis = time.millis() % 1000;
-  if (millis < 0) {
-    millis += 1000;
-    --seconds;
-  }
-  out->set_seconds(seconds);
-  out->set_nanos(static_cast<int32_t>(millis * 1'000'000));
-}
 
 void CheckUser(std::string path, std::string_view user, std::vector<Violation>* violations) {
   if (!user.empty() && user.size() <= kMaxUserIdBytes) return;

@@ -34,6 +34,7 @@
 #include "proto/segments/v1/segment_service.grpc.pb.h"
 #include "segment/definition_check.h"
 #include "segment/settings.h"
+#include "segment/timestamp.h"
 
 namespace segmentd {
 namespace {
@@ -124,12 +125,6 @@ v1::SegmentType TypeOf(const v1::Segment& segment) {
       break;
   }
   return v1::SEGMENT_TYPE_UNSPECIFIED;
-}
-
-void SetTimestamp(absl::Time time, google::protobuf::Timestamp* out) {
-  const int64_t millis = absl::ToUnixMillis(time);
-  out->set_seconds(millis / 1000);
-  out->set_nanos(static_cast<int32_t>(millis % 1000 * 1'000'000));
 }
 
 // Sorts as text as the moments do.
@@ -452,8 +447,8 @@ class SegmentService::Handlers final : public v1::SegmentService::Service {
     const absl::Time now = call.now();
     if (segment.id().empty()) segment.set_id(AssignId(now, stored));
     segment.set_version(1);
-    SetTimestamp(now, segment.mutable_create_time());
-    SetTimestamp(now, segment.mutable_update_time());
+    SetTimestamp(Time::Millis(absl::ToUnixMillis(now)), segment.mutable_create_time());
+    SetTimestamp(Time::Millis(absl::ToUnixMillis(now)), segment.mutable_update_time());
     segment.set_created_by(*user);
     segment.set_updated_by(*std::move(user));
     return Write(call, std::move(segment), *std::move(turn));
@@ -491,7 +486,7 @@ class SegmentService::Handlers final : public v1::SegmentService::Service {
     next.set_version(present->version() + 1);
     *next.mutable_create_time() = present->create_time();
     next.set_created_by(present->created_by());
-    SetTimestamp(call.now(), next.mutable_update_time());
+    SetTimestamp(Time::Millis(absl::ToUnixMillis(call.now())), next.mutable_update_time());
     next.set_updated_by(*std::move(user));
     return Write(call, std::move(next), *std::move(turn));
   }

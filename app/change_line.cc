@@ -1,7 +1,5 @@
 #include "app/change_line.h"
 
-#include <google/protobuf/util/time_util.h>
-
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -11,6 +9,7 @@
 #include "proto/segments/v1/change.pb.h"
 #include "proto/segments/v1/definition.pb.h"
 #include "segment/change.h"
+#include "segment/timestamp.h"
 #include "stream/change_codec.h"
 
 namespace segmentd {
@@ -35,10 +34,6 @@ std::string Short(const google::protobuf::Timestamp& timestamp) {
   text.pop_back();
   text[10] = ' ';
   return text;
-}
-
-Time ToTime(const google::protobuf::Timestamp& timestamp) {
-  return Time::Millis(google::protobuf::util::TimeUtil::TimestampToMilliseconds(timestamp));
 }
 
 }  // namespace
@@ -78,10 +73,10 @@ std::string ChangeJson(const pb::MembershipChange& change) {
   }
   const Change found = {.action = change.action(),
                         .slot = 0,
-                        .at = ToTime(change.at()),
+                        .at = TimeOf(change.at()),
                         .reason = change.reason(),
                         .cause_event = change.cause().event(),
-                        .cause_at = ToTime(change.cause().at()),
+                        .cause_at = TimeOf(change.cause().at()),
                         .cause_message_id = change.cause().message_id()};
   const ChangeId id = ParseChangeId(change.change_id()).value_or(ChangeId());
   std::string json;

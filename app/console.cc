@@ -1,6 +1,5 @@
 #include "app/console.h"
 
-#include <google/protobuf/util/time_util.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,6 +13,7 @@
 
 #include "segment/absl_view.h"
 #include "segment/time.h"
+#include "segment/timestamp.h"
 
 namespace segmentd {
 namespace {
@@ -102,8 +102,7 @@ std::string Counted(int64_t number, std::string_view noun) {
 }
 
 std::string Moment(const google::protobuf::Timestamp& timestamp) {
-  return FormatTimestamp(
-      Time::Millis(google::protobuf::util::TimeUtil::TimestampToMilliseconds(timestamp)));
+  return FormatTimestamp(TimeOf(timestamp));
 }
 
 void AppendJsonString(std::string_view text, std::string* out) {

@@ -7,22 +7,12 @@
 
 #include "segment/absl_view.h"
 #include "segment/compiled_rules.h"
+#include "segment/timestamp.h"
 
 namespace segmentd {
 namespace {
 
 namespace pb = segments::v1;
-
-void Set(Time time, google::protobuf::Timestamp* out) {
-  int64_t seconds = time.millis() / 1000;
-  int64_t millis = time.millis() % 1000;
-  if (millis < 0) {
-    millis += 1000;
-    --seconds;
-  }
-  out->set_seconds(seconds);
-  out->set_nanos(static_cast<int32_t>(millis * 1'000'000));
-}
 
 std::string KindOf(const pb::Live& live) {
   if (live.has_actions()) return "actions";
@@ -152,8 +142,8 @@ class Explainer {
                                   member ? ", ends without effect at " : ", joins at ",
                                   FormatTimestamp(pending.due),
                                   member ? " while a member" : " unless cancelled"));
-      Set(pending.at, child.mutable_since());
-      Set(pending.due, child.mutable_until());
+      SetTimestamp(pending.at, child.mutable_since());
+      SetTimestamp(pending.due, child.mutable_until());
       waiting = true;
     }
     const bool member = state_ && state_->member;
@@ -163,7 +153,7 @@ class Explainer {
       child.set_text(absl::StrCat("triggered at ", FormatTimestamp(state_->cause_at),
                                   ", not cancelled until ", FormatTimestamp(state_->since)));
       child.set_holds(true);
-      Set(state_->since, child.mutable_since());
+      SetTimestamp(state_->since, child.mutable_since());
     } else if (!member && !waiting) {
       pb::Finding& child = *out.add_children();
       child.set_path(absl::StrCat(path, ".trigger"));
@@ -180,7 +170,7 @@ class Explainer {
       if (behind) {
         absl::StrAppend(&text, ": last qualified at ", FormatTimestamp(state_->cause_at));
         out.set_holds(true);
-        Set(state_->cause_at, out.mutable_since());
+        SetTimestamp(state_->cause_at, out.mutable_since());
       } else {
         absl::StrAppend(&text, ": waits for its event");
       }
@@ -212,7 +202,7 @@ class Explainer {
                               now_ < end ? ", the session ends at " : ", the session ended at ",
                               FormatTimestamp(end)));
     out.set_holds(now_ < end);
-    Set(end, out.mutable_until());
+    SetTimestamp(end, out.mutable_until());
   }
 
   void pages(const std::string& path, pb::Finding& root) {
@@ -247,7 +237,7 @@ class Explainer {
             "leaves ", FormatDuration(rule_.exit_after),
             rule_.kind == LiveRule::Kind::kInaction ? " after joining" : " after last qualifying",
             member ? absl::StrCat(": at ", FormatTimestamp(state_->exit_at)) : ""));
-        if (member) Set(state_->exit_at, out.mutable_until());
+        if (member) SetTimestamp(state_->exit_at, out.mutable_until());
         break;
       case LiveRule::Exit::kOn:
         out.set_text("leaves at one of the events of `exit.on`");
@@ -306,8 +296,8 @@ pb::Explanation ExplainMembership(const RuleSet& rules, Fold& fold, Slot slot, T
   const bool member = state && state->member;
   out.set_segment_version(active->segment.version());
   out.set_member(member);
-  if (member) Set(state->since, out.mutable_since());
-  Set(now, out.mutable_now());
+  if (member) SetTimestamp(state->since, out.mutable_since());
+  SetTimestamp(now, out.mutable_now());
   pb::Finding& root = *out.mutable_root();
   root.set_path("live");
   root.set_holds(member);
@@ -320,8 +310,8 @@ pb::Explanation ExplainMembership(const RuleSet& rules, Fold& fold, Slot slot, T
                                state->trigger == kNoTrigger ? ", by an earlier version" : ""));
   }
   if (member) {
-    Set(state->since, root.mutable_since());
-    if (state->exit_at != Time::Max()) Set(state->exit_at, root.mutable_until());
+    SetTimestamp(state->since, root.mutable_since());
+    if (state->exit_at != Time::Max()) SetTimestamp(state->exit_at, root.mutable_until());
   }
   Explainer(rules.compiled().rules[slot], active->segment.live(), state, user, now, fold)
       .explain(root);

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "segment/time.h"
+#include "segment/timestamp.h"
 
 namespace segmentd {
 namespace {
@@ -130,17 +131,6 @@ constexpr std::array<std::string_view, 15> kReasons = {
     "DEFINITION_CHANGED", "BACKFILLED",      "SEGMENT_DELETED"};
 static_assert(kActions.size() == segments::v1::Action_ARRAYSIZE);
 static_assert(kReasons.size() == segments::v1::Reason_ARRAYSIZE);
-
-void SetTimestamp(Time time, google::protobuf::Timestamp* out) {
-  int64_t seconds = time.millis() / 1000;
-  int64_t millis = time.millis() % 1000;
-  if (millis < 0) {
-    millis += 1000;
-    --seconds;
-  }
-  out->set_seconds(seconds);
-  out->set_nanos(static_cast<int32_t>(millis * 1'000'000));
-}
 
 absl::Status Wrong(std::string_view what) {
   return absl::InvalidArgumentError(fmt::format("not a change: {}", what));

@@ -27,6 +27,7 @@
 #include "proto/segments/v1/definition.pb.h"
 #include "segment/definition_check.h"
 #include "segment/definition_text.h"
+#include "segment/timestamp.h"
 #include "stream/change_codec.h"
 #include "stream/decoder.h"
 #include "stream/kafka_topics.h"
@@ -229,10 +230,6 @@ class ChangeReader {
 
 // By user and segment, the changes in their order, as text.
 using ChangesByUser = std::map<std::pair<std::string, std::string>, std::vector<std::string>>;
-
-Time TimeOf(const google::protobuf::Timestamp& time) {
-  return Time::Millis(time.seconds() * 1000 + time.nanos() / 1'000'000);
-}
 
 std::string Describe(pb::Action action, Time at, pb::Reason reason, const std::string& event,
                      Time event_at, const std::string& message_id) {
