@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,7 +12,9 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/inlined_vector.h"
 
+#include "segment/calendar.h"
 #include "segment/fields.h"
+#include "segment/measure.h"
 #include "segment/predicate.h"
 #include "segment/rule_set.h"
 #include "segment/settings.h"
@@ -37,12 +41,16 @@ inline constexpr Roles kCancels = 2;
 inline constexpr Roles kExits = 4;
 // Keeps a session going, or is a page to be counted.
 inline constexpr Roles kIsPage = 8;
+// Counts for one of the segment's measures.
+inline constexpr Roles kMeasured = 16;
 
 struct Subscription {
   Slot slot = 0;
   Roles roles = 0;
-  // Of a trigger: its index in the definition.
+  // Of a trigger: its index in the definition. Of a sequence's event or absence: its step.
   uint8_t trigger = 0;
+  // Of kMeasured, which stands alone: index of the measure.
+  uint16_t measure = 0;
 };
 
 // A distinct event condition.
@@ -51,8 +59,13 @@ struct Atom {
   uint64_t fingerprint = 0;
   std::string event;
   absl::InlinedVector<uint32_t, 2> tests;
-  // The property whose value's fingerprint a fact carries; Fields::kNone for none.
+  // The property whose value a fact carries; Fields::kNone for none.
   FieldIndex needed = Fields::kNone;
+  // A fact carries the value as a number (the bits of a double, 0 for what is none) instead of its
+  // fingerprint.
+  bool numeric = false;
+  // Some measure counts it.
+  bool measured = false;
   // False when every subscriber is order-free: hits then need not be kept for late events.
   bool kept = false;
   std::vector<Subscription> subscriptions;
@@ -69,19 +82,34 @@ struct EventIndex {
   std::vector<uint32_t> unpivoted;
 };
 
-// A filter in prefix order: children follow their parent.
-struct FilterNode {
-  enum class Kind : uint8_t { kAllOf, kAnyOf, kNot, kProperty };
+// An expression in prefix order: children follow their parent.
+struct ExpressionNode {
+  enum class Kind : uint8_t { kAllOf, kAnyOf, kNot, kProperty, kDid, kInSegment };
   Kind kind = Kind::kProperty;
   // Index just behind the node's last descendant.
   uint32_t end = 0;
   std::string property;
   Predicate predicate;
+  // Of a `did`: its measures in the rule, all of which must hold.
+  uint16_t first_measure = 0;
+  uint16_t end_measure = 0;
+  // Of in_segment; kNoSlot for a segment that is not there: nobody is in it.
+  Slot slot = 0;
 };
+inline constexpr Slot kNoSlot = UINT32_MAX;
 
-// A live definition as the fold runs it.
-struct LiveRule {
-  enum class Kind : uint8_t { kActions, kReferrer, kPagesOfSession, kPagesWithin, kInaction };
+// A definition as the fold runs it.
+struct Rule {
+  enum class Kind : uint8_t {
+    kActions,
+    kReferrer,
+    kPagesOfSession,
+    kPagesWithin,
+    kInaction,
+    kDateTime,
+    kSequence,
+    kPast,
+  };
   enum class Exit : uint8_t {
     kNever,
     kAfter,
@@ -89,28 +117,51 @@ struct LiveRule {
     // Inaction's default: at a does_not_do event.
     kCancel,
   };
+  // A step of a sequence.
+  struct Step {
+    bool absence = false;
+    // Max: no limit.
+    Duration within;
+  };
 
-  // False: the slot is free, or its segment is being deleted.
+  // False: the slot is free, or its segment is paused or being deleted.
   bool runs = false;
+  // For everybody. Otherwise only for users whose state says so: the history is being added.
+  bool built = true;
   Kind kind = Kind::kActions;
   Exit exit = Exit::kNever;
   bool repeat = false;
   bool restart = false;
   bool match = false;
   bool distinct = false;
+  bool yearly = false;
   // Membership is "has ever qualified": the order of events does not matter, so hits need not be
   // kept.
   bool order_free = false;
   Slot slot = 0;
+  // Segments are evaluated by rank: after those that they refer to.
+  uint32_t rank = 0;
   int32_t version = 0;
   uint32_t at_least = 0;
   Duration within;
   Duration exit_after;
   Offset activation_offset;
+  Offset history_offset;
   Time activation_clock = Time::Min();
-  // Event names of the triggers, by index.
+  // Event names of the triggers, by index; of a sequence's steps, empty for absences.
   std::vector<std::string> triggers;
-  std::vector<FilterNode> filter;
+  std::vector<Step> steps;
+  // Of past behaviour the definition itself, otherwise the filter.
+  std::vector<ExpressionNode> expression;
+  std::vector<Measure> measures;
+  // Past-behaviour segments that refer to this one.
+  std::vector<Slot> dependents;
+
+  // Of kDateTime.
+  std::string property;
+  Duration offset;
+  std::optional<Duration> time_of_day;
+  std::shared_ptr<const Calendar> calendar;
 };
 
 // No trigger is known (the member was taken over from another version).
@@ -124,7 +175,13 @@ struct RuleSet::Compiled {
   absl::flat_hash_map<uint64_t, uint32_t> atom_by_fingerprint;
   absl::flat_hash_map<std::string, EventIndex> events;
   // By slot.
-  std::vector<LiveRule> rules;
+  std::vector<Rule> rules;
+  // Past-behaviour segments built for everybody, which a new user begins with.
+  std::vector<Slot> past;
+  // Some segment is of past behaviour.
+  bool has_past = false;
+  // By profile property, the rules that change with it.
+  absl::flat_hash_map<std::string, std::vector<Slot>> by_profile_property;
   std::vector<const ActiveSegment*> by_slot;
   absl::flat_hash_map<std::string, const ActiveSegment*> by_id;
 };

@@ -19,11 +19,23 @@ EventOrder OrderOf(const ProfileWrite& write) {
   return {write.effective, write.order.offset};
 }
 
-// Whether the present's profile has writes that take effect after `time`: a command that came too
-// late takes effect at a moment that the clock may have reached before an event in order.
-bool WritesAppliedAfter(Time time, const UserState& user) {
-  const uint32_t applied = user.present.writes_applied;
-  return applied > 0 && user.writes[applied - 1].effective > time;
+EventOrder LastApplied(const UserState& user) {
+  EventOrder last;
+  if (const uint32_t n = user.present.writes_applied; n > 0) last = OrderOf(user.writes[n - 1]);
+  if (const uint32_t n = user.present.facts_applied; n > 0) {
+    last = std::max(last, user.facts[n - 1].order);
+  }
+  return last;
+}
+
+SegmentState& FindOrAdd(std::vector<SegmentState>& segments, Slot slot) {
+  auto it = std::lower_bound(segments.begin(), segments.end(), slot,
+                             [](const SegmentState& s, Slot at) { return s.slot < at; });
+  if (it == segments.end() || it->slot != slot) {
+    it = segments.emplace(it);
+    it->slot = slot;
+  }
+  return *it;
 }
 
 }  // namespace
@@ -47,7 +59,23 @@ struct Engine::Core {
   bool take_over(UserState& user);
   void fire(Time until, UserState& user, Changes& out);
   void fold_in_order(const Event& event, EventOrder order, UserState& user, Changes& out);
-  void fold_again(const Event& event, EventOrder order, bool late, UserState& user, Changes& out);
+  // Why all since the base is folded again.
+  enum class Again : uint8_t {
+    // The event is late: what was told may be wrong.
+    kLate,
+    // The event is in order, but something that came too late counts from after it.
+    kInOrder,
+    // The event came too late, and counts from before what was decided.
+    kTooLate,
+  };
+  void fold_again(const Event& event, EventOrder order, Again why, UserState& user, Changes& out);
+  static Fold::Input input_of(const UserState& user) {
+    return {user.facts, user.writes, {user.exists_since, user.exists_offset}};
+  }
+  void look_ahead(UserState& user);
+  void insert_facts(const Event& event, EventOrder order, UserState& user);
+  void begin(const Event& event, UserState& user, Changes& out);
+  bool measured() const;
   void correct(const Event& event, Fold::Marked own, const UserState& user, Changes& out);
   void insert_writes(const Event& event, Time effective, UserState& user);
   bool seen_before(const Event& event, UserState& user);
@@ -75,18 +103,19 @@ bool Engine::Core::take_over(UserState& user) {
   bool changed = false;
   for (SegmentState& segment : user.present.segments) {
     if (segment.slot >= compiled.rules.size()) continue;
-    const LiveRule& rule = compiled.rules[segment.slot];
+    const Rule& rule = compiled.rules[segment.slot];
     if (!rule.runs || segment.version == rule.version) continue;
     SegmentState taken;
     taken.slot = segment.slot;
     taken.version = rule.version;
+    taken.built = rule.built;
     taken.since = segment.since;
     if (segment.member) {
       taken.member = true;
       taken.trigger = kNoTrigger;
       taken.cause_at = segment.cause_at;
       taken.joined_value = segment.joined_value;
-      if (rule.exit == LiveRule::Exit::kAfter) {
+      if (rule.exit == Rule::Exit::kAfter) {
         taken.exit_at = std::max(rule.activation_clock, user.newest_event) + rule.exit_after;
       }
     }
@@ -95,34 +124,42 @@ bool Engine::Core::take_over(UserState& user) {
     // The base of this version is the membership at its activation, whatever the facts before it
     // were.
     if (!user.base) user.base = std::make_unique<FoldState>();
-    auto& base = user.base->segments;
-    const auto it =
-        std::lower_bound(base.begin(), base.end(), taken.slot,
-                         [](const SegmentState& s, Slot slot) { return s.slot < slot; });
-    if (it != base.end() && it->slot == taken.slot) {
-      *it = taken;
-    } else {
-      base.insert(it, taken);
-    }
+    FindOrAdd(user.base->segments, taken.slot) = taken;
   }
   // The deadlines of a segment that is being deleted are none any more.
-  const Time next_deadline = fold.next_deadline(user.present);
-  changed = changed || user.next_deadline != next_deadline;
-  user.next_deadline = next_deadline;
-  return changed;
+  const Time next_deadline = user.next_deadline;
+  look_ahead(user);
+  return changed || user.next_deadline != next_deadline;
 }
 
-// Deadlines one moment after the other, up to and including `until`.
-void Engine::Core::fire(Time until, UserState& user, Changes& out) {
-  while (user.next_deadline <= until && user.next_deadline != Time::Max()) {
-    const Time moment = user.next_deadline;
-    fold.apply_writes(user.writes, {moment, Offset(-1)}, user.present);
-    fold.fire(moment, user.present, out);
-    user.decided = std::max(user.decided, moment);
-    user.next_deadline = fold.next_deadline(user.present);
+void Engine::Core::look_ahead(UserState& user) {
+  user.next_deadline = fold.next_deadline(user.present);
+  if (const uint32_t n = user.present.writes_applied; n < user.writes.size()) {
+    user.next_deadline = std::min(user.next_deadline, user.writes[n].effective);
   }
+  if (const uint32_t n = user.present.facts_applied; n < user.facts.size()) {
+    user.next_deadline = std::min(user.next_deadline, user.facts[n].order.time);
+  }
+}
+
+// Deadlines and what came too late, one moment after the other, up to and including `until`.
+void Engine::Core::fire(Time until, UserState& user, Changes& out) {
   user.now = std::max(user.now, until);
-  fold.apply_writes(user.writes, {user.now, Offset(INT64_MAX)}, user.present);
+  if (user.next_deadline > until || user.next_deadline == Time::Max()) return;
+  Fold::Marked unused;
+  fold.run(input_of(user), until, {}, user.present, user.decided, out, unused);
+  look_ahead(user);
+}
+
+void Engine::Core::insert_facts(const Event& event, EventOrder order, UserState& user) {
+  auto at = std::upper_bound(user.facts.begin(), user.facts.end(), order,
+                             [](const EventOrder& o, const Fact& f) { return o < f.order; });
+  const bool too_late = event.time < order.time;
+  for (const Hit& hit : matcher.hits()) {
+    const Atom& atom = rules->compiled().atoms[hit.atom];
+    if (too_late ? !atom.measured : !atom.kept) continue;
+    at = std::next(user.facts.insert(at, {order, atom.fingerprint, hit.value, event.time}));
+  }
 }
 
 void Engine::Core::insert_writes(const Event& event, Time effective, UserState& user) {
@@ -167,67 +204,81 @@ void Engine::Core::remember(const Event& event, UserState& user) {
   user.seen.push_back({message, event.record_time});
 }
 
+// A user whose first record came too late exists from its time on, though it counts later.
+void Engine::Core::begin(const Event& event, UserState& user, Changes& out) {
+  if (user.present.exists) return;
+  fold.begin_step();
+  fold.step({{event.time, event.offset}, event.time, event.name, event.message_id}, user.present,
+            out);
+  look_ahead(user);
+}
+
+bool Engine::Core::measured() const {
+  return std::any_of(matcher.hits().begin(), matcher.hits().end(),
+                     [&](const Hit& hit) { return rules->compiled().atoms[hit.atom].measured; });
+}
+
 void Engine::Core::fold_in_order(const Event& event, EventOrder order, UserState& user,
                                  Changes& out) {
   fire(event.time, user, out);
+  insert_writes(event, event.time, user);
+  fold.begin_step();
   fold.apply_writes(user.writes, order, user.present);
-  fold.begin_event();
   for (const Hit& hit : matcher.hits()) {
     const Atom& atom = rules->compiled().atoms[hit.atom];
-    if (atom.kept) user.facts.push_back({order, atom.fingerprint, hit.value});
-    fold.hit(atom, hit.value, order.offset);
+    fold.hit(atom, hit.value, order, event.time);
+    if (!atom.kept) continue;
+    // What came too late may lie ahead.
+    const auto at = user.facts.begin() + user.present.facts_applied++;
+    user.facts.insert(at, {order, atom.fingerprint, hit.value, event.time});
   }
-  if (!fold.touched()) return;
-  fold.step({order, event.name, event.message_id}, user.present, out);
-  user.next_deadline = fold.next_deadline(user.present);
+  if (!fold.touched(user.present)) return;
+  fold.step({order, event.time, event.name, event.message_id}, user.present, out);
+  look_ahead(user);
 }
 
 // The event came after something that it precedes: its facts take their place, and all since the
-// base is folded again. `late`: after another event or a deadline, and what was told may be wrong;
-// otherwise only after a profile command that had come too late.
-void Engine::Core::fold_again(const Event& event, EventOrder order, bool late, UserState& user,
+// base is folded again.
+void Engine::Core::fold_again(const Event& event, EventOrder order, Again why, UserState& user,
                               Changes& out) {
   const RuleSet::Compiled& compiled = rules->compiled();
-  auto at = std::upper_bound(user.facts.begin(), user.facts.end(), order,
-                             [](const EventOrder& o, const Fact& f) { return o < f.order; });
-  for (const Hit& hit : matcher.hits()) {
-    const Atom& atom = compiled.atoms[hit.atom];
-    if (!atom.kept) continue;
-    at = std::next(user.facts.insert(at, {order, atom.fingerprint, hit.value}));
-  }
   if (user.base) {
     again = *user.base;
   } else {
     again = FoldState();
+    // Whoever had their turn before a rule was built for everybody goes on having had it.
+    for (const SegmentState& segment : user.present.segments) {
+      if (segment.slot >= compiled.rules.size()) continue;
+      const Rule& rule = compiled.rules[segment.slot];
+      if (!rule.runs || rule.built || !segment.built) continue;
+      SegmentState& state = FindOrAdd(again.segments, segment.slot);
+      state.version = segment.version;
+      state.built = true;
+    }
   }
   transitions.clear();
   Fold::Marked own;
-  fold.run(user.facts, user.writes, std::max(user.now, event.time), order, again, user.decided,
-           transitions, own);
+  fold.run(input_of(user), std::max(user.now, event.time), order, again, user.decided, transitions,
+           own);
 
   // Segments whose facts are not kept: the event can only add a first qualification. And those
   // being deleted: their members leave by remove().
   for (const SegmentState& segment : user.present.segments) {
     if (segment.slot >= compiled.rules.size()) continue;
-    const LiveRule& rule = compiled.rules[segment.slot];
+    const Rule& rule = compiled.rules[segment.slot];
     if (rule.runs && !rule.order_free) continue;
-    const auto it =
-        std::lower_bound(again.segments.begin(), again.segments.end(), segment.slot,
-                         [](const SegmentState& s, Slot slot) { return s.slot < slot; });
-    if (it != again.segments.end() && it->slot == segment.slot) {
-      *it = segment;
-    } else {
-      again.segments.insert(it, segment);
-    }
+    FindOrAdd(again.segments, segment.slot) = segment;
   }
   const size_t of_facts = transitions.size();
-  fold.begin_event();
+  fold.begin_step();
   for (const Hit& hit : matcher.hits()) {
-    fold.hit(compiled.atoms[hit.atom], hit.value, order.offset, /*order_free=*/true);
+    if (why == Again::kTooLate) break;
+    fold.hit(compiled.atoms[hit.atom], hit.value, order, event.time, Fold::Among::kOrderFree);
   }
-  if (fold.touched()) fold.step({order, event.name, event.message_id}, again, transitions);
-
-  if (late) {
+  if (fold.touched(again)) {
+    fold.step({order, event.time, event.name, event.message_id}, again, transitions);
+  }
+  if (why != Again::kInOrder) {
     correct(event, own, user, out);
   } else {
     // Nothing was told of what the event's own step and the deadlines after it have changed.
@@ -243,7 +294,7 @@ void Engine::Core::fold_again(const Event& event, EventOrder order, bool late, U
     tell(own.end, of_facts);
   }
   std::swap(user.present, again);
-  user.next_deadline = fold.next_deadline(user.present);
+  look_ahead(user);
 }
 
 // Tells the difference between the present and `again`, which a late event has made of it.
@@ -320,12 +371,15 @@ void Engine::Core::move_base(const Event& event, UserState& user) {
   transitions.clear();
   Fold::Marked unused;
   Time decided = Time::Min();
-  fold.run(absl::MakeConstSpan(user.facts).subspan(0, facts), user.writes, user.base_time, {},
-           *user.base, decided, transitions, unused);
+  fold.run(input_of(user), user.base_time, {}, *user.base, decided, transitions, unused);
+  const uint32_t gone_facts = user.base->facts_applied;
+  const uint32_t gone_writes = user.base->writes_applied;
+  user.base->facts_applied = 0;
   user.base->writes_applied = 0;
-  user.facts.erase(user.facts.begin(), user.facts.begin() + static_cast<ptrdiff_t>(facts));
-  user.writes.erase(user.writes.begin(), user.writes.begin() + static_cast<ptrdiff_t>(writes));
-  user.present.writes_applied -= static_cast<uint32_t>(writes);
+  user.facts.erase(user.facts.begin(), user.facts.begin() + gone_facts);
+  user.writes.erase(user.writes.begin(), user.writes.begin() + gone_writes);
+  user.present.facts_applied -= gone_facts;
+  user.present.writes_applied -= gone_writes;
 }
 
 Engine::Engine(std::shared_ptr<const RuleSet> rules, Settings settings)
@@ -339,7 +393,10 @@ Outcome Engine::apply(const Event& event, Time clock, UserState& user, Changes& 
   const Settings& settings = core.settings;
   core.take_over(user);
   core.fire(std::max(clock, event.record_time - settings.deadline_grace), user, out);
-  user.exists_since = std::min(user.exists_since, event.time);
+  if (event.time < user.exists_since) {
+    user.exists_since = event.time;
+    user.exists_offset = event.offset;
+  }
   if (core.seen_before(event, user)) return Outcome::kDuplicate;
 
   const EventOrder order{event.time, event.offset};
@@ -348,36 +405,45 @@ Outcome Engine::apply(const Event& event, Time clock, UserState& user, Changes& 
   const bool beyond_base = event.time < user.base_time;
   if (event.time < event.record_time - settings.max_lateness ||
       (newest != Time::Min() && event.time < newest - settings.max_lateness) || beyond_base) {
-    core.fire(event.time, user, out);
     if (beyond_base) ++core.counters.facts_dropped;
-    if (!event.profile.empty()) {
-      const Time effective = std::max(event.record_time, newest);
-      const bool in_order = effective >= user.decided && !WritesAppliedAfter(effective, user);
-      core.insert_writes(event, effective, user);
-      core.remember(event, user);
-      if (!in_order) {
-        core.matcher.clear();
-        core.fold_again(event, {effective, event.offset}, true, user, out);
-      }
-      core.fire(user.now, user, out);
-      core.move_base(event, user);
+    core.matcher.match(event);
+    core.begin(event, user, out);
+    core.fire(event.time, user, out);
+    const bool counted = core.measured();
+    if (!counted && event.profile.empty()) return Outcome::kTooLate;
+    const EventOrder effective{std::max(event.record_time, user.newest_event), event.offset};
+    const bool in_order =
+        effective.time >= user.decided && LastApplied(user) < effective;
+    if (counted) core.insert_facts(event, effective, user);
+    core.insert_writes(event, effective.time, user);
+    core.remember(event, user);
+    if (in_order) {
+      core.look_ahead(user);
+    } else {
+      core.fold_again(event, effective, Core::Again::kTooLate, user, out);
     }
+    core.fire(user.now, user, out);
+    core.move_base(event, user);
     return Outcome::kTooLate;
   }
 
-  const bool late = event.time < newest || event.time < user.decided;
+  // Past behaviour may have changed at a moment from which something that came too late counts: that
+  // is decided as a deadline is.
+  const bool after = LastApplied(user) > order;
+  const bool late = event.time < newest || event.time < user.decided ||
+                    (after && core.rules->compiled().has_past);
   core.matcher.match(event);
-  if (core.matcher.hits().empty() && event.profile.empty()) {
+  if (core.matcher.hits().empty() && event.profile.empty() && user.present.exists) {
     core.fire(event.time, user, out);
     return late ? Outcome::kLate : Outcome::kApplied;
   }
-  core.remember(event, user);
-  const bool in_order = !late && !WritesAppliedAfter(event.time, user);
-  if (!event.profile.empty()) core.insert_writes(event, event.time, user);
-  if (in_order) {
-    core.fold_in_order(event, order, user, out);
+  if (!core.matcher.hits().empty() || !event.profile.empty()) core.remember(event, user);
+  if (late || after) {
+    core.insert_writes(event, event.time, user);
+    core.insert_facts(event, order, user);
+    core.fold_again(event, order, late ? Core::Again::kLate : Core::Again::kInOrder, user, out);
   } else {
-    core.fold_again(event, order, late, user, out);
+    core.fold_in_order(event, order, user, out);
   }
   core.fire(std::max(user.now, event.time), user, out);
   core.move_base(event, user);
@@ -417,8 +483,53 @@ bool Engine::remove(Slot slot, Time clock, UserState& user, Changes& out) {
                    Time(),
                    {}});
   }
-  if (changed) user.next_deadline = core_->fold.next_deadline(user.present);
+  if (changed) core_->look_ahead(user);
   return changed;
+}
+
+bool Engine::build(Slot slot, Time clock, const std::vector<MeasureState>* history,
+                   absl::Span<const SeenMessage> messages, Reason reason, UserState& user,
+                   Changes& out) {
+  Core& core = *core_;
+  core.take_over(user);
+  core.fire(clock, user, out);
+  const Rule& rule = core.rules->compiled().rules[slot];
+  const SegmentState* present = FindSegment(user.present, slot);
+  if (present && present->built && present->version == rule.version) return false;
+
+  const auto add = [&](Time at, FoldState& state, Changes& told) {
+    SegmentState& segment = FindOrAdd(state.segments, slot);
+    segment.version = rule.version;
+    if (history != nullptr) {
+      segment.measures.resize(rule.measures.size());
+      for (size_t i = 0; i < rule.measures.size(); ++i) {
+        rule.measures[i].merge((*history)[i], at, segment.measures[i]);
+      }
+    }
+    core.fold.build(slot, at, reason, state, told);
+  };
+  // The history belongs before all that a late event can reach.
+  if (history != nullptr && !user.base) user.base = std::make_unique<FoldState>();
+  if (user.base) {
+    core.transitions.clear();
+    add(user.base_time, *user.base, core.transitions);
+  }
+  add(std::max(clock, user.newest_event), user.present, out);
+
+  std::vector<SeenMessage> seen;
+  for (const SeenMessage& message : messages) {
+    const bool known = std::any_of(user.seen.begin(), user.seen.end(),
+                                   [&](const SeenMessage& s) { return s.id == message.id; });
+    if (!known) seen.push_back(message);
+  }
+  user.seen.insert(user.seen.begin(), seen.begin(), seen.end());
+  if (user.seen.size() > core.settings.max_message_ids) {
+    user.seen.erase(user.seen.begin(),
+                    user.seen.end() - static_cast<ptrdiff_t>(core.settings.max_message_ids));
+  }
+  core.look_ahead(user);
+  core.fire(std::max(clock, user.newest_event), user, out);
+  return true;
 }
 
 segments::v1::Explanation Engine::explain(Slot slot, Time clock, const UserState& user) const {

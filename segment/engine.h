@@ -24,7 +24,8 @@ enum class Outcome : uint8_t {
   kApplied,
   // Older than what was already decided: evaluated again from before it.
   kLate,
-  // Too old for triggers; its profile commands count from now on.
+  // Too old for triggers; conditions on the past and its profile commands count it from the later
+  // of its record time and the user's newest event on.
   kTooLate,
   // Its message ID was seen within max_lateness: without effect.
   kDuplicate,
@@ -63,6 +64,14 @@ class Engine {
   // all users, because the new rules may have deadlines that the old ones had not, or not have them
   // any more. True when something changed.
   bool take_over(UserState& user);
+
+  // Begins to evaluate the segment in `slot`, which counts the past or a date, for this user:
+  // `history` is what its measures have of the records before its history_offset (null: nothing),
+  // `messages` the message IDs that had a part in that, in the order of offsets. What the
+  // membership is from now on, and was not, is told with `reason`. False when the user had their
+  // turn before.
+  bool build(Slot slot, Time clock, const std::vector<MeasureState>* history,
+             absl::Span<const SeenMessage> messages, Reason reason, UserState& user, Changes& out);
 
   // Takes the segment in `slot`, which is being deleted, out of the user's state; a member gets a
   // REMOVE at their now. False when the user had no state of it.

@@ -105,13 +105,13 @@ std::string Words(const Value& value) {
 // Writes the findings of one segment and user, in the order of the definition.
 class Explainer {
  public:
-  Explainer(const LiveRule& rule, const pb::Live& live, const SegmentState* state,
+  Explainer(const Rule& rule, const pb::Live& live, const SegmentState* state,
             const UserState& user, Time now, Fold& fold)
       : rule_(rule), live_(live), state_(state), user_(user), now_(now), fold_(fold) {}
 
   void explain(pb::Finding& root) {
     const std::string path = absl::StrCat("live.", KindOf(live_));
-    if (rule_.kind == LiveRule::Kind::kInaction) {
+    if (rule_.kind == Rule::Kind::kInaction) {
       inaction(path, *root.add_children());
     } else {
       triggers(path, root);
@@ -209,7 +209,7 @@ class Explainer {
     pb::Finding& out = *root.add_children();
     out.set_path(absl::StrCat(path, ".at_least"));
     size_t count = 0;
-    if (state_ && rule_.kind == LiveRule::Kind::kPagesOfSession) {
+    if (state_ && rule_.kind == Rule::Kind::kPagesOfSession) {
       if (now_ < state_->session_at + kSessionGap) count = state_->count;
     } else if (state_) {
       for (const Occurrence& page : state_->occurrences) {
@@ -218,31 +218,31 @@ class Explainer {
     }
     out.set_text(absl::StrCat(count >= rule_.at_least ? "at least " : "", count, " of ",
                               rule_.at_least, rule_.distinct ? " different" : "", " pages ",
-                              rule_.kind == LiveRule::Kind::kPagesOfSession
+                              rule_.kind == Rule::Kind::kPagesOfSession
                                   ? "in the session"
                                   : absl::StrCat("within ", FormatDuration(rule_.within))));
     out.set_holds(count >= rule_.at_least);
-    if (rule_.kind == LiveRule::Kind::kPagesOfSession) session(path, root);
+    if (rule_.kind == Rule::Kind::kPagesOfSession) session(path, root);
   }
 
   void exit(pb::Finding& out) {
     const bool member = state_ && state_->member;
-    out.set_path(rule_.exit == LiveRule::Exit::kCancel ? "live.inaction.does_not_do" : "live.exit");
+    out.set_path(rule_.exit == Rule::Exit::kCancel ? "live.inaction.does_not_do" : "live.exit");
     switch (rule_.exit) {
-      case LiveRule::Exit::kNever:
+      case Rule::Exit::kNever:
         out.set_text("a member stays");
         break;
-      case LiveRule::Exit::kAfter:
+      case Rule::Exit::kAfter:
         out.set_text(absl::StrCat(
             "leaves ", FormatDuration(rule_.exit_after),
-            rule_.kind == LiveRule::Kind::kInaction ? " after joining" : " after last qualifying",
+            rule_.kind == Rule::Kind::kInaction ? " after joining" : " after last qualifying",
             member ? absl::StrCat(": at ", FormatTimestamp(state_->exit_at)) : ""));
         if (member) SetTimestamp(state_->exit_at, out.mutable_until());
         break;
-      case LiveRule::Exit::kOn:
+      case Rule::Exit::kOn:
         out.set_text("leaves at one of the events of `exit.on`");
         break;
-      case LiveRule::Exit::kCancel:
+      case Rule::Exit::kCancel:
         out.set_text("leaves at a does_not_do event");
         break;
     }
@@ -252,7 +252,8 @@ class Explainer {
   uint32_t filter(const pb::Expression& expression, const std::string& path, uint32_t node,
                   pb::Finding& out) {
     out.set_path(path);
-    out.set_holds(fold_.holds(rule_.filter, node, user_.present.profile, now_));
+    Time until;
+    out.set_holds(fold_.holds(rule_, node, user_.present, now_, &until));
     const auto children = [&](std::string_view name, const auto& list) {
       out.set_text(name == "all_of" ? "all of" : "any of");
       uint32_t next = node + 1;
@@ -274,10 +275,10 @@ class Explainer {
       out.set_text(absl::StrCat(Words(expression.property(), property), "; it is ",
                                 Words(user_.present.profile.find(property, &items))));
     }
-    return rule_.filter[node].end;
+    return rule_.expression[node].end;
   }
 
-  const LiveRule& rule_;
+  const Rule& rule_;
   const pb::Live& live_;
   const SegmentState* state_;
   const UserState& user_;

@@ -1,84 +1,209 @@
 #include "segment/fold.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
+#include <functional>
 
 namespace segmentd {
 namespace {
 
-SegmentState& FindOrAdd(std::vector<SegmentState>& segments, const LiveRule& rule) {
+// A date that is further past when it becomes known does not fire.
+constexpr Duration kLatestDate = Duration::Hours(1);
+
+SegmentState& FindOrAdd(std::vector<SegmentState>& segments, const Rule& rule) {
   auto it = std::lower_bound(segments.begin(), segments.end(), rule.slot,
                              [](const SegmentState& s, Slot slot) { return s.slot < slot; });
   if (it == segments.end() || it->slot != rule.slot) {
     it = segments.emplace(it);
     it->slot = rule.slot;
     it->version = rule.version;
+    it->built = rule.built;
   }
   return *it;
 }
 
-Time Earliest(const LiveRule& rule, const SegmentState& segment) {
-  Time due = segment.member ? segment.exit_at : Time::Max();
-  if (rule.kind == LiveRule::Kind::kInaction) {
-    for (const Occurrence& pending : segment.occurrences) due = std::min(due, pending.due);
+SegmentState* Find(FoldState& state, Slot slot) {
+  return const_cast<SegmentState*>(FindSegment(state, slot));
+}
+
+// Occurrences of these kinds fall due.
+bool Waits(Rule::Kind kind) {
+  return kind == Rule::Kind::kInaction || kind == Rule::Kind::kDateTime ||
+         kind == Rule::Kind::kSequence;
+}
+
+Time Earliest(const Rule& rule, const SegmentState& segment) {
+  Time due = segment.member || rule.kind == Rule::Kind::kPast ? segment.exit_at : Time::Max();
+  if (Waits(rule.kind)) {
+    for (const Occurrence& occurrence : segment.occurrences) due = std::min(due, occurrence.due);
   }
   return due;
 }
 
-std::string_view TriggerName(const LiveRule& rule, uint8_t trigger) {
+bool Runs(const Rule& rule, const SegmentState& segment) {
+  return rule.runs && segment.version == rule.version && segment.built;
+}
+
+std::string_view TriggerName(const Rule& rule, uint8_t trigger) {
   return trigger < rule.triggers.size() ? std::string_view(rule.triggers[trigger])
                                         : std::string_view();
+}
+
+EventOrder OrderOf(const ProfileWrite& write) {
+  return {write.effective, write.order.offset};
 }
 
 }  // namespace
 
 Fold::Fold(const RuleSet::Compiled& rules) : rules_(&rules), place_(rules.rules.size(), 0) {}
 
-void Fold::begin_event() {
+void Fold::begin_step() {
   for (const Touch& touch : touched_) place_[touch.slot] = 0;
   touched_.clear();
+  counted_.clear();
+  wrote_ = false;
 }
 
-void Fold::hit(const Atom& atom, uint64_t value, Offset offset) {
+Fold::Touch& Fold::touch(Slot slot) {
+  uint32_t& place = place_[slot];
+  if (place == 0) {
+    touched_.emplace_back().slot = slot;
+    place = static_cast<uint32_t>(touched_.size());
+  }
+  return touched_[place - 1];
+}
+
+void Fold::hit(const Atom& atom, uint64_t value, EventOrder order, Time at, Among among) {
   for (const Subscription& subscription : atom.subscriptions) {
-    if (offset >= rules_->rules[subscription.slot].activation_offset) touch(subscription, value);
+    const Rule& rule = rules_->rules[subscription.slot];
+    if (subscription.roles == kMeasured) {
+      if (order.offset < rule.history_offset || among == Among::kOrderFree || !rule.runs) continue;
+      counted_.push_back({subscription.slot, subscription.measure, at, value});
+      touch(subscription.slot).roles |= kMeasured;
+      continue;
+    }
+    if (at < order.time || order.offset < rule.activation_offset || !rule.built) continue;
+    if (among != Among::kAll && rule.order_free != (among == Among::kOrderFree)) continue;
+    Touch& touch = this->touch(subscription.slot);
+    touch.roles |= subscription.roles;
+    const auto bit = static_cast<uint16_t>(1U << subscription.trigger);
+    if (subscription.roles & kTriggers) {
+      touch.trigger = std::min(touch.trigger, subscription.trigger);
+      touch.events |= bit;
+    }
+    if (subscription.roles & kCancels) touch.absences |= bit;
+    // Atoms of one rule that need a value need the same property, and this is one event.
+    if (value != 0) touch.value = value;
   }
 }
 
-void Fold::hit(const Atom& atom, uint64_t value, Offset offset, bool order_free) {
-  for (const Subscription& subscription : atom.subscriptions) {
-    const LiveRule& rule = rules_->rules[subscription.slot];
-    if (rule.order_free == order_free && offset >= rule.activation_offset) {
-      touch(subscription, value);
+void Fold::apply_writes(const std::vector<ProfileWrite>& writes, EventOrder order,
+                        FoldState& state) {
+  while (state.writes_applied < writes.size()) {
+    const ProfileWrite& write = writes[state.writes_applied];
+    if (OrderOf(write) > order) return;
+    ++state.writes_applied;
+    if (!state.profile.apply(write)) {
+      ++writes_refused;
+      continue;
+    }
+    wrote_ = true;
+    const auto it = rules_->by_profile_property.find(write.property);
+    if (it == rules_->by_profile_property.end()) continue;
+    for (Slot slot : it->second) touch(slot).roles |= kTouched;
+  }
+}
+
+void Fold::step(const FoldEvent& event, FoldState& state, Changes& out) {
+  if (!state.exists) {
+    state.exists = true;
+    for (Slot slot : rules_->past) touch(slot).roles |= kTouched;
+    for (const SegmentState& segment : state.segments) {
+      if (rules_->rules[segment.slot].kind == Rule::Kind::kPast) {
+        touch(segment.slot).roles |= kTouched;
+      }
+    }
+  }
+  for (const Counted& counted : counted_) {
+    const Rule& rule = rules_->rules[counted.slot];
+    SegmentState& segment = FindOrAdd(state.segments, rule);
+    segment.measures.resize(rule.measures.size());
+    rule.measures[counted.measure].add(counted.at, std::bit_cast<double>(counted.value),
+                                       event.order.time, segment.measures[counted.measure]);
+  }
+  settle({event.order.time, &event}, state, out);
+}
+
+void Fold::settle(const Moment& moment, FoldState& state, Changes& out) {
+  const auto enqueue = [&](const Touch& touch) {
+    queue_.emplace_back(rules_->rules[touch.slot].rank,
+                        static_cast<uint32_t>(place_[touch.slot] - 1));
+    std::push_heap(queue_.begin(), queue_.end(), std::greater<>());
+  };
+  queue_.clear();
+  for (const Touch& touch : touched_) enqueue(touch);
+  while (!queue_.empty()) {
+    std::pop_heap(queue_.begin(), queue_.end(), std::greater<>());
+    const Touch touch = touched_[queue_.back().second];
+    queue_.pop_back();
+    const Rule& rule = rules_->rules[touch.slot];
+    const size_t told = out.size();
+    if (rule.kind == Rule::Kind::kPast) {
+      evaluate(rule, touch, moment, state, out);
+    } else if (moment.event != nullptr) {
+      step_rule(rule, touch, *moment.event, state, out);
+    } else {
+      fire_rule(rule, moment.at, state, out);
+    }
+    if (rule.dependents.empty() || out.size() == told) continue;
+    for (Slot slot : rule.dependents) {
+      const bool queued = place_[slot] != 0;
+      Touch& outer = this->touch(slot);
+      outer.roles |= kInner;
+      if (!queued) enqueue(outer);
     }
   }
 }
 
-void Fold::touch(const Subscription& subscription, uint64_t value) {
-  uint32_t& place = place_[subscription.slot];
-  if (place == 0) {
-    touched_.push_back({subscription.slot, 0, kNoTrigger, 0});
-    place = static_cast<uint32_t>(touched_.size());
+void Fold::evaluate(const Rule& rule, const Touch& touch, const Moment& moment, FoldState& state,
+                    Changes& out) {
+  SegmentState* segment = Find(state, rule.slot);
+  if (segment ? !Runs(rule, *segment) : !rule.runs || !rule.built) return;
+  Time until = Time::Max();
+  const bool in =
+      state.exists && holds({rule, segment, state, moment.at}, 0, &until);
+  if (segment == nullptr) {
+    if (!in && until == Time::Max()) return;
+    segment = &FindOrAdd(state.segments, rule);
   }
-  Touch& touch = touched_[place - 1];
-  touch.roles |= subscription.roles;
-  if (subscription.roles & kTriggers) touch.trigger = std::min(touch.trigger, subscription.trigger);
-  // Atoms of one rule that need a value need the same property, and this is one event.
-  if (value != 0) touch.value = value;
+  segment->exit_at = until;
+  if (in == segment->member) return;
+  segment->member = in;
+  segment->since = moment.at;
+  Change change{in ? segments::v1::ADD : segments::v1::REMOVE,
+                rule.slot,
+                moment.at,
+                in ? segments::v1::CONDITION_MET : segments::v1::CONDITION_LOST,
+                {},
+                Time(),
+                {}};
+  if (moment.built == rule.slot) {
+    change.reason = moment.reason;
+  } else if (moment.event != nullptr) {
+    if (wrote_ && !(touch.roles & (kMeasured | kInner))) {
+      change.reason = segments::v1::PROFILE_CHANGED;
+    }
+    change.cause_event = moment.event->name;
+    change.cause_at = moment.event->at;
+    change.cause_message_id = moment.event->message_id;
+  } else if (moment.built == kNoSlot) {
+    change.reason = segments::v1::WINDOW_SLID;
+  }
+  out.push_back(change);
 }
 
-void Fold::step(const FoldEvent& event, FoldState& state, Changes& out) {
-  if (touched_.size() > 1) {
-    std::sort(touched_.begin(), touched_.end(),
-              [](const Touch& a, const Touch& b) { return a.slot < b.slot; });
-  }
-  for (const Touch& touch : touched_) {
-    step_rule(rules_->rules[touch.slot], touch, event, state, out);
-  }
-}
-
-void Fold::leave(const LiveRule& rule, const FoldEvent& event, SegmentState& segment,
-                 Changes& out) {
+void Fold::leave(const Rule& rule, const FoldEvent& event, SegmentState& segment, Changes& out) {
   segment.member = false;
   segment.since = event.order.time;
   segment.exit_at = Time::Max();
@@ -86,46 +211,10 @@ void Fold::leave(const LiveRule& rule, const FoldEvent& event, SegmentState& seg
                  event.name, event.order.time, event.message_id});
 }
 
-void Fold::step_rule(const LiveRule& rule, const Touch& touch, const FoldEvent& event,
-                     FoldState& state, Changes& out) {
-  const Time at = event.order.time;
-  if (!(touch.roles & (kTriggers | kIsPage)) && !FindSegment(state, rule.slot)) {
-    return;  // Exits and cancellations mean nothing to somebody who was never in.
-  }
-  if (rule.kind == LiveRule::Kind::kInaction) {
-    step_inaction(rule, touch, event, FindOrAdd(state.segments, rule), out);
-    return;
-  }
-  SegmentState& segment = FindOrAdd(state.segments, rule);
-  if (rule.order_free && segment.member) return;
-
-  bool qualifies = (touch.roles & kTriggers) != 0;
-  switch (rule.kind) {
-    case LiveRule::Kind::kActions:
-    case LiveRule::Kind::kInaction:
-      break;
-    case LiveRule::Kind::kReferrer:
-      if (touch.roles & kIsPage) {
-        const bool first =
-            segment.session_at == Time::Min() || at >= segment.session_at + kSessionGap;
-        qualifies = qualifies && first;
-        segment.session_at = at;
-      }
-      break;
-    case LiveRule::Kind::kPagesOfSession:
-    case LiveRule::Kind::kPagesWithin:
-      qualifies = (touch.roles & kIsPage) && count_page(rule, touch, at, segment);
-      break;
-  }
-  qualifies = qualifies && filter_holds(rule, state.profile, at);
-
-  if (!qualifies) {
-    if (segment.member && (touch.roles & kExits)) leave(rule, event, segment, out);
-    return;
-  }
-  segment.cause_at = at;
-  segment.trigger = touch.trigger == kNoTrigger ? 0 : touch.trigger;
-  if (rule.exit == LiveRule::Exit::kAfter) {
+void Fold::qualify(const Rule& rule, Time at, Reason reason, std::string_view cause, Time cause_at,
+                   std::string_view message_id, SegmentState& segment, Changes& out) {
+  segment.cause_at = cause_at;
+  if (rule.exit == Rule::Exit::kAfter) {
     // A member taken over counts as qualified at the activation, which an event may precede.
     const Time exit_at = at + rule.exit_after;
     segment.exit_at = segment.member ? std::max(segment.exit_at, exit_at) : exit_at;
@@ -133,21 +222,74 @@ void Fold::step_rule(const LiveRule& rule, const Touch& touch, const FoldEvent& 
   if (!segment.member) {
     segment.member = true;
     segment.since = at;
-    out.push_back({segments::v1::ADD, rule.slot, at, segments::v1::TRIGGER, event.name, at,
-                   event.message_id});
+    out.push_back({segments::v1::ADD, rule.slot, at, reason, cause, cause_at, message_id});
   } else if (rule.repeat) {
-    out.push_back({segments::v1::QUALIFIED, rule.slot, at, segments::v1::TRIGGER, event.name, at,
-                   event.message_id});
+    out.push_back({segments::v1::QUALIFIED, rule.slot, at, reason, cause, cause_at, message_id});
   }
+}
+
+void Fold::step_rule(const Rule& rule, const Touch& touch, const FoldEvent& event, FoldState& state,
+                     Changes& out) {
+  const Time at = event.order.time;
+  constexpr Roles kOfEvent = kTriggers | kCancels | kExits | kIsPage | kTouched;
+  if (!rule.runs || !(touch.roles & kOfEvent)) return;  // Only counted, for the filter.
+  if (!(touch.roles & (kTriggers | kIsPage | kTouched)) && !FindSegment(state, rule.slot)) {
+    return;  // Exits and cancellations mean nothing to somebody who was never in.
+  }
+  SegmentState& segment = FindOrAdd(state.segments, rule);
+  if (!segment.built) return;
+  if (rule.kind == Rule::Kind::kInaction) {
+    step_inaction(rule, touch, event, segment, out);
+    return;
+  }
+  if (rule.order_free && segment.member) return;
+
+  bool qualifies = (touch.roles & kTriggers) != 0;
+  switch (rule.kind) {
+    case Rule::Kind::kActions:
+    case Rule::Kind::kInaction:
+    case Rule::Kind::kPast:
+      break;
+    case Rule::Kind::kReferrer:
+      if (touch.roles & kIsPage) {
+        const bool first =
+            segment.session_at == Time::Min() || at >= segment.session_at + kSessionGap;
+        qualifies = qualifies && first;
+        segment.session_at = at;
+      }
+      break;
+    case Rule::Kind::kPagesOfSession:
+    case Rule::Kind::kPagesWithin:
+      qualifies = (touch.roles & kIsPage) && count_page(rule, touch, at, segment);
+      break;
+    case Rule::Kind::kSequence:
+      qualifies = step_sequence(rule, touch, at, segment);
+      break;
+    case Rule::Kind::kDateTime:
+      if (segment.member && (touch.roles & kExits)) leave(rule, event, segment, out);
+      if (touch.roles & kTouched) step_date(rule, at, state, segment, out);
+      return;
+  }
+  qualifies = qualifies && filter_holds(rule, state, segment, at);
+
+  if (!qualifies) {
+    if (segment.member && (touch.roles & kExits)) leave(rule, event, segment, out);
+    return;
+  }
+  segment.trigger = touch.trigger == kNoTrigger ? 0 : touch.trigger;
+  if (rule.kind == Rule::Kind::kSequence) {
+    segment.trigger = static_cast<uint8_t>(rule.steps.size() - 1);
+  }
+  qualify(rule, at, segments::v1::TRIGGER, event.name, at, event.message_id, segment, out);
 }
 
 // Whether the pages counted, this one included, reach the number asked for. Instances are the
 // latest pages, oldest first, no more than that number: a count of at least k needs only the k
 // latest.
-bool Fold::count_page(const LiveRule& rule, const Touch& touch, Time at, SegmentState& segment) {
+bool Fold::count_page(const Rule& rule, const Touch& touch, Time at, SegmentState& segment) {
   auto& pages = segment.occurrences;
   const bool counts = !rule.distinct || touch.value != 0;
-  if (rule.kind == LiveRule::Kind::kPagesOfSession) {
+  if (rule.kind == Rule::Kind::kPagesOfSession) {
     if (segment.session_at == Time::Min() || at >= segment.session_at + kSessionGap) {
       segment.count = 0;
       pages.clear();
@@ -175,7 +317,7 @@ bool Fold::count_page(const LiveRule& rule, const Touch& touch, Time at, Segment
   return pages.size() >= rule.at_least;
 }
 
-void Fold::step_inaction(const LiveRule& rule, const Touch& touch, const FoldEvent& event,
+void Fold::step_inaction(const Rule& rule, const Touch& touch, const FoldEvent& event,
                          SegmentState& segment, Changes& out) {
   const Time at = event.order.time;
   const bool takes_part = !rule.match || touch.value != 0;
@@ -188,7 +330,7 @@ void Fold::step_inaction(const LiveRule& rule, const Touch& touch, const FoldEve
     // A member taken over from a version without `match` joined by no value: any lets them leave.
     const bool joined_by_this =
         !rule.match || segment.joined_value == 0 || segment.joined_value == value;
-    if (segment.member && rule.exit == LiveRule::Exit::kCancel && joined_by_this) {
+    if (segment.member && rule.exit == Rule::Exit::kCancel && joined_by_this) {
       leave(rule, event, segment, out);
     }
   }
@@ -208,130 +350,318 @@ void Fold::step_inaction(const LiveRule& rule, const Touch& touch, const FoldEve
   }
 }
 
-void Fold::fire(Time moment, FoldState& state, Changes& out) {
-  for (SegmentState& segment : state.segments) {
-    const LiveRule& rule = rules_->rules[segment.slot];
-    if (!rule.runs || segment.version != rule.version) continue;
-    // Both are judged on the state before the moment: a pending that falls due while the user is a
-    // member has no effect, even if the membership ends at the same moment.
-    const bool was_member = segment.member;
-    if (was_member && segment.exit_at == moment) {
-      segment.member = false;
-      segment.since = moment;
-      segment.exit_at = Time::Max();
-      const std::string_view cause = TriggerName(rule, segment.trigger);
-      out.push_back({segments::v1::REMOVE,
-                     rule.slot,
-                     moment,
-                     segments::v1::EXPIRED,
-                     cause,
-                     cause.empty() ? Time() : segment.cause_at,
-                     {}});
+// Whether the last step was done. Instances that wait for the same event step can all do what the
+// one that came to it last can, so only that is kept.
+bool Fold::step_sequence(const Rule& rule, const Touch& touch, Time at, SegmentState& segment) {
+  auto& instances = segment.occurrences;
+  const auto is = [](uint16_t steps, uint64_t step) { return ((steps >> step) & 1U) != 0; };
+  const auto expired = [&](const Occurrence& instance) {
+    const Rule::Step& step = rule.steps[instance.value];
+    return step.absence ? is(touch.absences, instance.value) : at >= instance.at + step.within;
+  };
+  instances.erase(std::remove_if(instances.begin(), instances.end(), expired), instances.end());
+
+  bool done = false;
+  absl::InlinedVector<uint64_t, 4> reached;
+  for (auto it = instances.begin(); it != instances.end();) {
+    if (!rule.steps[it->value].absence && is(touch.events, it->value)) {
+      reached.push_back(it->value + 1);
+      it = instances.erase(it);
+    } else {
+      ++it;
     }
-    if (rule.kind != LiveRule::Kind::kInaction) continue;
-    auto& pendings = segment.occurrences;
-    for (auto it = pendings.begin(); it != pendings.end();) {
-      if (it->due != moment) {
-        ++it;
-        continue;
-      }
-      const Occurrence pending = *it;
-      it = pendings.erase(it);
-      if (was_member || segment.member || !filter_holds(rule, state.profile, moment)) continue;
-      segment.member = true;
-      segment.since = moment;
-      segment.trigger = 0;
-      segment.cause_at = pending.at;
-      segment.joined_value = pending.value;
-      segment.exit_at =
-          rule.exit == LiveRule::Exit::kAfter ? moment + rule.exit_after : Time::Max();
-      out.push_back({segments::v1::ADD,
-                     rule.slot,
-                     moment,
-                     segments::v1::INACTION,
-                     TriggerName(rule, 0),
-                     pending.at,
-                     {}});
+  }
+  if (is(touch.events, 0)) reached.push_back(1);
+  for (uint64_t step : reached) {
+    if (step == rule.steps.size()) {
+      done = true;
+      continue;
     }
+    const Time due = rule.steps[step].absence ? at + rule.steps[step].within : Time::Max();
+    wait(instances, {step, at, due});
+  }
+  return done;
+}
+
+void Fold::wait(Instances& instances, const Occurrence& instance) {
+  instances.erase(std::remove_if(instances.begin(), instances.end(),
+                                 [&](const Occurrence& other) {
+                                   return other.value == instance.value &&
+                                          (instance.due == Time::Max() || other.due == instance.due);
+                                 }),
+                  instances.end());
+  instances.push_back(instance);
+  // Those that wait for an event are no more than the steps.
+  if (instance.due == Time::Max()) return;
+  const auto absent = [](const Occurrence& other) { return other.due != Time::Max(); };
+  if (std::count_if(instances.begin(), instances.end(), absent) > kMaxPendings) {
+    instances.erase(std::find_if(instances.begin(), instances.end(), absent));
+    ++pendings_dropped;
   }
 }
 
-void Fold::apply_writes(const std::vector<ProfileWrite>& writes, EventOrder order,
-                        FoldState& state) {
-  while (state.writes_applied < writes.size()) {
-    const ProfileWrite& write = writes[state.writes_applied];
-    if (EventOrder{write.effective, write.order.offset} > order) return;
-    if (!state.profile.apply(write)) ++writes_refused;
-    ++state.writes_applied;
+// The first moment after `after` to which the property's dates lead.
+Time Fold::next_date(const Rule& rule, const FoldState& state, Time after) {
+  Time next = Time::Max();
+  const auto consider = [&](const Value& value) {
+    Time date;
+    if (value.type() != ValueType::kString || (!rule.calendar->parse(value.text(), &date) &&
+                                               !ParseTimestamp(value.text(), &date))) {
+      return;
+    }
+    const auto moment = [&](int years) {
+      const Time of_year = years == 0 ? date : rule.calendar->years_later(date, years);
+      return rule.calendar->shift(of_year, rule.offset, rule.time_of_day);
+    };
+    Time at = moment(0);
+    if (rule.yearly && at <= after) {
+      constexpr int64_t kLongestYear = Duration::Days(366).millis();
+      int years = static_cast<int>((after.millis() - at.millis()) / kLongestYear);
+      do {
+        at = moment(years++);
+      } while (at <= after);
+    }
+    if (at > after) next = std::min(next, at);
+  };
+  const Value value = state.profile.find(rule.property, &items_);
+  if (value.type() == ValueType::kList) {
+    for (const Value& item : value.items()) consider(item);
+  } else {
+    consider(value);
   }
+  return next;
+}
+
+// The property may have changed, as of `at`.
+void Fold::step_date(const Rule& rule, Time at, const FoldState& state, SegmentState& segment,
+                     Changes& out) {
+  const Value value = state.profile.find(rule.property, &items_);
+  const uint64_t read = value.missing() ? 0 : ValueFingerprint(value);
+  if (read == segment.joined_value) return;
+  segment.joined_value = read;
+  segment.occurrences.clear();
+  const Time latest = std::max(at - kLatestDate - Duration::Millis(1), rule.activation_clock);
+  const bool fires = next_date(rule, state, latest) <= at;
+  const Time next = next_date(rule, state, std::max(at, rule.activation_clock));
+  if (next != Time::Max()) segment.occurrences.push_back({0, at, next});
+  if (fires && filter_holds(rule, state, segment, at)) {
+    qualify(rule, at, segments::v1::DATE_TIME, {}, Time(), {}, segment, out);
+  }
+}
+
+void Fold::fire(Time moment, FoldState& state, Changes& out) {
+  begin_step();
+  for (const SegmentState& segment : state.segments) {
+    const Rule& rule = rules_->rules[segment.slot];
+    if (Runs(rule, segment) && Earliest(rule, segment) <= moment) touch(rule.slot).roles |= kDue;
+  }
+  settle({moment}, state, out);
+}
+
+void Fold::fire_rule(const Rule& rule, Time moment, FoldState& state, Changes& out) {
+  SegmentState& segment = FindOrAdd(state.segments, rule);
+  const auto leave_if_due = [&] {
+    if (!segment.member || segment.exit_at > moment) return;
+    segment.member = false;
+    segment.since = moment;
+    segment.exit_at = Time::Max();
+    const std::string_view cause = TriggerName(rule, segment.trigger);
+    out.push_back({segments::v1::REMOVE,
+                   rule.slot,
+                   moment,
+                   segments::v1::EXPIRED,
+                   cause,
+                   cause.empty() ? Time() : segment.cause_at,
+                   {}});
+  };
+  const auto take_due = [&](size_t i, Occurrence* due) {
+    if (segment.occurrences[i].due > moment) return false;
+    *due = segment.occurrences[i];
+    segment.occurrences.erase(segment.occurrences.begin() + static_cast<ptrdiff_t>(i));
+    return true;
+  };
+  Occurrence due;
+  switch (rule.kind) {
+    case Rule::Kind::kInaction: {
+      // Both are judged on the state before the moment: a pending that falls due while the user is
+      // a member has no effect, even if the membership ends at the same moment.
+      const bool was_member = segment.member;
+      leave_if_due();
+      for (size_t i = 0; i < segment.occurrences.size();) {
+        if (!take_due(i, &due)) {
+          ++i;
+          continue;
+        }
+        if (was_member || segment.member || !filter_holds(rule, state, segment, moment)) continue;
+        segment.trigger = 0;
+        segment.joined_value = due.value;
+        qualify(rule, moment, segments::v1::INACTION, TriggerName(rule, 0), due.at, {}, segment,
+                out);
+      }
+      return;
+    }
+    case Rule::Kind::kDateTime: {
+      if (segment.occurrences.empty() || !take_due(0, &due)) break;
+      const Time next = next_date(rule, state, moment);
+      if (next != Time::Max()) segment.occurrences.push_back({0, due.at, next});
+      if (filter_holds(rule, state, segment, moment)) {
+        qualify(rule, moment, segments::v1::DATE_TIME, {}, Time(), {}, segment, out);
+      }
+      break;
+    }
+    case Rule::Kind::kSequence: {
+      bool done = false;
+      for (size_t i = 0; i < segment.occurrences.size();) {
+        if (!take_due(i, &due)) {
+          ++i;
+          continue;
+        }
+        const uint64_t step = due.value + 1;
+        if (step == rule.steps.size()) {
+          done = true;
+        } else if (rule.steps[step].absence) {
+          wait(segment.occurrences, {step, moment, moment + rule.steps[step].within});
+        } else {
+          wait(segment.occurrences, {step, moment, Time::Max()});
+        }
+      }
+      if (!done || !filter_holds(rule, state, segment, moment)) break;
+      // The last event lies before the absences that end the sequence.
+      size_t last = rule.steps.size() - 1;
+      Time cause_at = moment;
+      for (; last > 0 && rule.steps[last].absence; --last) {
+        cause_at = cause_at - rule.steps[last].within;
+      }
+      segment.trigger = static_cast<uint8_t>(last);
+      qualify(rule, moment, segments::v1::INACTION, TriggerName(rule, segment.trigger), cause_at,
+              {}, segment, out);
+      break;
+    }
+    default:
+      break;
+  }
+  leave_if_due();
+}
+
+void Fold::build(Slot slot, Time at, Reason reason, FoldState& state, Changes& out) {
+  const Rule& rule = rules_->rules[slot];
+  begin_step();
+  SegmentState& segment = FindOrAdd(state.segments, rule);
+  segment.built = true;
+  if (rule.kind == Rule::Kind::kDateTime) {
+    const Value value = state.profile.find(rule.property, &items_);
+    segment.joined_value = value.missing() ? 0 : ValueFingerprint(value);
+    const Time next = next_date(rule, state, rule.activation_clock);
+    segment.occurrences.clear();
+    if (next != Time::Max()) segment.occurrences.push_back({0, rule.activation_clock, next});
+    return;
+  }
+  if (rule.kind != Rule::Kind::kPast) return;
+  touch(slot).roles |= kTouched;
+  settle({at, nullptr, slot, reason}, state, out);
 }
 
 Time Fold::next_deadline(const FoldState& state) const {
   Time next = Time::Max();
   for (const SegmentState& segment : state.segments) {
-    const LiveRule& rule = rules_->rules[segment.slot];
-    if (!rule.runs || segment.version != rule.version) continue;
-    next = std::min(next, Earliest(rule, segment));
+    const Rule& rule = rules_->rules[segment.slot];
+    if (Runs(rule, segment)) next = std::min(next, Earliest(rule, segment));
   }
   return next;
 }
 
-void Fold::run(absl::Span<const Fact> facts, const std::vector<ProfileWrite>& writes, Time until,
-               EventOrder mark, FoldState& state, Time& decided, Changes& out, Marked& marked) {
-  const auto fire_up_to = [&](Time limit) {
-    for (Time next = next_deadline(state); next <= limit && next != Time::Max();
-         next = next_deadline(state)) {
-      apply_writes(writes, {next, Offset(-1)}, state);
+void Fold::run(const Input& input, Time until, EventOrder mark, FoldState& state, Time& decided,
+               Changes& out, Marked& marked) {
+  const auto& facts = input.facts;
+  constexpr EventOrder kNever{Time::Max(), Offset(INT64_MAX)};
+  bool met = false;
+  while (true) {
+    size_t i = state.facts_applied;
+    EventOrder order = i < facts.size() ? facts[i].order : kNever;
+    if (state.writes_applied < input.writes.size()) {
+      order = std::min(order, OrderOf(input.writes[state.writes_applied]));
+    }
+    if (!state.exists) order = std::min(order, input.exists_from);
+    const Time next = next_deadline(state);
+    if (next != Time::Max() && next <= std::min(order.time, until)) {
       fire(next, state, out);
       decided = std::max(decided, next);
+      continue;
     }
-  };
-  bool met = false;
-  for (size_t i = 0; i < facts.size();) {
-    const EventOrder order = facts[i].order;
-    fire_up_to(order.time);
-    apply_writes(writes, order, state);
-    begin_event();
-    std::string_view name;
+    if (order == kNever || order.time > until) break;
+    begin_step();
+    apply_writes(input.writes, order, state);
+    FoldEvent event{order, order.time, {}, {}};
     for (; i < facts.size() && facts[i].order == order; ++i) {
       const auto it = rules_->atom_by_fingerprint.find(facts[i].atom);
       if (it == rules_->atom_by_fingerprint.end()) continue;
       const Atom& atom = rules_->atoms[it->second];
-      name = atom.event;
-      hit(atom, facts[i].value, order.offset, /*order_free=*/false);
+      event.name = atom.event;
+      event.at = facts[i].at;
+      hit(atom, facts[i].value, order, facts[i].at, Among::kOrdered);
     }
+    state.facts_applied = static_cast<uint32_t>(i);
     if (order == mark) marked.begin = out.size();
-    step({order, name, {}}, state, out);
+    if (touched(state)) step(event, state, out);
     if (order == mark) marked.end = out.size();
     met = met || order == mark;
   }
-  fire_up_to(until);
-  apply_writes(writes, {until, Offset(INT64_MAX)}, state);
   if (!met) marked = {out.size(), out.size()};
 }
 
-bool Fold::filter_holds(const LiveRule& rule, const Profile& profile, Time at) {
-  return rule.filter.empty() || holds(rule.filter, 0, profile, at);
+bool Fold::filter_holds(const Rule& rule, const FoldState& state, const SegmentState& segment,
+                        Time at) {
+  Time until;
+  return rule.expression.empty() || holds({rule, &segment, state, at}, 0, &until);
 }
 
-bool Fold::holds(const std::vector<FilterNode>& nodes, uint32_t at, const Profile& profile,
-                 Time now) {
-  const FilterNode& node = nodes[at];
+bool Fold::holds(const Rule& rule, uint32_t node, const FoldState& state, Time at, Time* until) {
+  return holds({rule, FindSegment(state, rule.slot), state, at}, node, until);
+}
+
+// Of what is false because of one part, and of what is true because of one, that part's next turn
+// is enough to know.
+bool Fold::holds(const Scope& scope, uint32_t index, Time* until) {
+  const auto& nodes = scope.rule.expression;
+  const ExpressionNode& node = nodes[index];
+  *until = Time::Max();
   switch (node.kind) {
-    case FilterNode::Kind::kAllOf:
-      for (uint32_t child = at + 1; child < node.end; child = nodes[child].end) {
-        if (!holds(nodes, child, profile, now)) return false;
+    case ExpressionNode::Kind::kAllOf:
+    case ExpressionNode::Kind::kAnyOf: {
+      const bool decides = node.kind == ExpressionNode::Kind::kAnyOf;
+      Time earliest = Time::Max();
+      for (uint32_t child = index + 1; child < node.end; child = nodes[child].end) {
+        if (holds(scope, child, until) == decides) return decides;
+        earliest = std::min(earliest, *until);
       }
+      *until = earliest;
+      return !decides;
+    }
+    case ExpressionNode::Kind::kNot:
+      return !holds(scope, index + 1, until);
+    case ExpressionNode::Kind::kProperty: {
+      const Value value = scope.state.profile.find(node.property, &items_);
+      *until = node.predicate.next_change(value, scope.at);
+      return node.predicate.holds(value, scope.at);
+    }
+    case ExpressionNode::Kind::kDid: {
+      static const MeasureState kNothing;
+      Time earliest = Time::Max();
+      for (uint16_t i = node.first_measure; i < node.end_measure; ++i) {
+        const Measure& measure = scope.rule.measures[i];
+        const bool empty = scope.segment == nullptr || scope.segment->measures.empty();
+        const MeasureState& counted = empty ? kNothing : scope.segment->measures[i];
+        *until = measure.next_change(counted, scope.at);
+        if (!measure.holds(counted, scope.at)) return false;
+        earliest = std::min(earliest, *until);
+      }
+      *until = earliest;
       return true;
-    case FilterNode::Kind::kAnyOf:
-      for (uint32_t child = at + 1; child < node.end; child = nodes[child].end) {
-        if (holds(nodes, child, profile, now)) return true;
-      }
-      return false;
-    case FilterNode::Kind::kNot:
-      return !holds(nodes, at + 1, profile, now);
-    case FilterNode::Kind::kProperty:
-      return node.predicate.holds(profile.find(node.property, &items_), now);
+    }
+    case ExpressionNode::Kind::kInSegment: {
+      const SegmentState* inner = FindSegment(scope.state, node.slot);
+      return inner != nullptr && inner->member;
+    }
   }
   return false;
 }

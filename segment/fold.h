@@ -1,10 +1,16 @@
 // How a user's state moves: one event, one moment of deadlines. Used alike for the present, for a
 // base that moves on and for the second fold that a late event asks for, so that all of them decide
 // the same.
+//
+// A step gathers what touches each segment (events that are triggers or are counted, profile
+// properties that changed, deadlines), counts what is to be counted, and then goes through the
+// segments touched by rank: a segment comes after those that it refers to, and a change of one
+// touches those that refer to it.
 #pragma once
 
 #include <cstdint>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "segment/change.h"
@@ -15,7 +21,10 @@ namespace segmentd {
 
 // One event as the fold needs it.
 struct FoldEvent {
+  // Its place; of an event that came too late, the moment from which it counts.
   EventOrder order;
+  // Its own time.
+  Time at;
   std::string_view name;
   // Only in changes of the event being applied.
   std::string_view message_id;
@@ -27,65 +36,122 @@ class Fold {
   // `rules` outlives the fold.
   explicit Fold(const RuleSet::Compiled& rules);
 
-  // Gathers what an event means to each segment: begin, a hit for each atom met, then step.
-  void begin_event();
-  void hit(const Atom& atom, uint64_t value, Offset offset);
-  // The same, only for order-free segments or only for the others.
-  void hit(const Atom& atom, uint64_t value, Offset offset, bool order_free);
-  // Whether any segment is touched by the hits.
-  bool touched() const { return !touched_.empty(); }
-  // Takes the event to all segments touched, in the order of slots.
+  // Gathers what an event means to each segment: begin, the profile's writes, a hit for each atom
+  // met, then step.
+  void begin_step();
+  enum class Among : uint8_t { kAll, kOrderFree, kOrdered };
+  // `at` is the event's own time: where it lies before order.time the event counts for measures
+  // alone.
+  void hit(const Atom& atom, uint64_t value, EventOrder order, Time at, Among among = Among::kAll);
+  // The next writes, as long as they take effect up to `order` (included), enter the profile.
+  void apply_writes(const std::vector<ProfileWrite>& writes, EventOrder order, FoldState& state);
+  // Whether step() would do anything.
+  bool touched(const FoldState& state) const { return !touched_.empty() || !state.exists; }
+  // Takes the event to all segments touched.
   void step(const FoldEvent& event, FoldState& state, Changes& out);
 
-  // All deadlines at exactly `moment`, as one step.
+  // All deadlines up to `moment` that have not fired, as one step at `moment`.
   void fire(Time moment, FoldState& state, Changes& out);
-
-  // The writes that take effect up to `order` (included) enter the profile; order.offset -1 leaves
-  // out those at order.time.
-  void apply_writes(const std::vector<ProfileWrite>& writes, EventOrder order, FoldState& state);
 
   // The earliest deadline of the state.
   Time next_deadline(const FoldState& state) const;
 
+  // What is to be folded, besides deadlines.
+  struct Input {
+    absl::Span<const Fact> facts;
+    const std::vector<ProfileWrite>& writes;
+    // The user's first event.
+    EventOrder exists_from;
+  };
   // Folds facts and writes onto `state` but for order-free segments, with the deadlines between
-  // them, then the deadlines up to and including `until`. `decided` becomes the newest deadline
-  // that fired, if any. The changes that the event at `mark` made in its own step are noted in
-  // `marked`: none, at the end, when it has no fact.
+  // them, up to and including `until`; those behind it are left. `decided` becomes the newest
+  // deadline that fired, if any. The changes that the event at `mark` made in its own step are
+  // noted in `marked`: none, at the end, when it made no step.
   struct Marked {
     size_t begin = 0;
     size_t end = 0;
   };
-  void run(absl::Span<const Fact> facts, const std::vector<ProfileWrite>& writes, Time until,
-           EventOrder mark, FoldState& state, Time& decided, Changes& out, Marked& marked);
+  void run(const Input& input, Time until, EventOrder mark, FoldState& state, Time& decided,
+           Changes& out, Marked& marked);
 
-  bool filter_holds(const LiveRule& rule, const Profile& profile, Time at);
-  // One node of a filter with all below it.
-  bool holds(const std::vector<FilterNode>& filter, uint32_t node, const Profile& profile, Time at);
+  // Begins to evaluate a segment for a user whose history has been added to its state. What changes
+  // is told with `reason`, as of `at`.
+  void build(Slot slot, Time at, Reason reason, FoldState& state, Changes& out);
+
+  // Whether one node of a rule's expression, with all below it, holds. `until` becomes the earliest
+  // moment after `at` at which that may turn without an event.
+  bool holds(const Rule& rule, uint32_t node, const FoldState& state, Time at, Time* until);
 
   int64_t pendings_dropped = 0;
   int64_t writes_refused = 0;
 
  private:
+  // What happened to a segment in a step, besides Roles.
+  static constexpr Roles kDue = 32;
+  static constexpr Roles kInner = 64;
+  static constexpr Roles kTouched = 128;
+
   struct Touch {
+    Slot slot = 0;
+    Roles roles = 0;
+    uint8_t trigger = kNoTrigger;
+    // Of a sequence: its steps met, by bit.
+    uint16_t events = 0;
+    uint16_t absences = 0;
+    uint64_t value = 0;
+  };
+  struct Counted {
     Slot slot;
-    Roles roles;
-    uint8_t trigger;
+    uint16_t measure;
+    Time at;
     uint64_t value;
   };
+  // A step: of an event, of a moment of deadlines (no event), or of a segment that is built.
+  struct Moment {
+    Time at;
+    const FoldEvent* event = nullptr;
+    // Of the segment built, instead of the reason that it would have.
+    Slot built = kNoSlot;
+    Reason reason = segments::v1::REASON_UNSPECIFIED;
+  };
+  struct Scope {
+    const Rule& rule;
+    const SegmentState* segment;
+    const FoldState& state;
+    Time at;
+  };
 
-  void step_rule(const LiveRule& rule, const Touch& touch, const FoldEvent& event, FoldState& state,
+  Touch& touch(Slot slot);
+  void settle(const Moment& moment, FoldState& state, Changes& out);
+  void evaluate(const Rule& rule, const Touch& touch, const Moment& moment, FoldState& state,
+                Changes& out);
+  void step_rule(const Rule& rule, const Touch& touch, const FoldEvent& event, FoldState& state,
                  Changes& out);
-  bool count_page(const LiveRule& rule, const Touch& touch, Time at, SegmentState& segment);
-  void step_inaction(const LiveRule& rule, const Touch& touch, const FoldEvent& event,
+  void fire_rule(const Rule& rule, Time moment, FoldState& state, Changes& out);
+  bool count_page(const Rule& rule, const Touch& touch, Time at, SegmentState& segment);
+  void step_inaction(const Rule& rule, const Touch& touch, const FoldEvent& event,
                      SegmentState& segment, Changes& out);
-  void leave(const LiveRule& rule, const FoldEvent& event, SegmentState& segment, Changes& out);
-
-  void touch(const Subscription& subscription, uint64_t value);
+  bool step_sequence(const Rule& rule, const Touch& touch, Time at, SegmentState& segment);
+  using Instances = decltype(SegmentState::occurrences);
+  void wait(Instances& instances, const Occurrence& instance);
+  void step_date(const Rule& rule, Time at, const FoldState& state, SegmentState& segment,
+                 Changes& out);
+  Time next_date(const Rule& rule, const FoldState& state, Time after);
+  void qualify(const Rule& rule, Time at, Reason reason, std::string_view cause, Time cause_at,
+               std::string_view message_id, SegmentState& segment, Changes& out);
+  void leave(const Rule& rule, const FoldEvent& event, SegmentState& segment, Changes& out);
+  bool filter_holds(const Rule& rule, const FoldState& state, const SegmentState& segment, Time at);
+  bool holds(const Scope& scope, uint32_t node, Time* until);
 
   const RuleSet::Compiled* rules_;
   std::vector<Touch> touched_;
   // By slot: place in touched_ plus one, 0 for untouched.
   std::vector<uint32_t> place_;
+  std::vector<Counted> counted_;
+  // The present step changes the profile.
+  bool wrote_ = false;
+  // A heap: rank, place in touched_.
+  std::vector<std::pair<uint32_t, uint32_t>> queue_;
   std::vector<Value> items_;
 };
 

@@ -1,6 +1,7 @@
 #include "segment/matcher.h"
 
 #include <algorithm>
+#include <bit>
 #include <string_view>
 
 #include "absl/strings/match.h"
@@ -75,7 +76,11 @@ void Matcher::try_atom(uint32_t index, Time now) {
   uint64_t value = 0;
   if (atom.needed != Fields::kNone) {
     const Value& needed = property(atom.needed);
-    if (!needed.missing()) value = ValueFingerprint(needed);
+    if (atom.numeric) {
+      if (needed.type() == ValueType::kNumber) value = std::bit_cast<uint64_t>(needed.number());
+    } else if (!needed.missing()) {
+      value = ValueFingerprint(needed);
+    }
   }
   hits_.push_back({index, value});
 }

@@ -425,4 +425,22 @@ bool Predicate::moves_with_time() const {
   return compiled_->op == Operator::kWithinLast || compiled_->op == Operator::kWithinNext;
 }
 
+Time Predicate::next_change(const Value& value, Time now) const {
+  if (!moves_with_time()) return Time::Max();
+  if (value.type() == ValueType::kList) {
+    Time next = Time::Max();
+    for (const Value& item : value.items()) next = std::min(next, next_change(item, now));
+    return next;
+  }
+  Time time;
+  if (value.type() != ValueType::kString || !ParseTimestamp(value.text(), &time)) {
+    return Time::Max();
+  }
+  // Holds from the first of these on, until the second.
+  const bool last = compiled_->op == Operator::kWithinLast;
+  const Time from = last ? time : time - compiled_->window + Duration::Millis(1);
+  const Time to = last ? time + compiled_->window : time + Duration::Millis(1);
+  return from > now ? from : to > now ? to : Time::Max();
+}
+
 }  // namespace segmentd

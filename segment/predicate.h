@@ -38,6 +38,8 @@ class Predicate {
   // Whether the outcome depends on `now`: such a condition has deadlines of its own in past
   // behaviour.
   bool moves_with_time() const;
+  // The earliest moment after `now` at which holds() may turn; Time::Max() for none.
+  Time next_change(const Value& value, Time now) const;
 
  private:
   struct Compiled;

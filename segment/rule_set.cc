@@ -1,8 +1,10 @@
 #include "segment/rule_set.h"
 
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <queue>
 #include <string>
 #include <utility>
 
@@ -24,18 +26,31 @@ class Compiler {
 
   absl::Status add(const ActiveSegment& active) {
     const pb::Segment& segment = active.segment;
-    LiveRule rule;
+    Rule rule;
     rule.runs = true;
+    rule.built = active.built;
     rule.slot = active.slot;
     rule.version = static_cast<int32_t>(segment.version());
     rule.activation_offset = active.activation_offset;
+    rule.history_offset = active.history_offset;
     rule.activation_clock = active.activation_clock;
     const pb::Live& live = segment.live();
-    if (live.has_filter()) {
-      if (absl::Status s = add_filter(live.filter(), rule.filter); !s.ok()) return s;
-    }
     absl::Status added;
-    if (live.has_actions()) {
+    if (segment.has_past_behavior()) {
+      rule.kind = Rule::Kind::kPast;
+      out_.has_past = true;
+      added = add_expression(segment.past_behavior(), rule);
+    } else if (live.has_filter()) {
+      added = add_expression(live.filter(), rule);
+    }
+    if (!added.ok()) return added;
+    if (segment.has_past_behavior()) {
+      // Nothing else.
+    } else if (live.has_date_time()) {
+      added = add_date_time(live, rule);
+    } else if (live.has_sequence()) {
+      added = add_sequence(live, rule);
+    } else if (live.has_actions()) {
       added = add_actions(live, rule);
     } else if (live.has_inaction()) {
       added = add_inaction(live, rule);
@@ -50,15 +65,60 @@ class Compiler {
     if (collision_) {
       return absl::InternalError("two conditions share a fingerprint; reword one of them");
     }
-    rule.order_free = rule.kind == LiveRule::Kind::kActions &&
-                      rule.exit == LiveRule::Exit::kNever && rule.filter.empty() && !rule.repeat;
+    rule.order_free = rule.kind == Rule::Kind::kActions &&
+                      rule.exit == Rule::Exit::kNever && rule.expression.empty() &&
+                      !rule.repeat && rule.built;
     out_.rules[active.slot] = std::move(rule);
     return absl::OkStatus();
+  }
+
+  // The references between segments, when all rules are there.
+  absl::Status resolve() {
+    std::vector<std::vector<Slot>> outer(out_.rules.size());
+    std::vector<uint32_t> inner(out_.rules.size(), 0);
+    for (const Reference& reference : references_) {
+      const auto it = out_.by_id.find(reference.id);
+      Rule& rule = out_.rules[reference.slot];
+      ExpressionNode& node = rule.expression[reference.node];
+      node.slot = it == out_.by_id.end() ? kNoSlot : it->second->slot;
+      if (node.slot == kNoSlot) continue;
+      outer[node.slot].push_back(rule.slot);
+      ++inner[rule.slot];
+      std::vector<Slot>& dependents = out_.rules[node.slot].dependents;
+      if (rule.kind == Rule::Kind::kPast &&
+          std::find(dependents.begin(), dependents.end(), rule.slot) == dependents.end()) {
+        dependents.push_back(rule.slot);
+      }
+    }
+    // Kahn 1962; of those that are free the lowest slot is next, so that ranks are slots where
+    // nothing refers to anything.
+    std::priority_queue<Slot, std::vector<Slot>, std::greater<>> free;
+    for (Slot slot = 0; slot < inner.size(); ++slot) {
+      if (inner[slot] == 0) free.push(slot);
+    }
+    uint32_t rank = 0;
+    while (!free.empty()) {
+      Rule& rule = out_.rules[free.top()];
+      const std::vector<Slot>& next = outer[free.top()];
+      free.pop();
+      rule.rank = rank++;
+      if (rule.kind == Rule::Kind::kPast && rule.runs && rule.built) out_.past.push_back(rule.slot);
+      for (Slot slot : next) {
+        if (--inner[slot] == 0) free.push(slot);
+      }
+    }
+    if (rank == inner.size()) return absl::OkStatus();
+    const auto cyclic = std::find_if(inner.begin(), inner.end(), [](uint32_t n) { return n > 0; });
+    const auto& segment = out_.by_slot[static_cast<size_t>(cyclic - inner.begin())]->segment;
+    return absl::InvalidArgumentError(
+        absl::StrCat("segment ", segment.id(), ": in_segment references go in a circle"));
   }
 
   // The index by event name and pivot, when all atoms are there.
   void index() {
     for (Atom& atom : out_.atoms) {
+      atom.measured = std::any_of(atom.subscriptions.begin(), atom.subscriptions.end(),
+                                  [](const Subscription& s) { return s.roles == kMeasured; });
       atom.kept =
           std::any_of(atom.subscriptions.begin(), atom.subscriptions.end(),
                       [&](const Subscription& s) { return !out_.rules[s.slot].order_free; });
@@ -135,13 +195,14 @@ class Compiler {
 
   void subscribe(std::string_view event, absl::InlinedVector<uint32_t, 2> tests,
                  std::string_view needed, Subscription subscription) {
+    const bool numeric = subscription.roles == kMeasured && !needed.empty();
     std::sort(tests.begin(), tests.end(),
               [&](uint32_t a, uint32_t b) { return test_keys_[a] < test_keys_[b]; });
     tests.erase(std::unique(tests.begin(), tests.end()), tests.end());
     // Lengths make the concatenation injective.
     std::string key = absl::StrCat(event.size(), ":", AbslView(event));
     for (uint32_t t : tests) absl::StrAppend(&key, test_keys_[t].size(), ":", test_keys_[t]);
-    absl::StrAppend(&key, needed.size(), ":", AbslView(needed));
+    absl::StrAppend(&key, needed.size(), ":", AbslView(needed), numeric ? " as a number" : "");
     const uint64_t fingerprint = ValueFingerprint(Value::String(key));
     auto [it, added] = out_.atom_by_fingerprint.try_emplace(fingerprint, out_.atoms.size());
     if (added) {
@@ -150,6 +211,7 @@ class Compiler {
       atom.event = std::string(event);
       atom.tests = std::move(tests);
       if (!needed.empty()) atom.needed = out_.fields.add(needed);
+      atom.numeric = numeric;
       out_.atoms.push_back(std::move(atom));
       atom_keys_.push_back(std::move(key));
     } else if (atom_keys_[it->second] != key) {
@@ -158,7 +220,8 @@ class Compiler {
     std::vector<Subscription>& all = out_.atoms[it->second].subscriptions;
     // A condition may stand twice in a definition; the first trigger of equal ones is the one
     // named.
-    if (!all.empty() && all.back().slot == subscription.slot) {
+    if (!all.empty() && all.back().slot == subscription.slot && !stands_alone(subscription) &&
+        !stands_alone(all.back())) {
       if ((subscription.roles & kTriggers) && !(all.back().roles & kTriggers)) {
         all.back().trigger = subscription.trigger;
       }
@@ -168,7 +231,13 @@ class Compiler {
     }
   }
 
-  absl::Status subscribe(const pb::EventCondition& condition, std::string_view needed,
+  // Of a measure, and of one step of a sequence.
+  bool stands_alone(const Subscription& subscription) const {
+    return subscription.roles == kMeasured || sequence_ == subscription.slot;
+  }
+
+  template <typename Condition>
+  absl::Status subscribe(const Condition& condition, std::string_view needed,
                          Subscription subscription) {
     absl::InlinedVector<uint32_t, 2> tests;
     for (const pb::PropertyCondition& where : condition.where()) {
@@ -180,7 +249,7 @@ class Compiler {
     return absl::OkStatus();
   }
 
-  absl::Status add_exit(const pb::Live& live, LiveRule::Exit otherwise, LiveRule& rule,
+  absl::Status add_exit(const pb::Live& live, Rule::Exit otherwise, Rule& rule,
                         std::string_view needed) {
     rule.exit = otherwise;
     if (!live.has_exit()) return absl::OkStatus();
@@ -188,22 +257,22 @@ class Compiler {
     if (exit.has_after()) {
       absl::StatusOr<Duration> after = ParseDuration(exit.after());
       if (!after.ok()) return after.status();
-      rule.exit = LiveRule::Exit::kAfter;
+      rule.exit = Rule::Exit::kAfter;
       rule.exit_after = *after;
     } else if (exit.on_size() > 0) {
-      rule.exit = LiveRule::Exit::kOn;
+      rule.exit = Rule::Exit::kOn;
       for (const pb::EventCondition& on : exit.on()) {
         if (absl::Status s = subscribe(on, needed, {rule.slot, kExits, 0}); !s.ok()) return s;
       }
     } else {
-      rule.exit = LiveRule::Exit::kNever;
+      rule.exit = Rule::Exit::kNever;
     }
     return absl::OkStatus();
   }
 
-  absl::Status add_actions(const pb::Live& live, LiveRule& rule) {
+  absl::Status add_actions(const pb::Live& live, Rule& rule) {
     const pb::Actions& actions = live.actions();
-    rule.kind = LiveRule::Kind::kActions;
+    rule.kind = Rule::Kind::kActions;
     rule.repeat = actions.repeat();
     for (int i = 0; i < actions.any_of_size(); ++i) {
       rule.triggers.push_back(actions.any_of(i).event());
@@ -211,12 +280,12 @@ class Compiler {
           subscribe(actions.any_of(i), "", {rule.slot, kTriggers, static_cast<uint8_t>(i)});
       if (!s.ok()) return s;
     }
-    return add_exit(live, LiveRule::Exit::kNever, rule, "");
+    return add_exit(live, Rule::Exit::kNever, rule, "");
   }
 
-  absl::Status add_inaction(const pb::Live& live, LiveRule& rule) {
+  absl::Status add_inaction(const pb::Live& live, Rule& rule) {
     const pb::Inaction& inaction = live.inaction();
-    rule.kind = LiveRule::Kind::kInaction;
+    rule.kind = Rule::Kind::kInaction;
     rule.restart = inaction.restart();
     rule.match = !inaction.match().empty();
     absl::StatusOr<Duration> within = ParseDuration(inaction.within());
@@ -228,36 +297,88 @@ class Compiler {
       s = subscribe(inaction.does_not_do(i), inaction.match(), {rule.slot, kCancels, 0});
     }
     if (!s.ok()) return s;
-    return add_exit(live, LiveRule::Exit::kCancel, rule, inaction.match());
+    return add_exit(live, Rule::Exit::kCancel, rule, inaction.match());
   }
 
-  absl::Status add_page_visit(const pb::Live& live, LiveRule& rule) {
+  absl::Status add_date_time(const pb::Live& live, Rule& rule) {
+    const pb::DateTime& date_time = live.date_time();
+    rule.kind = Rule::Kind::kDateTime;
+    rule.property = date_time.property();
+    rule.yearly = date_time.recurring() == "yearly";
+    rule.exit_after = Duration::Hours(24);
+    absl::StatusOr<Calendar> calendar = Calendar::Load(date_time.time_zone());
+    if (!calendar.ok()) return calendar.status();
+    rule.calendar = std::make_shared<const Calendar>(*std::move(calendar));
+    if (!date_time.offset().empty()) {
+      absl::StatusOr<Duration> offset =
+          ParseDuration(date_time.offset(), /*allow_negative=*/true);
+      if (!offset.ok()) return offset.status();
+      rule.offset = *offset;
+    }
+    if (!date_time.at().empty()) {
+      // On the first day of the Unix timeline a time of day is a length.
+      Time time;
+      if (!ParseTimestamp(absl::StrCat("1970-01-01T", date_time.at()), &time)) {
+        return absl::InvalidArgumentError("live.date_time.at: no time of day");
+      }
+      rule.time_of_day = time - Time();
+    }
+    out_.by_profile_property[rule.property].push_back(rule.slot);
+    return add_exit(live, Rule::Exit::kAfter, rule, "");
+  }
+
+  absl::Status add_sequence(const pb::Live& live, Rule& rule) {
+    const pb::Sequence& sequence = live.sequence();
+    rule.kind = Rule::Kind::kSequence;
+    rule.repeat = sequence.repeat();
+    sequence_ = rule.slot;
+    for (int i = 0; i < sequence.steps_size(); ++i) {
+      const pb::SequenceStep& step = sequence.steps(i);
+      Rule::Step& out = rule.steps.emplace_back();
+      out.absence = step.has_did_not();
+      out.within = Duration::Millis(INT64_MAX);
+      if (!step.within().empty()) {
+        absl::StatusOr<Duration> within = ParseDuration(step.within());
+        if (!within.ok()) return within.status();
+        out.within = *within;
+      }
+      rule.triggers.push_back(out.absence ? "" : step.event());
+      const Subscription subscription{rule.slot, out.absence ? kCancels : kTriggers,
+                                      static_cast<uint8_t>(i)};
+      absl::Status s = out.absence ? subscribe(step.did_not(), "", subscription)
+                                   : subscribe(step, "", subscription);
+      if (!s.ok()) return s;
+    }
+    return add_exit(live, Rule::Exit::kNever, rule, "");
+  }
+
+  absl::Status add_page_visit(const pb::Live& live, Rule& rule) {
     const pb::PageVisit& visit = live.page_visit();
-    rule.kind = LiveRule::Kind::kActions;
+    rule.kind = Rule::Kind::kActions;
     rule.repeat = visit.repeat();
     rule.triggers.emplace_back(kPageViewed);
     absl::StatusOr<uint32_t> url = test("url", visit.url());
     if (!url.ok()) return url.status();
     subscribe(kPageViewed, {*url}, "", {rule.slot, kTriggers, 0});
-    return add_exit(live, LiveRule::Exit::kNever, rule, "");
+    return add_exit(live, Rule::Exit::kNever, rule, "");
   }
 
-  absl::Status add_referrer(const pb::Live& live, LiveRule& rule) {
+  absl::Status add_referrer(const pb::Live& live, Rule& rule) {
     const pb::Referrer& referrer = live.referrer();
-    rule.kind = LiveRule::Kind::kReferrer;
+    rule.kind = Rule::Kind::kReferrer;
     rule.repeat = referrer.repeat();
     rule.triggers.emplace_back(kPageViewed);
     subscribe(kPageViewed, {}, "", {rule.slot, kIsPage, 0});
     absl::StatusOr<uint32_t> matches = test("referrer", referrer.url());
     if (!matches.ok()) return matches.status();
     subscribe(kPageViewed, {external_test(), *matches}, "", {rule.slot, kTriggers, 0});
-    return add_exit(live, LiveRule::Exit::kNever, rule, "");
+    return add_exit(live, Rule::Exit::kNever, rule, "");
   }
 
-  absl::Status add_page_count(const pb::Live& live, LiveRule& rule) {
+  absl::Status add_page_count(const pb::Live& live, Rule& rule) {
     const pb::PageCount& count = live.page_count();
     rule.kind =
-        count.within().empty() ? LiveRule::Kind::kPagesOfSession : LiveRule::Kind::kPagesWithin;
+        count.within().empty() ? Rule::Kind::kPagesOfSession : Rule::Kind::kPagesWithin;
     rule.repeat = count.repeat();
     rule.distinct = count.distinct_urls();
     rule.at_least = static_cast<uint32_t>(count.at_least());
@@ -269,41 +390,83 @@ class Compiler {
     rule.triggers.emplace_back(kPageViewed);
     const std::string_view needed = rule.distinct ? "url" : "";
     subscribe(kPageViewed, {}, needed, {rule.slot, kIsPage, 0});
-    return add_exit(live, LiveRule::Exit::kNever, rule, needed);
+    return add_exit(live, Rule::Exit::kNever, rule, needed);
   }
 
-  absl::Status add_filter(const pb::Expression& expression, std::vector<FilterNode>& filter) {
-    const size_t at = filter.size();
-    filter.emplace_back();
-    const auto children = [&](FilterNode::Kind kind, const auto& list) -> absl::Status {
-      filter[at].kind = kind;
+  absl::Status add_did(const pb::Did& did, Rule& rule, size_t at) {
+    absl::StatusOr<std::vector<Measure>> measures = Measure::Compile(did);
+    if (!measures.ok()) return measures.status();
+    ExpressionNode& node = rule.expression[at];
+    node.kind = ExpressionNode::Kind::kDid;
+    node.first_measure = static_cast<uint16_t>(rule.measures.size());
+    for (Measure& measure : *measures) {
+      const auto index = static_cast<uint16_t>(rule.measures.size());
+      absl::Status s =
+          subscribe(did, measure.property(), Subscription{rule.slot, kMeasured, 0, index});
+      if (!s.ok()) return s;
+      rule.measures.push_back(std::move(measure));
+    }
+    node.end_measure = static_cast<uint16_t>(rule.measures.size());
+    return absl::OkStatus();
+  }
+
+  // In prefix order; `did_not` becomes a `not` and a `did`.
+  absl::Status add_expression(const pb::Expression& expression, Rule& rule) {
+    const size_t at = rule.expression.size();
+    rule.expression.emplace_back();
+    const auto children = [&](ExpressionNode::Kind kind, const auto& list) -> absl::Status {
+      rule.expression[at].kind = kind;
       for (const pb::Expression& child : list) {
-        if (absl::Status s = add_filter(child, filter); !s.ok()) return s;
+        if (absl::Status s = add_expression(child, rule); !s.ok()) return s;
       }
       return absl::OkStatus();
     };
     absl::Status status;
     if (expression.all_of_size() > 0) {
-      status = children(FilterNode::Kind::kAllOf, expression.all_of());
+      status = children(ExpressionNode::Kind::kAllOf, expression.all_of());
     } else if (expression.any_of_size() > 0) {
-      status = children(FilterNode::Kind::kAnyOf, expression.any_of());
+      status = children(ExpressionNode::Kind::kAnyOf, expression.any_of());
     } else if (expression.has_not_()) {
-      filter[at].kind = FilterNode::Kind::kNot;
-      status = add_filter(expression.not_(), filter);
-    } else {
+      rule.expression[at].kind = ExpressionNode::Kind::kNot;
+      status = add_expression(expression.not_(), rule);
+    } else if (expression.has_did()) {
+      status = add_did(expression.did(), rule, at);
+    } else if (expression.has_did_not()) {
+      rule.expression[at].kind = ExpressionNode::Kind::kNot;
+      rule.expression.emplace_back();
+      status = add_did(expression.did_not(), rule, at + 1);
+      rule.expression[at + 1].end = static_cast<uint32_t>(rule.expression.size());
+    } else if (expression.has_property()) {
+      const std::string& property = expression.property().property();
       absl::StatusOr<Predicate> predicate = Predicate::Compile(expression.property());
       if (!predicate.ok()) return predicate.status();
-      filter[at].property = expression.property().property();
-      filter[at].predicate = *std::move(predicate);
+      rule.expression[at].property = property;
+      rule.expression[at].predicate = *std::move(predicate);
+      if (rule.kind == Rule::Kind::kPast) {
+        std::vector<Slot>& readers = out_.by_profile_property[property];
+        if (readers.empty() || readers.back() != rule.slot) readers.push_back(rule.slot);
+      }
+    } else {
+      rule.expression[at].kind = ExpressionNode::Kind::kInSegment;
+      references_.push_back({rule.slot, at, expression.in_segment()});
     }
-    filter[at].end = static_cast<uint32_t>(filter.size());
+    rule.expression[at].end = static_cast<uint32_t>(rule.expression.size());
     return status;
   }
+
+  struct Reference {
+    Slot slot;
+    size_t node;
+    std::string id;
+  };
 
   RuleSet::Compiled& out_;
   absl::flat_hash_map<std::string, uint32_t> test_by_key_;
   std::vector<std::string> test_keys_;
   std::vector<std::string> atom_keys_;
+  std::vector<Reference> references_;
+  // The slot of the sequence being compiled.
+  Slot sequence_ = kNoSlot;
   bool collision_ = false;
 };
 
@@ -316,11 +479,14 @@ absl::StatusOr<std::shared_ptr<const RuleSet>> RuleSet::Compile(
   Slot slots = 0;
   for (const ActiveSegment& active : compiled->segments) slots = std::max(slots, active.slot + 1);
   compiled->rules.resize(slots);
+  for (Slot slot = 0; slot < slots; ++slot) compiled->rules[slot].slot = slot;
   compiled->by_slot.resize(slots, nullptr);
   Compiler compiler(*compiled);
   for (const ActiveSegment& active : compiled->segments) {
     compiled->by_slot[active.slot] = &active;
     if (active.deleting) continue;
+    compiled->by_id[active.segment.id()] = &active;
+    if (active.paused) continue;
     const std::vector<Violation> violations = CheckSegment(active.segment);
     if (!violations.empty()) {
       return absl::InvalidArgumentError(absl::StrCat(
@@ -330,8 +496,8 @@ absl::StatusOr<std::shared_ptr<const RuleSet>> RuleSet::Compile(
       return absl::InvalidArgumentError(
           absl::StrCat("segment ", active.segment.id(), ": ", s.message()));
     }
-    compiled->by_id[active.segment.id()] = &active;
   }
+  if (absl::Status s = compiler.resolve(); !s.ok()) return s;
   compiler.index();
   return std::shared_ptr<const RuleSet>(new RuleSet(std::move(compiled)));
 }

@@ -29,6 +29,13 @@ struct ActiveSegment {
   Time activation_clock = Time::Min();
   // Deleted, and not yet gone from every user's state: not evaluated any more.
   bool deleting = false;
+  // Its history is added, for everybody. Otherwise only those users are evaluated for whom
+  // Engine::build() was called.
+  bool built = true;
+  // Measures count records from here on; those before come with Engine::build().
+  Offset history_offset;
+  // Not evaluated; memberships stay.
+  bool paused = false;
 };
 
 class RuleSet {

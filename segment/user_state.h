@@ -14,6 +14,7 @@
 
 #include "segment/change.h"
 #include "segment/event.h"
+#include "segment/measure.h"
 #include "segment/profile.h"
 #include "segment/time.h"
 
@@ -25,14 +26,18 @@ struct Fact {
   // Fingerprint of the condition (RuleSet's atom), the same in every build of the rules that has
   // it.
   uint64_t atom = 0;
-  // What the condition's segments need of the event: a fingerprint of a property's value, 0 when it
-  // is missing or nothing is needed.
+  // What the condition's segments need of the event: a fingerprint of a property's value, or the
+  // bits of a number; 0 when it is missing or nothing is needed.
   uint64_t value = 0;
+  // The event's own time. It lies before order.time for an event that came too late, which counts
+  // for measures alone.
+  Time at;
   bool operator==(const Fact&) const = default;
 };
 
 // Something counted or waited for: a pending inaction (value: of its `match` property), a page
-// counted (value: of its URL).
+// counted (value: of its URL), the next date (due), an instance of a sequence (value: the step it
+// waits for; at: when it came to it).
 struct Occurrence {
   uint64_t value = 0;
   // Its event's time.
@@ -48,6 +53,9 @@ struct SegmentState {
   // Of the definition that this belongs to.
   int32_t version = 0;
   bool member = false;
+  // The history of a segment that counts the past is in `measures`, and it is evaluated. While a
+  // rule is not built for everybody, only for these users.
+  bool built = true;
   // Index of the trigger behind the membership.
   uint8_t trigger = 0;
   // Pages in the session.
@@ -56,14 +64,16 @@ struct SegmentState {
   Time since = Time::Min();
   // The event behind the membership: the last one that qualified.
   Time cause_at = Time::Min();
-  // Leaves at; Time::Max() for never.
+  // Leaves at; Time::Max() for never. Of past behaviour: may change at.
   Time exit_at = Time::Max();
   // Last page event.
   Time session_at = Time::Min();
-  // The `match` value joined by.
+  // The `match` value joined by. Of a date: fingerprint of the value that was read.
   uint64_t joined_value = 0;
   // Oldest first; bounded by kMaxPendings, or by the count a page_count needs.
   absl::InlinedVector<Occurrence, 1> occurrences;
+  // Empty, or one for each measure of the rule.
+  std::vector<MeasureState> measures;
   bool operator==(const SegmentState&) const = default;
 };
 
@@ -72,8 +82,12 @@ struct FoldState {
   Profile profile;
   // Sorted by slot.
   std::vector<SegmentState> segments;
-  // The first so many of UserState::writes are in `profile`.
+  // The first so many of UserState::writes are in `profile`, and of UserState::facts in the rest.
+  // The others came too late and lie ahead.
   uint32_t writes_applied = 0;
+  uint32_t facts_applied = 0;
+  // The user's first event is in it.
+  bool exists = false;
   bool operator==(const FoldState&) const = default;
 };
 
@@ -100,15 +114,16 @@ struct UserState {
   std::vector<SeenMessage> seen;
 
   // The earliest event time; Time::Max() while no record was understood: such a user does not
-  // exist.
+  // exist. And the first offset with that time.
   Time exists_since = Time::Max();
+  Offset exists_offset;
   Time newest_event = Time::Min();
   // Deadlines up to here have fired.
   Time now = Time::Min();
   // The newest deadline that has fired.
   Time decided = Time::Min();
-  // The earliest deadline still to fire; Time::Max() for none. A deadline may turn out to have no
-  // effect.
+  // The earliest deadline still to fire, or moment from which something that came too late counts;
+  // Time::Max() for none. A deadline may turn out to have no effect.
   Time next_deadline = Time::Max();
 
   // Which rules of its engine this state was last taken over to; not stored.

@@ -12,20 +12,24 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "segment/settings.h"
+
 namespace segmentd {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "fixed numbers are copied as they stand");
 
-constexpr uint8_t kFormat = 1;
+constexpr uint8_t kFormat = 2;
 
 constexpr uint8_t kHasBase = 1;
 constexpr uint8_t kSameEvent = 1;
 constexpr uint8_t kFactValue = 2;
+constexpr uint8_t kFactTooLate = 4;
+constexpr uint8_t kExists = 1;
 constexpr uint8_t kInstanceValue = 1;
 constexpr uint8_t kInstanceDue = 2;
 
-enum SegmentBits : uint8_t {
+enum SegmentBits : uint16_t {
   kMember = 1,
   kTrigger = 2,
   kCount = 4,
@@ -34,6 +38,16 @@ enum SegmentBits : uint8_t {
   kExitAt = 32,
   kSessionAt = 64,
   kJoinedValue = 128,
+  kNotBuilt = 256,
+  kMeasures = 512,
+};
+
+enum MeasureBits : uint8_t {
+  kSamples = 1,
+  kNumbers = 2,
+  kBefore = 4,
+  kPeriodBegins = 8,
+  kFirstEvent = 16,
 };
 
 enum SequenceOp : uint8_t { kTake = 0, kLeaveOut = 1, kNew = 2 };
@@ -182,16 +196,47 @@ void PutProperty(Writer& w, const Profile::Property& property, Time near) {
   w.signed_number(Minus(newest.offset.value(), absolute.offset.value()));
 }
 
+void PutMeasure(Writer& w, const MeasureState& m, Time near) {
+  w.room(8 * kNumber + 4 * sizeof(uint64_t) + 1);
+  const auto bits = static_cast<uint8_t>(
+      (m.samples.empty() ? 0 : kSamples) | (m.count != 0 || m.sum != 0 ? kNumbers : 0) |
+      (m.before_count != 0 || m.before_sum != 0 ? kBefore : 0) |
+      (m.period != Time::Min() ? kPeriodBegins : 0) | (m.first != Time::Max() ? kFirstEvent : 0));
+  w.byte(bits);
+  if (bits & kNumbers) {
+    w.signed_number(m.count);
+    w.fixed(std::bit_cast<uint64_t>(m.sum));
+  }
+  if (bits & kBefore) {
+    w.signed_number(m.before_count);
+    w.fixed(std::bit_cast<uint64_t>(m.before_sum));
+  }
+  if (bits & kPeriodBegins) w.time(m.period, near);
+  if (bits & kFirstEvent) w.time(m.first, near);
+  if (!(bits & kSamples)) return;
+  w.number(m.samples.size());
+  Time before = near;
+  for (const Sample& sample : m.samples) {
+    w.room(2 * kNumber + 2 * sizeof(uint64_t));
+    const bool plain = sample.count == 1 && sample.sum == 0;
+    w.number(plain ? 0 : static_cast<uint64_t>(sample.count));
+    if (!plain) w.fixed(std::bit_cast<uint64_t>(sample.sum));
+    w.time(sample.at, before);
+    before = Or(sample.at, near);
+  }
+}
+
 void PutSegment(Writer& w, const SegmentState& s, Time near) {
-  w.room(9 * kNumber + 6 * sizeof(uint64_t) + 2);
+  w.room(10 * kNumber + 6 * sizeof(uint64_t) + 2);
   w.number(s.slot);
   w.number(static_cast<uint32_t>(s.version));
-  const auto bits = static_cast<uint8_t>(
+  const auto bits = static_cast<uint16_t>(
       (s.member ? kMember : 0) | (s.trigger != 0 ? kTrigger : 0) | (s.count != 0 ? kCount : 0) |
       (s.since != Time::Min() ? kSince : 0) | (s.cause_at != Time::Min() ? kCauseAt : 0) |
       (s.exit_at != Time::Max() ? kExitAt : 0) | (s.session_at != Time::Min() ? kSessionAt : 0) |
-      (s.joined_value != 0 ? kJoinedValue : 0));
-  w.byte(bits);
+      (s.joined_value != 0 ? kJoinedValue : 0) | (s.built ? 0 : kNotBuilt) |
+      (s.measures.empty() ? 0 : kMeasures));
+  w.number(bits);
   w.number(s.occurrences.size());
   for (const Occurrence& occurrence : s.occurrences) {
     w.room(2 * kNumber + 3 * sizeof(uint64_t) + 1);
@@ -210,6 +255,11 @@ void PutSegment(Writer& w, const SegmentState& s, Time near) {
   if (bits & kExitAt) w.time(s.exit_at, near);
   if (bits & kSessionAt) w.time(s.session_at, near);
   if (bits & kJoinedValue) w.fixed(s.joined_value);
+  if (bits & kMeasures) {
+    w.room(kNumber);
+    w.number(s.measures.size());
+    for (const MeasureState& measure : s.measures) PutMeasure(w, measure, near);
+  }
 }
 
 std::strong_ordering Compare(const Profile::Property& a, const Profile::Property& b) {
@@ -263,8 +313,10 @@ void PutSequence(Writer& w, const std::vector<Item>& items, const std::vector<It
 }
 
 void PutFold(Writer& w, const FoldState& fold, const FoldState& other, Time near) {
-  w.room(kNumber);
+  w.room(2 * kNumber + 1);
+  w.byte(fold.exists ? kExists : 0);
   w.number(fold.writes_applied);
+  w.number(fold.facts_applied);
   PutSequence(w, fold.profile.properties(), other.profile.properties(), near);
   PutSequence(w, fold.segments, other.segments, near);
 }
@@ -348,6 +400,14 @@ class Reader {
   size_t wrong_at_ = 0;
 };
 
+// What the format of an image decides.
+struct Layout {
+  uint8_t format;
+};
+
+// A condition has at most a count, a sum, an average and a first time.
+constexpr size_t kMaxMeasures = 4 * kMaxConditions;
+
 Value GetScalar(Reader& r, uint8_t type) {
   switch (static_cast<ValueType>(type)) {
     case ValueType::kString:
@@ -370,6 +430,12 @@ Value GetScalar(Reader& r, uint8_t type) {
   return Value();
 }
 
+double GetFinite(Reader& r) {
+  const auto number = std::bit_cast<double>(r.fixed());
+  if (!std::isfinite(number)) r.fail("a number that is none");
+  return number;
+}
+
 OwnedValue GetValue(Reader& r) {
   const uint8_t type = r.byte();
   if (type == static_cast<uint8_t>(ValueType::kMissing)) return OwnedValue();
@@ -381,7 +447,7 @@ OwnedValue GetValue(Reader& r) {
   return OwnedValue(Value::List(items));
 }
 
-void Get(Reader& r, Time near, Profile::Property* property) {
+void Get(Reader& r, Layout, Time near, Profile::Property* property) {
   property->name = r.text();
   property->value = GetValue(r);
   EventOrder& absolute = property->newest_absolute;
@@ -391,10 +457,44 @@ void Get(Reader& r, Time near, Profile::Property* property) {
   property->newest.offset = Offset(Plus(absolute.offset.value(), r.signed_number()));
 }
 
-void Get(Reader& r, Time near, SegmentState* s) {
+void Get(Reader& r, Time near, MeasureState* m) {
+  const uint8_t bits = r.byte();
+  if (bits & ~(kSamples | kNumbers | kBefore | kPeriodBegins | kFirstEvent)) {
+    r.fail("measure with unknown bits");
+  }
+  if (bits & kNumbers) {
+    m->count = r.signed_number();
+    m->sum = GetFinite(r);
+  }
+  if (bits & kBefore) {
+    m->before_count = r.signed_number();
+    m->before_sum = GetFinite(r);
+  }
+  if (bits & kPeriodBegins) m->period = r.time(near);
+  if (bits & kFirstEvent) m->first = r.time(near);
+  if (!(bits & kSamples)) return;
+  const size_t samples = r.count(2);
+  m->samples.resize(samples);
+  Time before = near;
+  for (size_t i = 0; i < samples && !r.failed(); ++i) {
+    Sample& sample = m->samples[i];
+    const uint64_t count = r.number();
+    if (count > INT64_MAX) r.fail("more events than there can be");
+    if (count > 0) {
+      sample.count = static_cast<int64_t>(count);
+      sample.sum = GetFinite(r);
+    }
+    sample.at = r.time(before);
+    if (i > 0 && sample.at < m->samples[i - 1].at) r.fail("samples out of order");
+    before = Or(sample.at, near);
+  }
+}
+
+void Get(Reader& r, Layout layout, Time near, SegmentState* s) {
   s->slot = r.number32();
   s->version = static_cast<int32_t>(r.number32());
-  const uint8_t bits = r.byte();
+  const uint64_t bits = layout.format == 1 ? r.byte() : r.number();
+  if (bits >= kMeasures * 2) r.fail("segment with unknown bits");
   const size_t occurrences = r.count(2);
   s->occurrences.reserve(occurrences);
   for (size_t i = 0; i < occurrences && !r.failed(); ++i) {
@@ -413,10 +513,15 @@ void Get(Reader& r, Time near, SegmentState* s) {
   if (bits & kExitAt) s->exit_at = r.time(near);
   if (bits & kSessionAt) s->session_at = r.time(near);
   if (bits & kJoinedValue) s->joined_value = r.fixed();
+  s->built = (bits & kNotBuilt) == 0;
+  if (!(bits & kMeasures)) return;
+  const size_t measures = r.count(1);
+  if (measures > kMaxMeasures) r.fail("more measures than a definition has");
+  for (size_t i = 0; i < measures && !r.failed(); ++i) Get(r, near, &s->measures.emplace_back());
 }
 
 template <typename Item>
-std::vector<Item> GetSequence(Reader& r, const std::vector<Item>& other, Time near) {
+std::vector<Item> GetSequence(Reader& r, Layout layout, const std::vector<Item>& other, Time near) {
   const uint64_t size = r.number();
   // An item takes at least 4 bytes.
   if (size > other.size() + r.left() / 4) return r.fail("sequence longer than the image"), other;
@@ -441,7 +546,7 @@ std::vector<Item> GetSequence(Reader& r, const std::vector<Item>& other, Time ne
       }
       case kNew:
         if (n > size - items.size()) r.fail("more items than said");
-        for (uint64_t i = 0; i < n && !r.failed(); ++i) Get(r, near, &items.emplace_back());
+        for (uint64_t i = 0; i < n && !r.failed(); ++i) Get(r, layout, near, &items.emplace_back());
         break;
       default:
         r.fail("unknown step of a sequence");
@@ -453,11 +558,27 @@ std::vector<Item> GetSequence(Reader& r, const std::vector<Item>& other, Time ne
   return items;
 }
 
-void GetFold(Reader& r, const FoldState& other, Time near, size_t writes, FoldState* fold) {
+void GetFold(Reader& r, Layout layout, const FoldState& other, const UserState& user, Time near,
+             FoldState* fold) {
+  if (layout.format > 1) {
+    const uint8_t bits = r.byte();
+    if (bits & ~kExists) r.fail("fold with unknown bits");
+    fold->exists = bits & kExists;
+  } else {
+    fold->exists = true;
+  }
   fold->writes_applied = r.number32();
-  if (fold->writes_applied > writes) r.fail("more profile writes applied than there are");
-  fold->profile = Profile::Restore(GetSequence(r, other.profile.properties(), near));
-  fold->segments = GetSequence(r, other.segments, near);
+  if (fold->writes_applied > user.writes.size()) {
+    r.fail("more profile writes applied than there are");
+  }
+  if (layout.format > 1) {
+    fold->facts_applied = r.number32();
+    if (fold->facts_applied > user.facts.size()) r.fail("more facts applied than there are");
+  } else if (fold == &user.present) {
+    fold->facts_applied = static_cast<uint32_t>(user.facts.size());
+  }
+  fold->profile = Profile::Restore(GetSequence(r, layout, other.profile.properties(), near));
+  fold->segments = GetSequence(r, layout, other.segments, near);
 }
 
 }  // namespace
@@ -470,6 +591,7 @@ void AppendUserImage(const UserState& user, Offset included, std::string* out) {
   w.byte(user.base != nullptr ? kHasBase : 0);
   w.time(user.newest_event, Time());
   w.time(user.exists_since, near);
+  w.signed_number(user.exists_offset.value());
   w.time(user.now, near);
   w.time(user.decided, near);
   w.time(user.next_deadline, near);
@@ -478,9 +600,11 @@ void AppendUserImage(const UserState& user, Offset included, std::string* out) {
   w.number(user.facts.size());
   EventOrder before;
   for (const Fact& fact : user.facts) {
-    w.room(1 + 2 * kNumber + 3 * sizeof(uint64_t));
+    w.room(1 + 3 * kNumber + 4 * sizeof(uint64_t));
     const bool same = fact.order == before && &fact != user.facts.data();
-    w.byte(static_cast<uint8_t>((same ? kSameEvent : 0) | (fact.value != 0 ? kFactValue : 0)));
+    const bool too_late = fact.at != fact.order.time;
+    w.byte(static_cast<uint8_t>((same ? kSameEvent : 0) | (fact.value != 0 ? kFactValue : 0) |
+                                (too_late ? kFactTooLate : 0)));
     if (!same) {
       w.time(fact.order.time, Or(before.time, near));
       w.signed_number(Minus(fact.order.offset.value(), before.offset.value()));
@@ -488,6 +612,7 @@ void AppendUserImage(const UserState& user, Offset included, std::string* out) {
     }
     w.fixed(fact.atom);
     if (fact.value != 0) w.fixed(fact.value);
+    if (too_late) w.time(fact.at, Or(fact.order.time, near));
   }
 
   w.room(kNumber);
@@ -521,17 +646,19 @@ void AppendUserImage(const UserState& user, Offset included, std::string* out) {
 absl::Status ParseUserImage(std::string_view image, UserState* user, Offset* included) {
   Reader r(image);
   const uint8_t format = r.byte();
-  if (!r.failed() && format != kFormat) {
+  if (!r.failed() && (format < 1 || format > kFormat)) {
     return absl::UnimplementedError(
         absl::StrCat("user image of format ", format, ", and this version reads up to ", kFormat,
                      ": start the version that wrote it, or a newer one"));
   }
+  const Layout layout{format};
   *included = Offset(r.signed_number());
   const uint8_t has = r.byte();
   if (has & ~kHasBase) r.fail("unknown parts");
   user->newest_event = r.time(Time());
   const Time near = Or(user->newest_event, Time());
   user->exists_since = r.time(near);
+  if (format > 1) user->exists_offset = Offset(r.signed_number());
   user->now = r.time(near);
   user->decided = r.time(near);
   user->next_deadline = r.time(near);
@@ -543,7 +670,7 @@ absl::Status ParseUserImage(std::string_view image, UserState* user, Offset* inc
   for (size_t i = 0; i < count && !r.failed(); ++i) {
     Fact& fact = user->facts[i];
     const uint8_t bits = r.byte();
-    if ((bits & ~(kSameEvent | kFactValue)) || (i == 0 && (bits & kSameEvent))) {
+    if ((bits & ~(kSameEvent | kFactValue | kFactTooLate)) || (i == 0 && (bits & kSameEvent))) {
       r.fail("fact with unknown bits");
     }
     fact.order = before;
@@ -555,6 +682,7 @@ absl::Status ParseUserImage(std::string_view image, UserState* user, Offset* inc
     }
     fact.atom = r.fixed();
     if (bits & kFactValue) fact.value = r.fixed();
+    fact.at = bits & kFactTooLate ? r.time(Or(fact.order.time, near)) : fact.order.time;
   }
 
   count = r.count(6);
@@ -596,9 +724,9 @@ absl::Status ParseUserImage(std::string_view image, UserState* user, Offset* inc
   user->base.reset();
   if (has & kHasBase) {
     user->base = std::make_unique<FoldState>();
-    GetFold(r, EmptyFold(), near, user->writes.size(), user->base.get());
+    GetFold(r, layout, EmptyFold(), *user, near, user->base.get());
   }
-  GetFold(r, user->base != nullptr ? *user->base : EmptyFold(), near, user->writes.size(),
+  GetFold(r, layout, user->base != nullptr ? *user->base : EmptyFold(), *user, near,
           &user->present);
   if (!r.failed() && r.left() > 0) r.fail("bytes left over");
   return r.status();

@@ -1,6 +1,6 @@
 // The image of a user: a UserState as bytes, as the changelog keeps it.
 //
-// Layout, format 1. A number is a varint: 7 bits a byte, lowest first, the high bit set on all
+// Layout, format 2. A number is a varint: 7 bits a byte, lowest first, the high bit set on all
 // bytes but the last, at most 10 bytes. "Signed" is zigzag: 0, -1, 1, -2, 2 ... as 0, 1, 2, 3, 4.
 // "Fixed" is 8 bytes, little-endian. A text is its length as a number and its bytes. A list is its
 // length as a number and its items. A time is relative to another one, the reference R:
@@ -10,14 +10,17 @@
 //
 // A reference that is Min() or Max() gives way to the one that stands before it in "R or S".
 //
-//   byte     format, 1
+//   byte     format, 2 (of format 1, which lacks what is marked *, 1)
 //   signed   included: the first input offset whose record is not in the state
 //   byte     1: there is a base; 0: none
-//   time     newest_event                                  R: 1970. From here on N is newest_event,
-//   or 1970 times    exists_since, now, decided, next_deadline, base_time R: N list     facts: byte
-//   1: of the same event as the one before, 2: has a value (or both)
+//   time     newest_event, R: 1970. From here on N is newest_event, or 1970
+//   time     exists_since, R: N; *signed exists_offset
+//   times    now, decided, next_deadline, base_time, R: N
+//   list     facts: byte 1: of the same event as the one before, 2: has a value, *4: came too late
+//            (or several)
 //                   time, signed offset, unless of the same event       R: fact before or N; offset
-//                   before or 0 fixed atom; fixed value if it has one
+//                   before or 0
+//                   fixed atom; fixed value if it has one; *time at if too late, R: its time or N
 //   list     writes: time, signed offset                                R: write before or N;
 //   offset before or 0
 //                   time effective                                      R: its time or N
@@ -29,7 +32,8 @@
 // A value is a byte ValueType and: text | fixed, the bits of an IEEE 754 double | byte 0 or 1 |
 // list of values that are no lists.
 //
-// A fold is: number writes_applied, properties, segments. Both are sequences made from those of the
+// A fold is: *byte 1: the user exists, number writes_applied, *number facts_applied, properties,
+// segments. The last two are sequences made from those of the
 // fold that it is relative to: the length as a number, and until so many items are made: a number n
 // * 4 + kind:
 //
@@ -39,11 +43,15 @@
 //   property: text name, value, time newest_absolute, signed offset,   R: N; offset relative to 0
 //             time newest, signed offset                                R: newest_absolute or N;
 //             offset relative to that one's
-//   segment:  number slot, number version, byte of what differs from a new state (1 member, 2
-//   trigger, 4 count, 8 since, 16
-//             cause_at, 32 exit_at, 64 session_at, 128 joined_value), list of occurrences; then
-//             those that differ, but member: byte trigger, number count, times since, cause_at,
-//             exit_at, session_at (R: N), fixed joined_value
+//   segment:  number slot, number version, number (format 1: byte) of what differs from a new state
+//             (1 member, 2 trigger, 4 count, 8 since, 16 cause_at, 32 exit_at, 64 session_at, 128
+//             joined_value, *256 not built, *512 measures), list of occurrences; then those that
+//             differ, but member and built: byte trigger, number count, times since, cause_at,
+//             exit_at, session_at (R: N), fixed joined_value, list of measures
+//   *measure: byte of what follows (1 samples, 2 numbers, 4 before, 8 period, 16 first); signed
+//             count, fixed sum; signed before_count, fixed before_sum; time period, time first (R:
+//             N); list of samples: number 0 (one event, sum 0), or the count and fixed sum; time at
+//             (R: sample before or N)
 //   instance: byte 1: has a value, 2: has a deadline (or both); fixed value; time at (R: N); time
 //   due (R: at or N)
 //
