@@ -2,13 +2,18 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string_view>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "google/protobuf/descriptor.h"
 
 #include "segment/absl_view.h"
+#include "segment/calendar.h"
+#include "segment/measure.h"
+#include "segment/number_condition.h"
 #include "segment/predicate.h"
 #include "segment/settings.h"
 #include "segment/time.h"
@@ -48,14 +53,6 @@ bool IsTimeOfDay(std::string_view text) {
   return (text.size() == 5 || text.size() == 8) &&
          ParseTimestamp(absl::StrCat("2000-01-01T", AbslView(text)), &ignored) &&
          text.find_first_not_of("0123456789:") == std::string_view::npos;
-}
-
-bool LooksLikeTimeZone(std::string_view name) {
-  return !name.empty() && name.size() <= 64 && name.front() != '/' && name.back() != '/' &&
-         std::all_of(name.begin(), name.end(), [](char c) {
-           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                  c == '_' || c == '-' || c == '+' || c == '/';
-         });
 }
 
 template <typename... Flags>
@@ -105,7 +102,8 @@ class Check {
   // False when it is none or out of bounds.
   void length(std::string_view field, const std::string& text, Duration least, Duration most);
   void window(std::string_view field, const std::string& text);
-  void time_zone(const std::string& name);
+  // False when it is none. `local` says whether anything in the message is local to it.
+  bool time_zone(const std::string& name, bool local, std::string_view no_use, Calendar* calendar);
   void value(const google::protobuf::Value& value);
   void text_value(const std::string& text);
 
@@ -115,6 +113,7 @@ class Check {
   void date_time(const pb::DateTime& date_time);
   void url(bool present, const pb::PropertyCondition& url);
   void page_count(const pb::PageCount& page_count);
+  void sequence(const pb::Sequence& sequence);
   void exit(const pb::Exit& exit);
   void events(std::string_view field,
               const google::protobuf::RepeatedPtrField<pb::EventCondition>& events);
@@ -126,14 +125,20 @@ class Check {
   void property_condition(const pb::PropertyCondition& condition);
   void expression(const pb::Expression& expression, int depth);
   void did(const pb::Did& did);
+  // False when an operand is out of bounds.
   template <typename Measure>
-  void measure(const Measure& measure);
+  bool measure(const Measure& measure, double most);
+  // Adds to what is kept of a user for the condition at the present path.
+  void keeps(int64_t values);
+  void check_kept();
 
   std::vector<Violation>& violations_;
   std::string path_;
   int conditions_ = 0;
-  // Inside past behaviour, which is unimplemented as a whole.
-  bool whole_unimplemented_ = false;
+  // What is kept of a user for the whole definition, and for the condition that needs most.
+  int64_t kept_ = 0;
+  int64_t kept_most_ = 0;
+  std::string kept_most_path_;
 };
 
 void Check::name(std::string_view field, const std::string& text) {
@@ -196,10 +201,18 @@ void Check::window(std::string_view field, const std::string& text) {
   length(field, text, Duration::Millis(1), kMaxWindow);
 }
 
-void Check::time_zone(const std::string& name) {
-  if (name.empty()) return;
+bool Check::time_zone(const std::string& name, bool local, std::string_view no_use,
+                      Calendar* calendar) {
+  if (name.empty()) return true;
   const At at(this, "time_zone");
-  if (!LooksLikeTimeZone(name)) wrong("is no time zone; write an IANA name such as Asia/Kolkata");
+  auto loaded = Calendar::Load(name);
+  if (!loaded.ok()) {
+    wrong(StdView(loaded.status().message()));
+    return false;
+  }
+  if (!local) wrong(absl::StrCat(AbslView(no_use), "; leave it out"));
+  *calendar = *std::move(loaded);
+  return true;
 }
 
 void Check::text_value(const std::string& text) {
@@ -226,9 +239,8 @@ void Check::segment(const pb::Segment& segment) {
     }
     case pb::Segment::kPastBehavior: {
       const At at(this, "past_behavior");
-      whole_unimplemented_ = true;
       expression(segment.past_behavior(), 1);
-      unimplemented("a segment on past behaviour");
+      check_kept();
       break;
     }
     case pb::Segment::kApi: {
@@ -246,6 +258,10 @@ void Check::segment(const pb::Segment& segment) {
       wrong("has no definition; write exactly one of live, past_behavior, api and custom_list");
       break;
   }
+  if (segment.max_changes_per_minute() < 0) {
+    const At at(this, "max_changes_per_minute");
+    wrong("must be 0, for no limit, or more");
+  }
   if (conditions_ > kMaxConditions) {
     const At at(this, segment.has_live() ? "live" : "past_behavior");
     wrong(absl::StrCat("has ", conditions_, " conditions; at most ", kMaxConditions,
@@ -254,12 +270,13 @@ void Check::segment(const pb::Segment& segment) {
 }
 
 void Check::live(const pb::Live& live) {
-  const int kinds = CountSet(live.has_actions(), live.has_inaction(), live.has_date_time(),
-                             live.has_page_visit(), live.has_referrer(), live.has_page_count());
+  const int kinds =
+      CountSet(live.has_actions(), live.has_inaction(), live.has_date_time(), live.has_page_visit(),
+               live.has_referrer(), live.has_page_count(), live.has_sequence());
   if (kinds != 1) {
     wrong(absl::StrCat(kinds == 0 ? "has no kind" : "has several kinds",
-                       "; write exactly one of actions, inaction, date_time, page_visit, referrer "
-                       "and page_count"));
+                       "; write exactly one of actions, inaction, date_time, page_visit, "
+                       "referrer, page_count and sequence"));
   }
   if (live.has_actions()) {
     const At at(this, "actions");
@@ -285,9 +302,14 @@ void Check::live(const pb::Live& live) {
     const At at(this, "page_count");
     page_count(live.page_count());
   }
+  if (live.has_sequence()) {
+    const At at(this, "sequence");
+    sequence(live.sequence());
+  }
   if (live.has_filter()) {
     const At at(this, "filter");
     expression(live.filter(), 1);
+    check_kept();
   }
   if (live.has_exit()) exit(live.exit());
 }
@@ -323,18 +345,19 @@ void Check::date_time(const pb::DateTime& date_time) {
   if (!date_time.offset().empty()) {
     const At at(this, "offset");
     const auto offset = ParseDuration(date_time.offset(), /*allow_negative=*/true);
-    if (!offset.ok()) {
-      wrong(StdView(offset.status().message()));
-    } else if (*offset > kMaxWindow || *offset < -kMaxWindow) {
-      wrong(absl::StrCat(date_time.offset(), " is out of bounds; -540d to 540d is allowed"));
-    }
+    if (!offset.ok()) wrong(StdView(offset.status().message()));
   }
   if (!date_time.at().empty()) {
     const At at(this, "at");
     if (!IsTimeOfDay(date_time.at())) wrong("is no time of day; write for example \"09:00\"");
   }
-  time_zone(date_time.time_zone());
-  unimplemented("a segment on a date");
+  if (!date_time.recurring().empty() && date_time.recurring() != "yearly") {
+    const At at(this, "recurring");
+    wrong("must be yearly; leave it out for the date itself");
+  }
+  Calendar ignored;
+  time_zone(date_time.time_zone(), !date_time.at().empty() || !date_time.recurring().empty(),
+            "has no use without at or recurring: the date's own moment is shifted", &ignored);
 }
 
 void Check::url(bool present, const pb::PropertyCondition& url) {
@@ -366,6 +389,43 @@ void Check::page_count(const pb::PageCount& page_count) {
   }
   if (!page_count.within().empty()) {
     length("within", page_count.within(), kMinWithin, kMaxWithin);
+  }
+}
+
+void Check::sequence(const pb::Sequence& sequence) {
+  if (sequence.steps_size() < kMinSteps || sequence.steps_size() > kMaxSteps) {
+    const At at(this, "steps");
+    wrong(absl::StrCat("has ", sequence.steps_size(),
+                       sequence.steps_size() == 1 ? " step; " : " steps; ", kMinSteps, " to ",
+                       kMaxSteps, " are allowed"));
+  }
+  for (int i = 0; i < sequence.steps_size(); ++i) {
+    const At at(this, "steps", i);
+    const pb::SequenceStep& step = sequence.steps(i);
+    if (step.has_did_not()) {
+      if (!step.event().empty() || step.where_size() > 0) {
+        wrong("has an event and did_not; write them as two steps");
+      }
+      if (i == 0) wrong("must be an event: that one did not happen needs a step to count from");
+      {
+        const At did_not(this, "did_not");
+        event(step.did_not().event(), step.did_not().where());
+      }
+      length("within", step.within(), kMinWithin, kMaxWithin);
+      continue;
+    }
+    if (step.event().empty() && step.where_size() == 0) {
+      wrong("is empty; write an event, or did_not with within");
+    } else {
+      event(step.event(), step.where());
+    }
+    if (step.within().empty()) continue;
+    if (i == 0) {
+      const At within(this, "within");
+      wrong("must be left out of the first step: there is none before it");
+    } else {
+      length("within", step.within(), kMinWithin, kMaxWithin);
+    }
   }
 }
 
@@ -523,7 +583,6 @@ void Check::expression(const pb::Expression& expression, int depth) {
     ++conditions_;
     const At at(this, "in_segment");
     id(expression.in_segment());
-    if (!whole_unimplemented_) unimplemented("a condition on another segment");
   }
   for (int i = 0; i < expression.all_of_size(); ++i) {
     const At at(this, "all_of", i);
@@ -546,19 +605,25 @@ void Check::did(const pb::Did& did) {
     wrong("must have at most one of within_last, between and during");
   }
   if (!did.within_last().empty()) window("within_last", did.within_last());
+  const bool weeks = did.during() == "this_week" || did.during() == "last_week";
+  Calendar calendar;
+  const bool zone_known = time_zone(
+      did.time_zone(), did.has_between() || !did.during().empty(),
+      "has no use without between or during: other ranges are the same everywhere", &calendar);
   if (did.has_between()) {
     const At at(this, "between");
     Time from;
     Time to;
-    const auto date = [this](std::string_view field, const std::string& text, Time* time) {
+    const auto date = [this, &calendar](std::string_view field, const std::string& text,
+                                        Time* time) {
       const At at_date(this, field);
-      const bool ok = ParseTimestamp(text, time);
+      const bool ok = calendar.parse(text, time);
       if (!ok) wrong("must be a date such as 2026-04-01 or 2026-04-01T09:00");
       return ok;
     };
     const bool from_ok = date("from", did.between().from(), &from);
     const bool to_ok = date("to", did.between().to(), &to);
-    if (from_ok && to_ok && from >= to) wrong("from must be before to");
+    if (zone_known && from_ok && to_ok && from >= to) wrong("from must be before to");
   }
   if (!did.during().empty()) {
     const At at(this, "during");
@@ -570,48 +635,82 @@ void Check::did(const pb::Did& did) {
           "this_year");
     }
   }
-  time_zone(did.time_zone());
-  if (!did.week_starts().empty() && did.week_starts() != "monday" &&
-      did.week_starts() != "sunday") {
+  if (!did.week_starts().empty()) {
     const At at(this, "week_starts");
-    wrong("must be monday or sunday");
+    if (did.week_starts() != "monday" && did.week_starts() != "sunday") {
+      wrong("must be monday or sunday");
+    } else if (!weeks) {
+      wrong("has no use without during: this_week or last_week; leave it out");
+    }
   }
+
+  const bool slides = !did.within_last().empty();
+  if (did.first_time()) keeps(1);
   if (did.has_count()) {
     const At at(this, "count");
-    measure(did.count());
+    if (measure(did.count(), kMaxKeptPerUser)) {
+      const int64_t deciding = NumberTest::Of(did.count()).deciding_count();
+      keeps(slides ? std::max<int64_t>(deciding, 1) : 1);
+    }
+  } else if (!did.first_time() && !did.has_sum() && !did.has_average()) {
+    keeps(1);
   }
-  const auto aggregate = [this](std::string_view field, const pb::Aggregate& of) {
+  const auto aggregate = [&](std::string_view field, const pb::Aggregate& of) {
     const At at(this, field);
     name("property", of.property());
     if (!of.property().empty()) {
       const At property(this, "property");
       property_path(of.property());
     }
-    measure(of);
+    measure(of, std::numeric_limits<double>::max());
+    keeps(slides ? int64_t{kMaxSamples} : 1);
   };
   if (did.has_sum()) aggregate("sum", did.sum());
   if (did.has_average()) aggregate("average", did.average());
-  if (!whole_unimplemented_) unimplemented("a condition on past events");
 }
 
 template <typename Measure>
-void Check::measure(const Measure& measure) {
+bool Check::measure(const Measure& measure, double most) {
   const auto* reflection = measure.GetReflection();
   const auto* descriptor = Measure::descriptor();
   bool any = false;
+  bool ok = true;
   for (int i = 0; i < descriptor->field_count(); ++i) {
     const FieldDescriptor* field = descriptor->field(i);
     if (field->cpp_type() != FieldDescriptor::CPPTYPE_DOUBLE) continue;
     if (!reflection->HasField(measure, field)) continue;
     any = true;
     const At at(this, field->name());
-    if (!std::isfinite(reflection->GetDouble(measure, field))) wrong("must be a finite number");
+    const double operand = reflection->GetDouble(measure, field);
+    if (!std::isfinite(operand)) {
+      wrong("must be a finite number");
+      ok = false;
+    } else if (operand > most) {
+      wrong(absl::StrCat("must be at most ", most, ": no more events are counted"));
+      ok = false;
+    }
   }
   if (!any) {
     wrong(
         "must have at least one of equals, not_equals, greater_than, at_least, less_than and "
         "at_most");
   }
+  return ok;
+}
+
+void Check::keeps(int64_t values) {
+  kept_ += values;
+  if (values <= kept_most_) return;
+  kept_most_ = values;
+  kept_most_path_ = path_;
+}
+
+void Check::check_kept() {
+  if (kept_ <= kMaxKeptPerUser) return;
+  wrong(absl::StrCat("would keep up to ", kept_, " values of each user, most of them (", kept_most_,
+                     ") for ", kept_most_path_, "; at most ", kMaxKeptPerUser,
+                     " are allowed: lower the counts, or sum and average over fewer windows that "
+                     "slide (within_last)"));
 }
 
 }  // namespace

@@ -32,7 +32,8 @@ constexpr size_t kMaxViolations = 100;
 // What the server sets and a reader of files leaves out; `etag` is the one that is sent back.
 bool IsOutputOnly(const FieldDescriptor* field) {
   return field->containing_type() == pb::Segment::descriptor() &&
-         field->number() >= pb::Segment::kVersionFieldNumber &&
+         (field->number() >= pb::Segment::kVersionFieldNumber ||
+          field->number() == pb::Segment::kPausedFieldNumber) &&
          field->number() != pb::Segment::kEtagFieldNumber;
 }
 

@@ -32,6 +32,11 @@ inline constexpr int kMaxIdLength = 64;
 inline constexpr int kMaxValueBytes = 1024;
 inline constexpr int kMaxPendings = 25;
 inline constexpr int kMaxPageCount = 1000;
+inline constexpr int kMinSteps = 2;
+inline constexpr int kMaxSteps = 10;
+// Values kept of a user for the conditions on past events of one definition: times of events for
+// counts, samples for sums and averages.
+inline constexpr int kMaxKeptPerUser = 10'000;
 inline constexpr int kMaxProfileProperties = 256;
 inline constexpr int kMaxProfileBytes = 16 * 1024;
 inline constexpr Duration kMaxWindow = Duration::Days(540);

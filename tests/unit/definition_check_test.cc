@@ -77,6 +77,16 @@ TEST(CheckSegment, PassesWhatIsRight) {
            "referrer: { url: { exists: true } }",
            "page_count: { at_least: 1, per: session }",
            "page_count: { at_least: 1000, within: 90d, distinct_urls: true, repeat: true }",
+           "date_time: { property: appointment_at }",
+           "date_time: { property: appointment_at, offset: -5d, at: \"09:00\", "
+           "time_zone: Asia/Kolkata }, exit: { after: 1h }",
+           "date_time: { property: born, recurring: yearly, time_zone: Europe/Berlin }",
+           "sequence: { steps: [ { event: A }, { event: B } ] }",
+           "sequence: { steps: [ { event: A }, { event: B, within: 1s }, { did_not: { event: C }, "
+           "within: 90d } ], repeat: true }",
+           "actions: { any_of: [ { event: E } ] }, filter: { all_of: [ { did: { event: A } }, { "
+           "did_not: { event: B, during: this_week, week_starts: sunday, time_zone: Asia/Kolkata "
+           "} }, { in_segment: s2 } ] }",
            "actions: { any_of: [ { event: E } ] }, filter: { property: { property: country, "
            "equals: IN } }",
            "actions: { any_of: [ { event: E } ] }, filter: { all_of: [ { not: { property: { "
@@ -123,8 +133,7 @@ TEST(CheckSegment, ExactlyOneDefinitionAndKind) {
               ElementsAre(HasSubstr("exactly one of live, past_behavior, api and custom_list")));
   EXPECT_THAT(CheckLive("exit: { never: true }"),
               ElementsAre("live: has no kind; write exactly one of actions, inaction, date_time, "
-                          "page_visit, referrer "
-                          "and page_count"));
+                          "page_visit, referrer, page_count and sequence"));
   EXPECT_THAT(CheckLive(std::string(kActions) + ", page_count: { at_least: 5, per: session }"),
               ElementsAre(StartsWith("live: has several kinds")));
 }
@@ -328,10 +337,9 @@ TEST(CheckSegment, AHundredConditions) {
   EXPECT_THAT(CheckLive(live), IsEmpty());
   EXPECT_THAT(CheckLive(live + ", filter: { property: { property: p, equals: 1 } }"),
               ElementsAre(StartsWith("live: has 101")));
-  EXPECT_THAT(
-      Check("{ name: S, past_behavior: { any_of: [ " + Repeat(101, "{ did: { event: E } }") +
-            " ] } }"),
-      ElementsAre(StartsWith("?past_behavior"), StartsWith("past_behavior: has 101 conditions")));
+  EXPECT_THAT(Check("{ name: S, past_behavior: { any_of: [ " +
+                    Repeat(101, "{ did: { event: E } }") + " ] } }"),
+              ElementsAre(StartsWith("past_behavior: has 101 conditions")));
 }
 
 TEST(CheckSegment, EightLevels) {
@@ -368,48 +376,120 @@ TEST(CheckSegment, ExpressionsHaveExactlyOne) {
               ElementsAre(StartsWith("live.filter.any_of[1].property: has no operator")));
 }
 
-TEST(CheckSegment, WhatIsRightButNotRunYet) {
-  EXPECT_THAT(CheckLive("date_time: { property: appointment_at, offset: -5d, at: \"09:00\", "
-                        "time_zone: Asia/Kolkata }"),
-              ElementsAre(StartsWith("?live.date_time: ")));
-  EXPECT_THAT(Check(std::string("{ name: S, past_behavior: { did: { event: E } } }")),
-              ElementsAre(StartsWith("?past_behavior: ")));
+TEST(CheckSegment, MembersWithoutARuleAreNotRunYet) {
   EXPECT_THAT(Check(std::string("{ name: S, api: { customer_segment_id: SEG1 } }")),
               ElementsAre(StartsWith("?api: ")));
   EXPECT_THAT(Check(std::string("{ name: S, custom_list: {} }")),
               ElementsAre(StartsWith("?custom_list: ")));
-  EXPECT_THAT(
-      CheckLive(std::string(kActions) +
-                ", filter: { all_of: [ { did: { event: E } }, { not: { did_not: { event: E } } },"
-                " { in_segment: power-users } ] }"),
-      ElementsAre(StartsWith("?live.filter.all_of[0].did: "),
-                  StartsWith("?live.filter.all_of[1].not.did_not: "),
-                  StartsWith("?live.filter.all_of[2].in_segment: ")));
+  EXPECT_THAT(Check(std::string("{ name: S, api: {} }")),
+              ElementsAre(StartsWith("api.customer_segment_id: is missing"), StartsWith("?api")));
 }
 
-TEST(CheckSegment, WhatIsNotRunYetIsCheckedAllTheSame) {
+TEST(CheckSegment, Dates) {
   const auto date = [](const std::string& text) {
     return CheckLive("date_time: { property: p, " + text + " }");
   };
-  EXPECT_THAT(date("offset: 540d"), ElementsAre(StartsWith("?")));
-  EXPECT_THAT(
-      date("offset: -541d"),
-      ElementsAre(StartsWith("live.date_time.offset: -541d is out of bounds"), StartsWith("?")));
-  EXPECT_THAT(date("at: \"23:59:59\""), ElementsAre(StartsWith("?")));
+  for (const char* offset : {"3650d", "-3650d", "0s", "-1h30m"}) {
+    EXPECT_THAT(date(std::string("offset: ") + offset), IsEmpty()) << offset;
+  }
+  for (const char* offset : {"3651d", "-3650d1ms", "5", "5 days", "+5d"}) {
+    EXPECT_THAT(date(std::string("offset: \"") + offset + "\""),
+                ElementsAre(StartsWith("live.date_time.offset: ")))
+        << offset;
+  }
+  EXPECT_THAT(date("at: \"23:59:59\""), IsEmpty());
   for (const char* at :
        {"9:00", "24:00", "09:00Z", "09:00:0", "noon", "09:00:00.000", "09:00+01"}) {
     EXPECT_THAT(date(std::string("at: \"") + at + "\""),
-                ElementsAre(StartsWith("live.date_time.at: is no time of day"), StartsWith("?")))
+                ElementsAre(StartsWith("live.date_time.at: is no time of day")))
         << at;
   }
+  EXPECT_THAT(date("at: \"09:00\", time_zone: ../../etc/passwd"),
+              ElementsAre(StartsWith(
+                  "live.date_time.time_zone: \"../../etc/passwd\" is no known time zone")));
+  EXPECT_THAT(date("at: \"09:00\", time_zone: Europe/Atlantis"),
+              ElementsAre(HasSubstr("write an IANA name such as Asia/Kolkata")));
   EXPECT_THAT(
-      date("time_zone: ../../etc/passwd"),
-      ElementsAre(StartsWith("live.date_time.time_zone: is no time zone"), StartsWith("?")));
+      date("offset: -5d, time_zone: Asia/Kolkata"),
+      ElementsAre(StartsWith("live.date_time.time_zone: has no use without at or recurring")));
+  EXPECT_THAT(date("recurring: monthly"),
+              ElementsAre(StartsWith("live.date_time.recurring: must be yearly")));
   EXPECT_THAT(CheckLive("date_time: {}"),
-              ElementsAre(StartsWith("live.date_time.property: is missing"), StartsWith("?")));
-  EXPECT_THAT(Check(std::string("{ name: S, api: {} }")),
-              ElementsAre(StartsWith("api.customer_segment_id: is missing"), StartsWith("?api")));
+              ElementsAre(StartsWith("live.date_time.property: is missing")));
+  EXPECT_THAT(CheckLive("date_time: { property: a..b }"),
+              ElementsAre(StartsWith("live.date_time.property: is no path")));
+}
 
+TEST(CheckSegment, Sequences) {
+  const auto steps = [](const std::string& text) {
+    return CheckLive("sequence: { steps: [ " + text + " ] }");
+  };
+  EXPECT_THAT(steps(Repeat(10, "{ event: E }")), IsEmpty());
+  EXPECT_THAT(steps(Repeat(11, "{ event: E }")),
+              ElementsAre("live.sequence.steps: has 11 steps; 2 to 10 are allowed"));
+  EXPECT_THAT(steps("{ event: E }"),
+              ElementsAre("live.sequence.steps: has 1 step; 2 to 10 are allowed"));
+  EXPECT_THAT(CheckLive("sequence: {}"),
+              ElementsAre("live.sequence.steps: has 0 steps; 2 to 10 are allowed"));
+  EXPECT_THAT(
+      steps("{ event: A, within: 1h }, { event: B }"),
+      ElementsAre(StartsWith("live.sequence.steps[0].within: must be left out of the first step")));
+  EXPECT_THAT(steps("{ did_not: { event: A }, within: 1h }, { event: B }"),
+              ElementsAre(StartsWith("live.sequence.steps[0]: must be an event")));
+  EXPECT_THAT(steps("{ event: A }, { did_not: { event: B } }"),
+              ElementsAre(StartsWith("live.sequence.steps[1].within: is missing")));
+  EXPECT_THAT(steps("{ event: A }, { event: B, did_not: { event: C }, within: 1h }"),
+              ElementsAre(StartsWith("live.sequence.steps[1]: has an event and did_not")));
+  EXPECT_THAT(steps("{ event: A }, { did_not: { event: C }, within: 1h, "
+                    "where: [ { property: p, equals: 1 } ] }"),
+              ElementsAre(StartsWith("live.sequence.steps[1]: has an event and did_not")));
+  EXPECT_THAT(steps("{ event: A }, { did_not: {}, within: 1h }"),
+              ElementsAre(StartsWith("live.sequence.steps[1].did_not.event: is missing")));
+  EXPECT_THAT(steps("{ event: A }, {}"),
+              ElementsAre(StartsWith("live.sequence.steps[1]: is empty")));
+  EXPECT_THAT(steps("{ event: A }, { where: [ { property: p, equals: 1 } ] }"),
+              ElementsAre(StartsWith("live.sequence.steps[1].event: is missing")));
+  EXPECT_THAT(steps("{ event: A }, { event: B, where: [ { property: p } ] }"),
+              ElementsAre(StartsWith("live.sequence.steps[1].where[0]: has no operator")));
+  for (const char* within : {"999ms", "90d1ms", "-1h", "soon"}) {
+    EXPECT_THAT(steps(std::string("{ event: A }, { event: B, within: ") + within + " }"),
+                ElementsAre(StartsWith("live.sequence.steps[1].within: ")))
+        << within;
+  }
+}
+
+TEST(CheckSegment, TheGuard) {
+  const auto guard = [](const std::string& number) {
+    return Check("{ name: S, live: { " + std::string(kActions) +
+                 " }, shadow: true, max_changes_per_minute: " + number + " }");
+  };
+  EXPECT_THAT(guard("0"), IsEmpty());
+  EXPECT_THAT(guard("1000"), IsEmpty());
+  EXPECT_THAT(guard("-1"), ElementsAre(StartsWith("max_changes_per_minute: must be 0")));
+}
+
+std::vector<std::string> CheckDid(const std::string& did) {
+  return Check("{ name: S, past_behavior: { did: { event: E, " + did + " } } }");
+}
+
+TEST(CheckSegment, Did) {
+  for (const char* did : {
+           "where: [ { property: p, equals: 1 } ]",
+           "within_last: 540d",
+           "during: yesterday, time_zone: America/New_York",
+           "during: last_week, week_starts: sunday",
+           "during: this_year, count: { at_least: 2, at_most: 5 }",
+           "between: { from: 2026-04-01, to: 2026-06-01 }, time_zone: America/New_York, "
+           "average: { property: revenue, greater_than: 10 }",
+           "first_time: true, within_last: 30d",
+           "within_last: 30d, count: { less_than: 5 }, include_users_who_did_not: true",
+           "sum: { property: 'items[].price', at_least: -5, not_equals: 0 }",
+           // 09:00 in New York comes after 12:00 in UTC, though it reads as before.
+           "between: { from: '2026-04-01T12:00Z', to: '2026-04-01T09:00' }, "
+           "time_zone: America/New_York",
+       }) {
+    EXPECT_THAT(CheckDid(did), IsEmpty()) << did;
+  }
   const std::pair<const char*, const char*> cases[] = {
       {"where: [ { property: p } ]", ".where[0]: has no operator"},
       {"within_last: 541d", ".within_last: 541d is out of bounds; 1ms to 540d is allowed"},
@@ -417,24 +497,74 @@ TEST(CheckSegment, WhatIsNotRunYetIsCheckedAllTheSame) {
        ": must have at most one of within_last, between and during"},
       {"during: next_week", ".during: must be one of today,"},
       {"between: { from: 2026-04-01, to: 2026-04-01 }", ".between: from must be before to"},
+      {"between: { from: '2026-04-01T09:00', to: '2026-04-01T12:00Z' }, "
+       "time_zone: America/New_York",
+       ".between: from must be before to"},
+      // Both are the moment of the change.
+      {"between: { from: '2026-03-29T02:15', to: '2026-03-29T02:45' }, time_zone: Europe/Berlin",
+       ".between: from must be before to"},
       {"between: { from: soon, to: 2026-04-01 }", ".between.from: must be a date"},
       {"between: { from: 2026-04-01 }", ".between.to: must be a date"},
-      {"time_zone: 'New York!'", ".time_zone: is no time zone"},
-      {"week_starts: tuesday", ".week_starts: must be monday or sunday"},
+      {"during: today, time_zone: 'New York!'", ".time_zone: \"New York!\" is no known time zone"},
+      {"during: today, time_zone: Europe/Atlantis", ".time_zone: \"Europe/Atlantis\" is no known"},
+      {"time_zone: Europe/Berlin", ".time_zone: has no use without between or during"},
+      {"within_last: 1d, time_zone: Europe/Berlin", ".time_zone: has no use without between"},
+      {"during: this_week, week_starts: tuesday", ".week_starts: must be monday or sunday"},
+      {"during: this_month, week_starts: sunday", ".week_starts: has no use without during: this"},
+      {"week_starts: sunday", ".week_starts: has no use without"},
       {"count: {}", ".count: must have at least one of equals,"},
       {"sum: { at_least: 1 }", ".sum.property: is missing"},
+      {"sum: { property: a..b, at_least: 1 }", ".sum.property: is no path"},
       {"average: { property: revenue }", ".average: must have at least one of equals,"},
   };
   for (const auto& [did, problem] : cases) {
-    EXPECT_THAT(
-        Check(std::string("{ name: S, past_behavior: { did: { event: E, ") + did + " } } }"),
-        ElementsAre(StartsWith(std::string("past_behavior.did") + problem),
-                    StartsWith("?past_behavior")))
+    EXPECT_THAT(CheckDid(did), ElementsAre(StartsWith(std::string("past_behavior.did") + problem)))
         << did;
   }
+  EXPECT_THAT(Check(std::string("{ name: S, past_behavior: { in_segment: Power Users } }")),
+              ElementsAre(StartsWith("past_behavior.in_segment: is no segment ID")));
+  EXPECT_THAT(Check(std::string("{ name: S, past_behavior: {} }")),
+              ElementsAre(StartsWith("past_behavior: must have exactly one of did,")));
+  EXPECT_THAT(Check(std::string("{ name: S, past_behavior: { not: {} } }")),
+              ElementsAre(StartsWith("past_behavior.not: must have exactly one of did,")));
+}
+
+TEST(CheckSegment, WhatIsKeptOfAUserIsBounded) {
+  EXPECT_THAT(CheckDid("within_last: 1d, count: { at_least: 10000 }"), IsEmpty());
+  for (const char* op :
+       {"equals", "not_equals", "greater_than", "at_least", "less_than", "at_most"}) {
+    EXPECT_THAT(CheckDid(std::string("count: { ") + op + ": 10001 }"),
+                ElementsAre(std::string("past_behavior.did.count.") + op +
+                            ": must be at most 10000: no more events are counted"));
+  }
+  // Sums are of any size.
+  EXPECT_THAT(CheckDid("sum: { property: p, at_least: 1e12 }"), IsEmpty());
+  const auto all_of = [](const std::string& text) {
+    return Check("{ name: S, past_behavior: { all_of: [ " + text + " ] } }");
+  };
+  const std::string counted = "{ did: { event: E, within_last: 90d, count: { at_least: 5000 } } }";
+  const std::string equal = "{ did_not: { event: E, within_last: 90d, count: { equals: 5000 } } }";
+  const std::string once = "{ did: { event: E, within_last: 1d } }";
+  EXPECT_THAT(all_of(Repeat(2, counted)), IsEmpty());
+  EXPECT_THAT(all_of(counted + ", " + counted + ", " + once),
+              ElementsAre(StartsWith("past_behavior: would keep up to 10001 values of each user, "
+                                     "most of them (5000) for past_behavior.all_of[0].did.count; "
+                                     "at most 10000 are allowed")));
+  EXPECT_THAT(all_of(once + ", " + counted + ", { not: " + equal + " }"),
+              ElementsAre(StartsWith(
+                  "past_behavior: would keep up to 10002 values of each user, most of them (5001) "
+                  "for past_behavior.all_of[2].not.did_not.count; at most 10000")));
+  // Ranges that do not slide keep a number.
+  const std::string standing = "{ did: { event: E, during: today, count: { at_least: 9000 } } }";
+  EXPECT_THAT(all_of(Repeat(3, standing)), IsEmpty());
+  const std::string summed =
+      "{ did: { event: E, within_last: 90d, sum: { property: p, at_least: "
+      "7 } } }";
+  EXPECT_THAT(all_of(Repeat(9, summed)), IsEmpty());
+  EXPECT_THAT(all_of(Repeat(10, summed)), ElementsAre(HasSubstr("would keep up to 10240 values")));
   EXPECT_THAT(
-      Check(std::string("{ name: S, past_behavior: { in_segment: Power Users } }")),
-      ElementsAre(StartsWith("past_behavior.in_segment: is no segment ID"), StartsWith("?")));
+      CheckLive(std::string(kActions) + ", filter: { all_of: [ " + Repeat(10, summed) + " ] }"),
+      ElementsAre(StartsWith("live.filter: would keep up to 10240 values")));
 }
 
 TEST(CheckSegment, TellsAllThatIsWrongUpToAHundred) {
