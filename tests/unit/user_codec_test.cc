@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "rapidcheck/gtest.h"
@@ -50,6 +51,11 @@ EventOrder Order(int64_t ms, int64_t offset) {
   return {At(ms), Offset(offset)};
 }
 
+Fact InTime(EventOrder order, uint64_t atom, uint64_t value) {
+  return {.order = order, .atom = atom, .value = value, .at = order.time};
+}
+
+// What format 1 can hold of it is in the golden files of format 1.
 UserState Typical() {
   UserState user;
   user.newest_event = At(0);
@@ -57,9 +63,11 @@ UserState Typical() {
   user.now = At(0);
   user.decided = At(-60'000);
   user.next_deadline = At(600'000);
-  user.facts = {{Order(-2000, 81'000), 0x1122334455667788, 0},
-                {Order(0, 81'734), 0x99aabbccddeeff00, 0},
-                {Order(0, 81'734), 0x0102030405060708, 0xa5}};
+  user.facts = {InTime(Order(-2000, 81'000), 0x1122334455667788, 0),
+                InTime(Order(0, 81'734), 0x99aabbccddeeff00, 0),
+                InTime(Order(0, 81'734), 0x0102030405060708, 0xa5)};
+  user.present.facts_applied = 3;
+  user.present.exists = true;
   user.seen = {{0x1111111111111111, At(-2000)}, {0x2222222222222222, At(10)}, {3, At(12)}};
   user.present.segments = {
       {.slot = 3, .version = 1, .member = true, .since = At(-2000), .cause_at = At(-2000)},
@@ -77,8 +85,8 @@ OwnedValue List(std::vector<Value> items) {
   return OwnedValue(Value::List(items));
 }
 
-// Every field differs from a new user's, and present differs from base in every way.
-UserState Full() {
+// Every field of format 1 differs from a new user's, and present differs from base in every way.
+UserState FullOfFormat1() {
   UserState user = Typical();
   user.base_time = At(-7'200'000);
   auto property = [](std::string name, OwnedValue value) {
@@ -95,6 +103,7 @@ UserState Full() {
       property("tags", List({Value::String("a"), Value::Number(-1), Value::Boolean(true)})),
       property("vip", OwnedValue(Value::Boolean(false)))};
   user.base = std::make_unique<FoldState>();
+  user.base->exists = true;
   user.base->profile = Profile::Restore(properties);
   user.base->segments = {user.present.segments[0],
                          {.slot = 5, .version = 1, .member = true},
@@ -129,6 +138,43 @@ UserState Full() {
   return user;
 }
 
+// The same with what format 2 can hold besides.
+UserState Full() {
+  UserState user = FullOfFormat1();
+  user.exists_offset = Offset(77'000);
+  user.facts.push_back({.order = Order(20, 81'790),
+                        .atom = 0x2222222222222222,
+                        .value = 0x4044000000000000,
+                        .at = At(-9'000'000)});
+  user.facts.push_back(
+      {.order = Order(30, 81'791), .atom = 0x3333333333333333, .at = At(-9'000'001)});
+  user.base->exists = false;
+  MeasureState sliding;
+  sliding.samples = {{At(-80'000'000), 12.5, 3}, {At(-70'000'000)}, {At(-70'000'000), -1, 1}};
+  MeasureState calendar{.count = 2,
+                        .sum = 30,
+                        .before_count = 1,
+                        .before_sum = 0.25,
+                        .period = At(-40'000'000)};
+  MeasureState ever{.count = 1'000'000};
+  MeasureState first{.first = At(-9'500'000)};
+  user.base->segments.insert(user.base->segments.begin() + 2,
+                             {.slot = 9, .version = 4, .measures = {sliding, {}, calendar}});
+  user.present.segments.insert(user.present.segments.begin() + 2,
+                               {.slot = 8, .version = 1, .built = false, .measures = {ever}});
+  sliding.samples.erase(sliding.samples.begin());
+  calendar.before_count = 0;
+  calendar.before_sum = 0;
+  user.present.segments.insert(user.present.segments.begin() + 3,
+                               {.slot = 9,
+                                .version = 4,
+                                .member = true,
+                                .since = At(-70'000'000),
+                                .exit_at = At(16'400'000),
+                                .measures = {sliding, first, calendar}});
+  return user;
+}
+
 TEST(UserCodec, RoundTrip) {
   EXPECT_EQ(RoundTrip(UserState(), Offset(0)), nullptr);
   EXPECT_EQ(RoundTrip(Typical(), Offset(81'735)), nullptr);
@@ -145,10 +191,20 @@ TEST(UserCodec, ExtremesRoundTrip) {
       UserState user;
       user.newest_event = Time::Millis(a);
       user.exists_since = Time::Millis(b);
-      user.facts = {{{Time::Millis(std::min(a, b)), Offset(a)}, 1, 0},
-                    {{Time::Millis(std::max(a, b)), Offset(b)}, 1, 0}};
+      const Time early = Time::Millis(std::min(a, b));
+      const Time late = Time::Millis(std::max(a, b));
+      user.facts = {{.order = {early, Offset(a)}, .atom = 1, .at = late},
+                    {.order = {late, Offset(b)}, .atom = 1, .at = early}};
       if (a == b) user.facts.pop_back();
-      user.present.segments = {{.occurrences = {{.at = Time::Millis(a), .due = Time::Millis(b)}}}};
+      user.exists_offset = Offset(a);
+      MeasureState measure;
+      measure.samples = {{early, 0, kMost}, {late, 1, 1}};
+      measure.count = a;
+      measure.before_count = b;
+      measure.period = Time::Millis(a);
+      measure.first = Time::Millis(b);
+      user.present.segments = {{.occurrences = {{.at = Time::Millis(a), .due = Time::Millis(b)}},
+                                .measures = {measure}}};
       user.seen = {{1, Time::Millis(a)}, {2, Time::Millis(b)}};
       if (!std::is_sorted(user.facts.begin(), user.facts.end(),
                           [](const Fact& x, const Fact& y) { return x.order < y.order; })) {
@@ -189,26 +245,39 @@ std::string ReadGolden(const std::string& name) {
   return absl::HexStringToBytes(hex);
 }
 
+void ExpectReads(const std::string& image, const UserState& user, Offset included) {
+  UserState read;
+  Offset read_included;
+  const absl::Status status = ParseUserImage(image, &read, &read_included);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_STREQ(Difference(user, read), nullptr);
+  EXPECT_EQ(read_included, included);
+}
+
 // Stored images must stay readable: a golden file is never changed, a new format gets new files.
 void ExpectGolden(const std::string& name, const UserState& user, Offset included) {
   const std::string golden = ReadGolden(name);
   EXPECT_EQ(absl::BytesToHexString(golden), absl::BytesToHexString(Image(user, included)));
-  UserState read;
-  Offset read_included;
-  const absl::Status status = ParseUserImage(golden, &read, &read_included);
-  ASSERT_TRUE(status.ok()) << status;
-  EXPECT_EQ(Difference(user, read), nullptr);
-  EXPECT_EQ(read_included, included);
+  ExpectReads(golden, user, included);
 }
 
 TEST(UserCodec, GoldenNewUser) {
-  ExpectGolden("user_image_1_new.hex", UserState(), Offset(0));
+  ExpectGolden("user_image_2_new.hex", UserState(), Offset(0));
 }
 TEST(UserCodec, GoldenTypicalUser) {
-  ExpectGolden("user_image_1_typical.hex", Typical(), Offset(81'735));
+  ExpectGolden("user_image_2_typical.hex", Typical(), Offset(81'735));
 }
 TEST(UserCodec, GoldenFullUser) {
-  ExpectGolden("user_image_1_full.hex", Full(), Offset(81'801));
+  ExpectGolden("user_image_2_full.hex", Full(), Offset(81'801));
+}
+
+// Format 1 knew neither facts that lie ahead nor users who do not exist yet.
+TEST(UserCodec, Format1StaysReadable) {
+  UserState fresh;
+  fresh.present.exists = true;
+  ExpectReads(ReadGolden("user_image_1_new.hex"), fresh, Offset(0));
+  ExpectReads(ReadGolden("user_image_1_typical.hex"), Typical(), Offset(81'735));
+  ExpectReads(ReadGolden("user_image_1_full.hex"), FullOfFormat1(), Offset(81'801));
 }
 
 TEST(UserCodec, EveryCutIsAnError) {
@@ -235,10 +304,12 @@ absl::Status ParseStatus(std::string_view image) {
 TEST(UserCodec, ErrorsSayWhatAndWhere) {
   std::string image = Image(Typical(), Offset(1));
   EXPECT_THAT(std::string(ParseStatus(image + "x").message()), HasSubstr("bytes left over"));
-  image[0] = 2;
-  const absl::Status later = ParseStatus(image);
-  EXPECT_EQ(later.code(), absl::StatusCode::kUnimplemented);
-  EXPECT_THAT(std::string(later.message()), HasSubstr("format 2"));
+  for (char format : {0, 3}) {
+    image[0] = format;
+    const absl::Status unknown = ParseStatus(image);
+    EXPECT_EQ(unknown.code(), absl::StatusCode::kUnimplemented);
+    EXPECT_THAT(std::string(unknown.message()), HasSubstr(absl::StrCat("format ", format + 0)));
+  }
   EXPECT_THAT(std::string(ParseStatus("").message()), HasSubstr("of 0 bytes: cut off at byte 0"));
 }
 
@@ -259,6 +330,22 @@ TEST(UserCodec, BrokenOrdersAreErrors) {
   user.present.writes_applied = 3;
   EXPECT_THAT(std::string(ParseStatus(Image(user, Offset(1))).message()),
               HasSubstr("more profile writes applied"));
+  user = Full();
+  user.present.facts_applied = 6;
+  EXPECT_THAT(std::string(ParseStatus(Image(user, Offset(1))).message()),
+              HasSubstr("more facts applied"));
+  user = Full();
+  std::swap(user.present.segments[3].measures[0].samples[0].at, user.now);
+  EXPECT_THAT(std::string(ParseStatus(Image(user, Offset(1))).message()),
+              HasSubstr("samples out of order"));
+  user = Full();
+  user.present.segments[3].measures[0].samples[1].sum = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_THAT(std::string(ParseStatus(Image(user, Offset(1))).message()),
+              HasSubstr("a number that is none"));
+  user = Full();
+  user.present.segments[3].measures.resize(401);
+  EXPECT_THAT(std::string(ParseStatus(Image(user, Offset(1))).message()),
+              HasSubstr("more measures than a definition has"));
   user = Typical();
   user.seen[1].id = 0;
   EXPECT_THAT(std::string(ParseStatus(Image(user, Offset(1))).message()),
@@ -267,8 +354,17 @@ TEST(UserCodec, BrokenOrdersAreErrors) {
 
 TEST(UserCodec, AHugeCountAllocatesNothing) {
   // A new user's image up to the number of facts, and then 2^63 of them.
-  std::string image = Image(UserState(), Offset(0)).substr(0, 9);
-  image += "\xff\xff\xff\xff\xff\xff\xff\xff\x7f";
+  const std::string huge = "\xff\xff\xff\xff\xff\xff\xff\xff\x7f";
+  std::string image = Image(UserState(), Offset(0)).substr(0, 10) + huge;
+  EXPECT_THAT(std::string(ParseStatus(image).message()), HasSubstr("list longer than the image"));
+
+  // An image that ends in a measure's list of one sample.
+  UserState user;
+  user.newest_event = At(0);
+  user.present.segments = {{.measures = {{.samples = {{At(0)}}}}}};
+  image = Image(user, Offset(0));
+  ASSERT_THAT(image, testing::EndsWith(std::string("\1\0\3", 3)));
+  image = image.substr(0, image.size() - 3) + huge;
   EXPECT_THAT(std::string(ParseStatus(image).message()), HasSubstr("list longer than the image"));
 }
 
@@ -285,7 +381,8 @@ class AnyUser {
     user.decided = time();
     user.next_deadline = time();
     user.base_time = time();
-    for (int i = below(5); i > 0; --i) user.facts.push_back({order(), number(), number()});
+    user.exists_offset = offset();
+    for (int i = below(5); i > 0; --i) user.facts.push_back(fact());
     if (!user.facts.empty() && below(2) == 0) user.facts.push_back(user.facts.back());
     std::sort(user.facts.begin(), user.facts.end(),
               [](const Fact& a, const Fact& b) { return a.order < b.order; });
@@ -298,9 +395,9 @@ class AnyUser {
           return std::tie(a.effective, a.order.offset) < std::tie(b.effective, b.order.offset);
         });
     for (int i = below(4); i > 0; --i) user.seen.push_back({number() | 1, time()});
-    user.present = fold(user.writes.size());
+    user.present = fold(user);
     if (below(2) == 0) {
-      user.base = std::make_unique<FoldState>(fold(user.writes.size()));
+      user.base = std::make_unique<FoldState>(fold(user));
       if (below(2) == 0) {
         // The present mostly has much of the base.
         user.present = *user.base;
@@ -360,7 +457,7 @@ class AnyUser {
         texts_.push_back(std::make_unique<std::string>(text()));
         return Value::String(*texts_.back());
       case 1:
-        return Value::Number(static_cast<double>(static_cast<int64_t>(number())) / 3);
+        return Value::Number(real());
       case 2:
         return Value::Boolean(below(2) == 0);
       case 3:
@@ -373,9 +470,32 @@ class AnyUser {
       }
     }
   }
-  FoldState fold(size_t writes) {
+  Fact fact() {
+    Fact fact = InTime(order(), number(), number());
+    if (below(4) == 0) fact.at = time();
+    return fact;
+  }
+  double real() { return static_cast<double>(static_cast<int64_t>(number())) / 3; }
+  MeasureState measure() {
+    MeasureState m;
+    for (int i = below(5); i > 0; --i) {
+      m.samples.push_back({time(), below(2) == 0 ? 0 : real(), 1 + below(3)});
+    }
+    std::sort(m.samples.begin(), m.samples.end(),
+              [](const Sample& a, const Sample& b) { return a.at < b.at; });
+    if (below(2) == 0) m.count = static_cast<int64_t>(number());
+    if (below(2) == 0) m.sum = real();
+    if (below(3) == 0) m.before_count = static_cast<int64_t>(number());
+    if (below(3) == 0) m.before_sum = real();
+    if (below(2) == 0) m.period = time();
+    if (below(2) == 0) m.first = time();
+    return m;
+  }
+  FoldState fold(const UserState& user) {
     FoldState fold;
-    fold.writes_applied = static_cast<uint32_t>(number() % (writes + 1));
+    fold.writes_applied = static_cast<uint32_t>(number() % (user.writes.size() + 1));
+    fold.facts_applied = static_cast<uint32_t>(number() % (user.facts.size() + 1));
+    fold.exists = below(2) == 0;
     std::vector<Profile::Property> properties;
     for (int i = below(6); i > 0; --i) {
       properties.push_back({text(), OwnedValue(value(2)), order(), order()});
@@ -406,6 +526,8 @@ class AnyUser {
     s.exit_at = time();
     s.session_at = time();
     s.joined_value = number();
+    s.built = below(4) != 0;
+    for (int i = below(4); i > 0; --i) s.measures.push_back(measure());
     for (int i = below(4); i > 0; --i) s.occurrences.push_back({number(), time(), time()});
     return s;
   }

@@ -22,6 +22,8 @@ inline const char* Difference(const UserState& a, const UserState& b) {
   if (!(a.present.profile == b.present.profile)) return "present.profile";
   if (a.present.segments != b.present.segments) return "present.segments";
   if (a.present.writes_applied != b.present.writes_applied) return "present.writes_applied";
+  if (a.present.facts_applied != b.present.facts_applied) return "present.facts_applied";
+  if (a.present.exists != b.present.exists) return "present.exists";
   if (!SameFold(a.base, b.base)) return "base";
   if (a.base_time != b.base_time) return "base_time";
   if (a.facts != b.facts) return "facts";
@@ -31,6 +33,7 @@ inline const char* Difference(const UserState& a, const UserState& b) {
   }
   if (a.seen != b.seen) return "seen";
   if (a.exists_since != b.exists_since) return "exists_since";
+  if (a.exists_offset != b.exists_offset) return "exists_offset";
   if (a.newest_event != b.newest_event) return "newest_event";
   if (a.now != b.now) return "now";
   if (a.decided != b.decided) return "decided";
