@@ -206,6 +206,9 @@ DefinitionStatuses AppliedDefinitions::statuses() const {
       status.deleting = true;
     } else {
       status.version = definition.segment().version();
+      status.building = definition.phase() != AppliedDefinition::ACTIVE;
+      status.paused = definition.paused();
+      status.paused_by_guard = definition.paused_by_guard();
     }
   }
   for (const auto& [id, rejected] : rejected_) {

@@ -33,6 +33,12 @@ struct DefinitionStatus {
   int64_t version = 0;
   // Its members are being removed.
   bool deleting = false;
+  // Its history is still being evaluated, and how much of it is, from 0 to 1.
+  bool building = false;
+  double progress = 0;
+  // Not evaluated; by the guard: because more changes came than max_changes_per_minute allows.
+  bool paused = false;
+  bool paused_by_guard = false;
   // The wanted version that can't be run, and why; empty when there is none.
   int64_t rejected_version = 0;
   std::string rejected;

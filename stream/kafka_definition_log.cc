@@ -218,6 +218,7 @@ void KafkaDefinitionLog::put(std::string_view key, std::optional<std::string_vie
   } else {
     stored.segment.clear_status();
     stored.segment.clear_status_detail();
+    stored.segment.clear_build_progress();
   }
   table->insert_or_assign(std::string(key), std::move(stored));
 }
@@ -261,10 +262,14 @@ std::shared_ptr<const KafkaDefinitionLog::Segments> KafkaDefinitionLog::All() co
     if (segment.status() == segments::v1::SEGMENT_STATUS_INVALID) continue;
     TaskBoard::Status status = board_.status(segment.id(), segment.version());
     const Segment& shown = next ? (*next)[i] : last[i];
-    if (shown.status() == status.status && shown.status_detail() == status.detail) continue;
+    if (shown.status() == status.status && shown.status_detail() == status.detail &&
+        shown.build_progress() == status.build_progress) {
+      continue;
+    }
     if (!next) next = std::make_shared<Segments>(last);
     (*next)[i].set_status(status.status);
     (*next)[i].set_status_detail(std::move(status.detail));
+    (*next)[i].set_build_progress(status.build_progress);
   }
   snapshot_.of = stored;
   if (next) snapshot_.segments = std::move(next);
@@ -331,6 +336,7 @@ absl::StatusOr<int64_t> KafkaDefinitionLog::write(const std::vector<Write>& writ
       Segment stored = *write.segment;
       stored.clear_status();
       stored.clear_status_detail();
+      stored.clear_build_progress();
       json = SegmentToJson(stored);
     }
     ++delivery.outstanding;

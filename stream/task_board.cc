@@ -1,8 +1,11 @@
 #include "stream/task_board.h"
 
+#include <cmath>
 #include <utility>
+#include <vector>
 
 #include "fmt/format.h"
+#include "fmt/ranges.h"
 
 namespace segmentd {
 namespace {
@@ -79,22 +82,46 @@ bool TaskBoard::wait_applied(std::string_view id, int64_t version, absl::Time de
 
 TaskBoard::Status TaskBoard::status(std::string_view id, int64_t version) const {
   const std::scoped_lock lock(mutex_);
-  std::string waiting;
-  bool any = false;
+  std::vector<Partition> waiting;
+  std::vector<Partition> building;
+  std::vector<Partition> guarded;
+  bool paused = false;
+  double progress = 0;
+  int running = 0;
   for (const auto& [partition, entry] : entries_) {
     if (entry.state == TaskState::kFailed) continue;
     const DefinitionStatus status = StatusIn(entry, id);
     if (status.rejected_version == version) {
       return {segments::v1::SEGMENT_STATUS_INVALID, status.rejected};
     }
-    any = true;
-    if (Has(entry, id, version)) continue;
-    waiting += fmt::format("{}{}", waiting.empty() ? "" : ", ", partition);
+    ++running;
+    progress += status.building ? status.progress : 1;
+    if (!Has(entry, id, version)) waiting.push_back(partition);
+    if (status.building) building.push_back(partition);
+    if (status.paused_by_guard) guarded.push_back(partition);
+    paused = paused || status.paused;
   }
-  if (!any) return {segments::v1::SEGMENT_STATUS_PENDING, "no partition runs here"};
-  if (waiting.empty()) return {segments::v1::SEGMENT_STATUS_ACTIVE, ""};
-  return {segments::v1::SEGMENT_STATUS_PENDING,
-          fmt::format("not yet applied in partitions {}", waiting)};
+  if (running == 0) return {segments::v1::SEGMENT_STATUS_PENDING, "no partition runs here"};
+  if (!waiting.empty()) {
+    return {segments::v1::SEGMENT_STATUS_PENDING,
+            fmt::format("not yet applied in partitions {}", fmt::join(waiting, ", "))};
+  }
+  if (!guarded.empty()) {
+    return {segments::v1::SEGMENT_STATUS_PAUSED,
+            fmt::format("more than max_changes_per_minute in partitions {}; memberships stay as "
+                        "they are until ResumeSegment",
+                        fmt::join(guarded, ", "))};
+  }
+  if (paused) {
+    return {segments::v1::SEGMENT_STATUS_PAUSED,
+            "paused by PauseSegment; memberships stay as they are until ResumeSegment"};
+  }
+  if (!building.empty()) {
+    return {segments::v1::SEGMENT_STATUS_BUILDING,
+            fmt::format("evaluating the history in partitions {}", fmt::join(building, ", ")),
+            std::floor(progress / running * 100) / 100};
+  }
+  return {segments::v1::SEGMENT_STATUS_ACTIVE, ""};
 }
 
 }  // namespace segmentd

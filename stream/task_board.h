@@ -51,10 +51,13 @@ class TaskBoard {
   // the deadline came first.
   bool wait_applied(std::string_view id, int64_t version, absl::Time deadline) const;
 
-  // ACTIVE, PENDING or INVALID, and why.
+  // Over the tasks of this process, the first that fits: INVALID in any, PENDING in any, PAUSED in
+  // any, BUILDING in any, ACTIVE; and why.
   struct Status {
     segments::v1::SegmentStatus status = segments::v1::SEGMENT_STATUS_PENDING;
     std::string detail;
+    // Of BUILDING: of all the tasks' histories, each alike; in whole hundredths.
+    double build_progress = 0;
   };
   Status status(std::string_view id, int64_t version) const;
 
