@@ -151,11 +151,8 @@ UserState Full() {
   user.base->exists = false;
   MeasureState sliding;
   sliding.samples = {{At(-80'000'000), 12.5, 3}, {At(-70'000'000)}, {At(-70'000'000), -1, 1}};
-  MeasureState calendar{.count = 2,
-                        .sum = 30,
-                        .before_count = 1,
-                        .before_sum = 0.25,
-                        .period = At(-40'000'000)};
+  MeasureState calendar{
+      .count = 2, .sum = 30, .before_count = 1, .before_sum = 0.25, .period = At(-40'000'000)};
   MeasureState ever{.count = 1'000'000};
   MeasureState first{.first = At(-9'500'000)};
   user.base->segments.insert(user.base->segments.begin() + 2,
