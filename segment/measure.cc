@@ -1,6 +1,7 @@
 #include "segment/measure.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -25,6 +26,12 @@ int64_t FloorDiv(int64_t a, int64_t b) {
   return a / b - (a % b < 0 ? 1 : 0);
 }
 
+// Finite, as what is stored must be.
+void Add(double value, double& sum) {
+  constexpr double kMost = std::numeric_limits<double>::max();
+  sum = std::clamp(sum + value, -kMost, kMost);
+}
+
 // Joins those of [0, end) that lie in the same unit of time.
 void Join(std::vector<Sample>& samples, size_t end, int64_t unit) {
   size_t kept = 0;
@@ -33,7 +40,7 @@ void Join(std::vector<Sample>& samples, size_t end, int64_t unit) {
     if (kept > 0 &&
         FloorDiv(samples[kept - 1].at.millis(), unit) == FloorDiv(sample.at.millis(), unit)) {
       samples[kept - 1].at = sample.at;
-      samples[kept - 1].sum += sample.sum;
+      Add(sample.sum, samples[kept - 1].sum);
       samples[kept - 1].count += sample.count;
     } else {
       samples[kept++] = sample;
@@ -119,7 +126,7 @@ void Measure::shrink(Time now, MeasureState& state) const {
   const size_t old = samples.size() - kExactSamples;
   if (old >= 2 && FloorDiv(samples[old - 2].at.millis(), kMillisPerMinute) ==
                       FloorDiv(samples[old - 1].at.millis(), kMillisPerMinute)) {
-    samples[old - 1].sum += samples[old - 2].sum;
+    Add(samples[old - 2].sum, samples[old - 1].sum);
     samples[old - 1].count += samples[old - 2].count;
     samples.erase(samples.begin() + static_cast<ptrdiff_t>(old - 2));
   }
@@ -153,7 +160,7 @@ void Measure::add(Time at, double value, Time now, MeasureState& state) const {
       [[fallthrough]];
     case Range::kEver:
       ++state.count;
-      state.sum += value;
+      Add(value, state.sum);
       return;
     case Range::kPeriod:
     case Range::kPeriodBefore: {
@@ -161,11 +168,11 @@ void Measure::add(Time at, double value, Time now, MeasureState& state) const {
       turn(period, state);
       if (period == state.period) {
         ++state.count;
-        state.sum += value;
+        Add(value, state.sum);
       } else if (range_ == Range::kPeriodBefore &&
                  period == calendar_->previous(period_, state.period)) {
         ++state.before_count;
-        state.before_sum += value;
+        Add(value, state.before_sum);
       }
       return;
     }
@@ -186,17 +193,17 @@ void Measure::merge(const MeasureState& other, Time now, MeasureState& state) co
     turn(other.period, state);
     if (other.period == state.period) {
       state.count += other.count;
-      state.sum += other.sum;
+      Add(other.sum, state.sum);
       state.before_count += other.before_count;
-      state.before_sum += other.before_sum;
+      Add(other.before_sum, state.before_sum);
     } else if (other.period != Time::Min() && range_ == Range::kPeriodBefore &&
                other.period == calendar_->previous(period_, state.period)) {
       state.before_count += other.count;
-      state.before_sum += other.sum;
+      Add(other.sum, state.before_sum);
     }
   } else {
     state.count += other.count;
-    state.sum += other.sum;
+    Add(other.sum, state.sum);
   }
 }
 
@@ -254,7 +261,7 @@ Measure::Reading Measure::read(const MeasureState& state, Time now) const {
       }
       for (auto it = begin; it != end; ++it) {
         out.count += it->count;
-        out.sum += it->sum;
+        Add(it->sum, out.sum);
       }
       return out;
     }
