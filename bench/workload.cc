@@ -33,7 +33,7 @@ pb::EventCondition Condition(int name, uint64_t pick) {
 
 }  // namespace
 
-Workload::Workload(int segments, int users, int names) : users_(users), names_(names) {
+Workload::Workload(int segments, int users, int names, int past) : users_(users), names_(names) {
   for (int i = 0; i < segments; ++i) {
     pb::Segment segment;
     segment.set_id(absl::StrCat("s", i));
@@ -58,6 +58,40 @@ Workload::Workload(int segments, int users, int names) : users_(users), names_(n
       inaction->set_within("5s");
     }
     segments_.push_back(std::move(segment));
+  }
+  for (int i = 0; i < past; ++i) {
+    pb::Segment& segment = segments_.emplace_back();
+    segment.set_id(absl::StrCat("past", i));
+    segment.set_name(absl::StrCat("Past ", i));
+    segment.set_version(1);
+    const auto pick = [&](uint64_t salt) { return Mix(static_cast<uint64_t>(i) * 89 + salt); };
+    const auto did = [&](uint64_t salt, bool where, pb::Did* out) {
+      const auto name = static_cast<int>(pick(salt) % static_cast<uint64_t>(names));
+      const pb::EventCondition condition = Condition(name, pick(salt + 1));
+      out->set_event(condition.event());
+      if (where) *out->mutable_where() = condition.where();
+      out->set_within_last("30d");
+    };
+    pb::Expression& rule = *segment.mutable_past_behavior();
+    switch (i % 4) {
+      case 0:
+        did(1, /*where=*/false, rule.mutable_did());
+        rule.mutable_did()->mutable_count()->set_at_least(2 + static_cast<double>(pick(3) % 4));
+        break;
+      case 1:
+        did(1, /*where=*/true, rule.add_all_of()->mutable_did());
+        did(5, /*where=*/true, rule.add_all_of()->mutable_did_not());
+        break;
+      case 2:
+        did(1, /*where=*/true, rule.mutable_did());
+        rule.mutable_did()->mutable_sum()->set_property("amount");
+        rule.mutable_did()->mutable_sum()->set_greater_than(1000);
+        break;
+      default:
+        did(1, /*where=*/true, rule.add_any_of()->mutable_did());
+        did(5, /*where=*/true, rule.add_any_of()->mutable_did());
+        rule.mutable_any_of(1)->mutable_did()->set_first_time(true);
+    }
   }
 }
 

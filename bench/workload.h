@@ -17,8 +17,8 @@ namespace segmentd::bench {
 class Workload {
  public:
   // `names`: distinct event names. More names than definitions leave events that no definition
-  // refers to.
-  Workload(int segments, int users, int names);
+  // refers to. `past`: so many segments of past behaviour over 30-day windows besides.
+  Workload(int segments, int users, int names, int past = 0);
 
   const std::vector<segments::v1::Segment>& segments() const { return segments_; }
 

@@ -156,6 +156,10 @@ struct Rule {
   std::vector<Measure> measures;
   // Past-behaviour segments that refer to this one.
   std::vector<Slot> dependents;
+  // All that refer to this one, and those that this one refers to.
+  std::vector<Slot> outer;
+  std::vector<Slot> inner;
+  bool reads_profile = false;
 
   // Of kDateTime.
   std::string property;
@@ -176,12 +180,14 @@ struct RuleSet::Compiled {
   absl::flat_hash_map<std::string, EventIndex> events;
   // By slot.
   std::vector<Rule> rules;
-  // Past-behaviour segments built for everybody, which a new user begins with.
+  // Past-behaviour segments, built for everybody, which a user of whom nothing is known is in: with
+  // the user's first event these are evaluated, whatever the event.
   std::vector<Slot> past;
   // Some segment is of past behaviour.
   bool has_past = false;
-  // By profile property, the rules that change with it.
+  // By profile property, the rules that change with it, and all that read it.
   absl::flat_hash_map<std::string, std::vector<Slot>> by_profile_property;
+  absl::flat_hash_map<std::string, std::vector<Slot>> readers;
   std::vector<const ActiveSegment*> by_slot;
   absl::flat_hash_map<std::string, const ActiveSegment*> by_id;
 };

@@ -11,9 +11,11 @@
 namespace segmentd {
 namespace {
 
-// A base moves on when at least so many facts and writes, and at least half of all, are beyond the
-// reach of late events: each is then folded twice in all, and the cost is spread.
+// A base moves on when at least so many facts and writes, and at least so large a part of all, are
+// beyond the reach of late events: each is folded twice in all, those that stay are moved up not
+// too often, and no single step takes long.
 constexpr size_t kWorthFolding = 16;
+constexpr size_t kPartWorthFolding = 16;
 
 EventOrder OrderOf(const ProfileWrite& write) {
   return {write.effective, write.order.offset};
@@ -70,7 +72,7 @@ struct Engine::Core {
   };
   void fold_again(const Event& event, EventOrder order, Again why, UserState& user, Changes& out);
   static Fold::Input input_of(const UserState& user) {
-    return {user.facts, user.writes, {user.exists_since, user.exists_offset}};
+    return {user.facts, &user.writes, {user.exists_since, user.exists_offset}};
   }
   void look_ahead(UserState& user);
   void insert_facts(const Event& event, EventOrder order, UserState& user);
@@ -94,6 +96,7 @@ struct Engine::Core {
   uint64_t message = 0;
   FoldState again;
   Changes transitions;
+  std::vector<const Atom*> atoms;
 };
 
 bool Engine::Core::take_over(UserState& user) {
@@ -234,7 +237,8 @@ void Engine::Core::fold_in_order(const Event& event, EventOrder order, UserState
   }
   if (!fold.touched(user.present)) return;
   fold.step({order, event.time, event.name, event.message_id}, user.present, out);
-  look_ahead(user);
+  // What came too late and lies ahead is in it already.
+  user.next_deadline = fold.next_deadline(user.present, user.next_deadline);
 }
 
 // The event came after something that it precedes: its facts take their place, and all since the
@@ -242,13 +246,22 @@ void Engine::Core::fold_in_order(const Event& event, EventOrder order, UserState
 void Engine::Core::fold_again(const Event& event, EventOrder order, Again why, UserState& user,
                               Changes& out) {
   const RuleSet::Compiled& compiled = rules->compiled();
+  atoms.clear();
+  for (const Hit& hit : matcher.hits()) atoms.push_back(&compiled.atoms[hit.atom]);
+  fold.restrict(atoms, event.profile);
+  const bool with_profile = fold.reads_profile() || !event.profile.empty();
+
+  again = FoldState();
   if (user.base) {
-    again = *user.base;
+    again.exists = user.base->exists;
+    if (with_profile) again.profile = user.base->profile;
+    for (const SegmentState& segment : user.base->segments) {
+      if (fold.concerns(segment.slot)) again.segments.push_back(segment);
+    }
   } else {
-    again = FoldState();
     // Whoever had their turn before a rule was built for everybody goes on having had it.
     for (const SegmentState& segment : user.present.segments) {
-      if (segment.slot >= compiled.rules.size()) continue;
+      if (segment.slot >= compiled.rules.size() || !fold.concerns(segment.slot)) continue;
       const Rule& rule = compiled.rules[segment.slot];
       if (!rule.runs || rule.built || !segment.built) continue;
       SegmentState& state = FindOrAdd(again.segments, segment.slot);
@@ -258,17 +271,24 @@ void Engine::Core::fold_again(const Event& event, EventOrder order, Again why, U
   }
   transitions.clear();
   Fold::Marked own;
-  fold.run(input_of(user), std::max(user.now, event.time), order, again, user.decided, transitions,
-           own);
+  Fold::Input input = input_of(user);
+  static const std::vector<ProfileWrite> kNone;
+  if (!with_profile) input.writes = &kNone;
+  fold.run(input, std::max(user.now, event.time), order, again, user.decided, transitions, own);
+  if (!with_profile) {
+    again.profile = user.present.profile;
+    again.writes_applied = user.present.writes_applied;
+  }
 
-  // Segments whose facts are not kept: the event can only add a first qualification. And those
-  // being deleted: their members leave by remove().
+  // Segments that the event does not concern; those whose facts are not kept: the event can only
+  // add a first qualification; and those being deleted: their members leave by remove().
   for (const SegmentState& segment : user.present.segments) {
     if (segment.slot >= compiled.rules.size()) continue;
     const Rule& rule = compiled.rules[segment.slot];
-    if (rule.runs && !rule.order_free) continue;
+    if (fold.concerns(segment.slot) && rule.runs && !rule.order_free) continue;
     FindOrAdd(again.segments, segment.slot) = segment;
   }
+  fold.unrestrict();
   const size_t of_facts = transitions.size();
   fold.begin_step();
   for (const Hit& hit : matcher.hits()) {
@@ -348,7 +368,7 @@ void Engine::Core::move_base(const Event& event, UserState& user) {
   size_t writes = 0;
   Time before = user.newest_event - settings.max_lateness;
   cut(before, &facts, &writes);
-  if (facts + writes < kWorthFolding || (facts + writes) * 2 < all) {
+  if (facts + writes < kWorthFolding || (facts + writes) * kPartWorthFolding < all) {
     if (user.facts.size() <= settings.max_facts && user.writes.size() <= settings.max_facts) return;
     // Past the bound the older half goes, cut between two moments where there is more than one. Not
     // what lies ahead, though: the base must not overtake the present.
@@ -412,8 +432,7 @@ Outcome Engine::apply(const Event& event, Time clock, UserState& user, Changes& 
     const bool counted = core.measured();
     if (!counted && event.profile.empty()) return Outcome::kTooLate;
     const EventOrder effective{std::max(event.record_time, user.newest_event), event.offset};
-    const bool in_order =
-        effective.time >= user.decided && LastApplied(user) < effective;
+    const bool in_order = effective.time >= user.decided && LastApplied(user) < effective;
     if (counted) core.insert_facts(event, effective, user);
     core.insert_writes(event, effective.time, user);
     core.remember(event, user);
@@ -427,8 +446,8 @@ Outcome Engine::apply(const Event& event, Time clock, UserState& user, Changes& 
     return Outcome::kTooLate;
   }
 
-  // Past behaviour may have changed at a moment from which something that came too late counts: that
-  // is decided as a deadline is.
+  // Past behaviour may have changed at a moment from which something that came too late counts:
+  // that is decided as a deadline is.
   const bool after = LastApplied(user) > order;
   const bool late = event.time < newest || event.time < user.decided ||
                     (after && core.rules->compiled().has_past);

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <functional>
 
+#include "segment/absl_view.h"
+
 namespace segmentd {
 namespace {
 
@@ -56,7 +58,36 @@ EventOrder OrderOf(const ProfileWrite& write) {
 
 }  // namespace
 
-Fold::Fold(const RuleSet::Compiled& rules) : rules_(&rules), place_(rules.rules.size(), 0) {}
+Fold::Fold(const RuleSet::Compiled& rules)
+    : rules_(&rules), place_(rules.rules.size(), 0), concerned_(rules.rules.size(), 0) {}
+
+void Fold::restrict(const std::vector<const Atom*>& atoms,
+                    absl::Span<const ProfileCommand> profile) {
+  std::fill(concerned_.begin(), concerned_.end(), 0);
+  std::vector<Slot> slots;
+  const auto add = [&](Slot slot) {
+    if (concerned_[slot]) return;
+    concerned_[slot] = 1;
+    slots.push_back(slot);
+  };
+  for (const Atom* atom : atoms) {
+    for (const Subscription& subscription : atom->subscriptions) add(subscription.slot);
+  }
+  for (const ProfileCommand& command : profile) {
+    const auto it = rules_->readers.find(AbslView(command.property));
+    if (it == rules_->readers.end()) continue;
+    for (Slot slot : it->second) add(slot);
+  }
+  for (size_t i = 0; i < slots.size(); ++i) {
+    for (Slot slot : rules_->rules[slots[i]].outer) add(slot);
+  }
+  for (size_t i = 0; i < slots.size(); ++i) {
+    for (Slot slot : rules_->rules[slots[i]].inner) add(slot);
+  }
+  reads_profile_ = std::any_of(slots.begin(), slots.end(),
+                               [&](Slot slot) { return rules_->rules[slot].reads_profile; });
+  restricted_ = true;
+}
 
 void Fold::begin_step() {
   for (const Touch& touch : touched_) place_[touch.slot] = 0;
@@ -76,6 +107,7 @@ Fold::Touch& Fold::touch(Slot slot) {
 
 void Fold::hit(const Atom& atom, uint64_t value, EventOrder order, Time at, Among among) {
   for (const Subscription& subscription : atom.subscriptions) {
+    if (!concerns(subscription.slot)) continue;
     const Rule& rule = rules_->rules[subscription.slot];
     if (subscription.roles == kMeasured) {
       if (order.offset < rule.history_offset || among == Among::kOrderFree || !rule.runs) continue;
@@ -111,24 +143,34 @@ void Fold::apply_writes(const std::vector<ProfileWrite>& writes, EventOrder orde
     wrote_ = true;
     const auto it = rules_->by_profile_property.find(write.property);
     if (it == rules_->by_profile_property.end()) continue;
-    for (Slot slot : it->second) touch(slot).roles |= kTouched;
+    for (Slot slot : it->second) {
+      if (concerns(slot)) touch(slot).roles |= kTouched;
+    }
   }
 }
 
 void Fold::step(const FoldEvent& event, FoldState& state, Changes& out) {
   if (!state.exists) {
     state.exists = true;
-    for (Slot slot : rules_->past) touch(slot).roles |= kTouched;
+    for (Slot slot : rules_->past) {
+      if (concerns(slot)) touch(slot).roles |= kTouched;
+    }
     for (const SegmentState& segment : state.segments) {
       if (rules_->rules[segment.slot].kind == Rule::Kind::kPast) {
         touch(segment.slot).roles |= kTouched;
       }
     }
   }
+  // A user's measures are out of the cache: all are asked for before the first is needed.
   for (const Counted& counted : counted_) {
     const Rule& rule = rules_->rules[counted.slot];
     SegmentState& segment = FindOrAdd(state.segments, rule);
-    segment.measures.resize(rule.measures.size());
+    if (segment.measures.empty()) segment.measures.resize(rule.measures.size());
+    __builtin_prefetch(&segment.measures[counted.measure]);
+  }
+  for (const Counted& counted : counted_) {
+    const Rule& rule = rules_->rules[counted.slot];
+    SegmentState& segment = *Find(state, counted.slot);
     rule.measures[counted.measure].add(counted.at, std::bit_cast<double>(counted.value),
                                        event.order.time, segment.measures[counted.measure]);
   }
@@ -141,6 +183,12 @@ void Fold::settle(const Moment& moment, FoldState& state, Changes& out) {
                         static_cast<uint32_t>(place_[touch.slot] - 1));
     std::push_heap(queue_.begin(), queue_.end(), std::greater<>());
   };
+  const auto due = [&](const Rule& rule) {
+    const SegmentState* segment = FindSegment(state, rule.slot);
+    return segment && Runs(rule, *segment) ? Earliest(rule, *segment) : Time::Max();
+  };
+  due_before_ = Time::Max();
+  due_after_ = Time::Max();
   queue_.clear();
   for (const Touch& touch : touched_) enqueue(touch);
   while (!queue_.empty()) {
@@ -149,6 +197,7 @@ void Fold::settle(const Moment& moment, FoldState& state, Changes& out) {
     queue_.pop_back();
     const Rule& rule = rules_->rules[touch.slot];
     const size_t told = out.size();
+    due_before_ = std::min(due_before_, due(rule));
     if (rule.kind == Rule::Kind::kPast) {
       evaluate(rule, touch, moment, state, out);
     } else if (moment.event != nullptr) {
@@ -156,8 +205,10 @@ void Fold::settle(const Moment& moment, FoldState& state, Changes& out) {
     } else {
       fire_rule(rule, moment.at, state, out);
     }
+    due_after_ = std::min(due_after_, due(rule));
     if (rule.dependents.empty() || out.size() == told) continue;
     for (Slot slot : rule.dependents) {
+      if (!concerns(slot)) continue;
       const bool queued = place_[slot] != 0;
       Touch& outer = this->touch(slot);
       outer.roles |= kInner;
@@ -171,8 +222,7 @@ void Fold::evaluate(const Rule& rule, const Touch& touch, const Moment& moment, 
   SegmentState* segment = Find(state, rule.slot);
   if (segment ? !Runs(rule, *segment) : !rule.runs || !rule.built) return;
   Time until = Time::Max();
-  const bool in =
-      state.exists && holds({rule, segment, state, moment.at}, 0, &until);
+  const bool in = state.exists && holds({rule, segment, state, moment.at}, 0, &until);
   if (segment == nullptr) {
     if (!in && until == Time::Max()) return;
     segment = &FindOrAdd(state.segments, rule);
@@ -384,12 +434,13 @@ bool Fold::step_sequence(const Rule& rule, const Touch& touch, Time at, SegmentS
 }
 
 void Fold::wait(Instances& instances, const Occurrence& instance) {
-  instances.erase(std::remove_if(instances.begin(), instances.end(),
-                                 [&](const Occurrence& other) {
-                                   return other.value == instance.value &&
-                                          (instance.due == Time::Max() || other.due == instance.due);
-                                 }),
-                  instances.end());
+  instances.erase(
+      std::remove_if(instances.begin(), instances.end(),
+                     [&](const Occurrence& other) {
+                       return other.value == instance.value &&
+                              (instance.due == Time::Max() || other.due == instance.due);
+                     }),
+      instances.end());
   instances.push_back(instance);
   // Those that wait for an event are no more than the steps.
   if (instance.due == Time::Max()) return;
@@ -405,8 +456,8 @@ Time Fold::next_date(const Rule& rule, const FoldState& state, Time after) {
   Time next = Time::Max();
   const auto consider = [&](const Value& value) {
     Time date;
-    if (value.type() != ValueType::kString || (!rule.calendar->parse(value.text(), &date) &&
-                                               !ParseTimestamp(value.text(), &date))) {
+    if (value.type() != ValueType::kString ||
+        (!rule.calendar->parse(value.text(), &date) && !ParseTimestamp(value.text(), &date))) {
       return;
     }
     const auto moment = [&](int years) {
@@ -570,27 +621,34 @@ Time Fold::next_deadline(const FoldState& state) const {
   return next;
 }
 
+Time Fold::next_deadline(const FoldState& state, Time before) const {
+  if (due_before_ > before || due_after_ <= before) return std::min(before, due_after_);
+  return next_deadline(state);
+}
+
 void Fold::run(const Input& input, Time until, EventOrder mark, FoldState& state, Time& decided,
                Changes& out, Marked& marked) {
   const auto& facts = input.facts;
+  const std::vector<ProfileWrite>& writes = *input.writes;
   constexpr EventOrder kNever{Time::Max(), Offset(INT64_MAX)};
   bool met = false;
+  Time next = next_deadline(state);
   while (true) {
     size_t i = state.facts_applied;
     EventOrder order = i < facts.size() ? facts[i].order : kNever;
-    if (state.writes_applied < input.writes.size()) {
-      order = std::min(order, OrderOf(input.writes[state.writes_applied]));
+    if (state.writes_applied < writes.size()) {
+      order = std::min(order, OrderOf(writes[state.writes_applied]));
     }
     if (!state.exists) order = std::min(order, input.exists_from);
-    const Time next = next_deadline(state);
     if (next != Time::Max() && next <= std::min(order.time, until)) {
       fire(next, state, out);
       decided = std::max(decided, next);
+      next = next_deadline(state);
       continue;
     }
     if (order == kNever || order.time > until) break;
     begin_step();
-    apply_writes(input.writes, order, state);
+    apply_writes(writes, order, state);
     FoldEvent event{order, order.time, {}, {}};
     for (; i < facts.size() && facts[i].order == order; ++i) {
       const auto it = rules_->atom_by_fingerprint.find(facts[i].atom);
@@ -602,7 +660,10 @@ void Fold::run(const Input& input, Time until, EventOrder mark, FoldState& state
     }
     state.facts_applied = static_cast<uint32_t>(i);
     if (order == mark) marked.begin = out.size();
-    if (touched(state)) step(event, state, out);
+    if (touched(state)) {
+      step(event, state, out);
+      next = next_deadline(state, next);
+    }
     if (order == mark) marked.end = out.size();
     met = met || order == mark;
   }

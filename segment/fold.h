@@ -55,11 +55,21 @@ class Fold {
 
   // The earliest deadline of the state.
   Time next_deadline(const FoldState& state) const;
+  // The same after a step, from what it was before.
+  Time next_deadline(const FoldState& state, Time before) const;
+
+  // Restricts all that follows to the segments whose present a late event can change, and those
+  // that they refer to: `hits` are its atoms, `profile` its commands. unrestrict() ends it.
+  void restrict(const std::vector<const Atom*>& atoms, absl::Span<const ProfileCommand> profile);
+  void unrestrict() { restricted_ = false; }
+  bool concerns(Slot slot) const { return !restricted_ || concerned_[slot]; }
+  // Whether any segment concerned reads the profile.
+  bool reads_profile() const { return reads_profile_; }
 
   // What is to be folded, besides deadlines.
   struct Input {
     absl::Span<const Fact> facts;
-    const std::vector<ProfileWrite>& writes;
+    const std::vector<ProfileWrite>* writes;
     // The user's first event.
     EventOrder exists_from;
   };
@@ -150,6 +160,13 @@ class Fold {
   std::vector<Counted> counted_;
   // The present step changes the profile.
   bool wrote_ = false;
+  bool restricted_ = false;
+  bool reads_profile_ = false;
+  // By slot.
+  std::vector<uint8_t> concerned_;
+  // The earliest deadlines of the segments touched, before the step and after it.
+  Time due_before_ = Time::Max();
+  Time due_after_ = Time::Max();
   // A heap: rank, place in touched_.
   std::vector<std::pair<uint32_t, uint32_t>> queue_;
   std::vector<Value> items_;

@@ -15,8 +15,10 @@ namespace pb = segments::v1;
 
 constexpr int64_t kMillisPerMinute = 60'000;
 
+using Samples = decltype(MeasureState::samples);
+
 // The samples' part that is after `from` and not after `now`.
-auto Within(const std::vector<Sample>& samples, Time from, Time now) {
+auto Within(const Samples& samples, Time from, Time now) {
   const auto after = [](Time t, const Sample& s) { return t < s.at; };
   const auto begin = std::upper_bound(samples.begin(), samples.end(), from, after);
   return std::pair(begin, std::upper_bound(begin, samples.end(), now, after));
@@ -33,7 +35,7 @@ void Add(double value, double& sum) {
 }
 
 // Joins those of [0, end) that lie in the same unit of time.
-void Join(std::vector<Sample>& samples, size_t end, int64_t unit) {
+void Join(Samples& samples, size_t end, int64_t unit) {
   size_t kept = 0;
   for (size_t i = 0; i < end; ++i) {
     const Sample& sample = samples[i];
@@ -101,8 +103,8 @@ absl::StatusOr<std::vector<Measure>> Measure::Compile(const pb::Did& did) {
 
 void Measure::turn(Time period, MeasureState& state) const {
   if (period <= state.period) return;
-  const bool adjacent = state.period != Time::Min() &&
-                        calendar_->previous(period_, period) == state.period;
+  const bool adjacent =
+      state.period != Time::Min() && calendar_->previous(period_, period) == state.period;
   state.before_count = adjacent ? state.count : 0;
   state.before_sum = adjacent ? state.sum : 0;
   state.count = 0;
@@ -182,7 +184,7 @@ void Measure::add(Time at, double value, Time now, MeasureState& state) const {
 void Measure::merge(const MeasureState& other, Time now, MeasureState& state) const {
   state.first = std::min(state.first, other.first);
   if (!other.samples.empty()) {
-    std::vector<Sample> all(state.samples.size() + other.samples.size());
+    Samples all(state.samples.size() + other.samples.size());
     std::merge(state.samples.begin(), state.samples.end(), other.samples.begin(),
                other.samples.end(), all.begin(),
                [](const Sample& a, const Sample& b) { return a.at < b.at; });

@@ -1,8 +1,8 @@
 // What one `did` condition asks of a user's events: a range of time, a number made of the events in
 // it, and a test of that number.
 //
-// A MeasureState is a summary of a set of events: events may be added in any order, and summaries of
-// two sets merge into that of both. That is what lets a history be read beside the stream and be
+// A MeasureState is a summary of a set of events: events may be added in any order, and summaries
+// of two sets merge into that of both. That is what lets a history be read beside the stream and be
 // added later. Sums of floating-point numbers are exact in any order only where the numbers are;
 // otherwise they may differ in the last bits.
 #pragma once
@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/status/statusor.h"
 
 #include "proto/segments/v1/definition.pb.h"
@@ -31,8 +32,8 @@ struct Sample {
 };
 
 struct MeasureState {
-  // Of a range that slides; oldest first.
-  std::vector<Sample> samples;
+  // Of a range that slides; oldest first. Most conditions ask for one event.
+  absl::InlinedVector<Sample, 1> samples;
   // Of a range that stands, or of the calendar period that begins at `period`.
   int64_t count = 0;
   double sum = 0;

@@ -19,6 +19,32 @@ namespace {
 
 namespace pb = segments::v1;
 
+// Whether an expression holds for a user of whom nothing is known.
+bool Begins(const Rule& rule, uint32_t index) {
+  const ExpressionNode& node = rule.expression[index];
+  switch (node.kind) {
+    case ExpressionNode::Kind::kAllOf:
+    case ExpressionNode::Kind::kAnyOf: {
+      const bool decides = node.kind == ExpressionNode::Kind::kAnyOf;
+      for (uint32_t child = index + 1; child < node.end; child = rule.expression[child].end) {
+        if (Begins(rule, child) == decides) return decides;
+      }
+      return !decides;
+    }
+    case ExpressionNode::Kind::kNot:
+      return !Begins(rule, index + 1);
+    case ExpressionNode::Kind::kProperty:
+      return node.predicate.holds(Value(), Time());
+    case ExpressionNode::Kind::kDid:
+      return std::all_of(rule.measures.begin() + node.first_measure,
+                         rule.measures.begin() + node.end_measure,
+                         [](const Measure& m) { return m.holds(MeasureState(), Time()); });
+    case ExpressionNode::Kind::kInSegment:
+      return false;
+  }
+  return false;
+}
+
 // Collects tests and atoms, each once, while the definitions go by.
 class Compiler {
  public:
@@ -65,9 +91,8 @@ class Compiler {
     if (collision_) {
       return absl::InternalError("two conditions share a fingerprint; reword one of them");
     }
-    rule.order_free = rule.kind == Rule::Kind::kActions &&
-                      rule.exit == Rule::Exit::kNever && rule.expression.empty() &&
-                      !rule.repeat && rule.built;
+    rule.order_free = rule.kind == Rule::Kind::kActions && rule.exit == Rule::Exit::kNever &&
+                      rule.expression.empty() && !rule.repeat && rule.built;
     out_.rules[active.slot] = std::move(rule);
     return absl::OkStatus();
   }
@@ -84,6 +109,8 @@ class Compiler {
       if (node.slot == kNoSlot) continue;
       outer[node.slot].push_back(rule.slot);
       ++inner[rule.slot];
+      out_.rules[node.slot].outer.push_back(rule.slot);
+      rule.inner.push_back(node.slot);
       std::vector<Slot>& dependents = out_.rules[node.slot].dependents;
       if (rule.kind == Rule::Kind::kPast &&
           std::find(dependents.begin(), dependents.end(), rule.slot) == dependents.end()) {
@@ -102,7 +129,9 @@ class Compiler {
       const std::vector<Slot>& next = outer[free.top()];
       free.pop();
       rule.rank = rank++;
-      if (rule.kind == Rule::Kind::kPast && rule.runs && rule.built) out_.past.push_back(rule.slot);
+      if (rule.kind == Rule::Kind::kPast && rule.runs && rule.built && Begins(rule, 0)) {
+        out_.past.push_back(rule.slot);
+      }
       for (Slot slot : next) {
         if (--inner[slot] == 0) free.push(slot);
       }
@@ -310,8 +339,7 @@ class Compiler {
     if (!calendar.ok()) return calendar.status();
     rule.calendar = std::make_shared<const Calendar>(*std::move(calendar));
     if (!date_time.offset().empty()) {
-      absl::StatusOr<Duration> offset =
-          ParseDuration(date_time.offset(), /*allow_negative=*/true);
+      absl::StatusOr<Duration> offset = ParseDuration(date_time.offset(), /*allow_negative=*/true);
       if (!offset.ok()) return offset.status();
       rule.offset = *offset;
     }
@@ -323,7 +351,9 @@ class Compiler {
       }
       rule.time_of_day = time - Time();
     }
+    rule.reads_profile = true;
     out_.by_profile_property[rule.property].push_back(rule.slot);
+    out_.readers[rule.property].push_back(rule.slot);
     return add_exit(live, Rule::Exit::kAfter, rule, "");
   }
 
@@ -377,8 +407,7 @@ class Compiler {
 
   absl::Status add_page_count(const pb::Live& live, Rule& rule) {
     const pb::PageCount& count = live.page_count();
-    rule.kind =
-        count.within().empty() ? Rule::Kind::kPagesOfSession : Rule::Kind::kPagesWithin;
+    rule.kind = count.within().empty() ? Rule::Kind::kPagesOfSession : Rule::Kind::kPagesWithin;
     rule.repeat = count.repeat();
     rule.distinct = count.distinct_urls();
     rule.at_least = static_cast<uint32_t>(count.at_least());
@@ -442,6 +471,9 @@ class Compiler {
       if (!predicate.ok()) return predicate.status();
       rule.expression[at].property = property;
       rule.expression[at].predicate = *std::move(predicate);
+      rule.reads_profile = true;
+      std::vector<Slot>& all = out_.readers[property];
+      if (all.empty() || all.back() != rule.slot) all.push_back(rule.slot);
       if (rule.kind == Rule::Kind::kPast) {
         std::vector<Slot>& readers = out_.by_profile_property[property];
         if (readers.empty() || readers.back() != rule.slot) readers.push_back(rule.slot);
