@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "api/call.h"
+#include "api/place.h"
 #include "api/status.h"
 #include "api/stored_segments.h"
 #include "proto/segments/v1/membership_service.grpc.pb.h"
@@ -57,20 +58,6 @@ const Queries::Membership* FindMembership(const std::vector<Queries::Membership>
       [](const Queries::Membership& m, std::string_view id) { return m.segment_id < id; });
   return found == sorted.end() || found->segment_id != segment_id ? nullptr : &*found;
 }
-
-// A place among so many streams.
-class Place {
- public:
-  Place(std::atomic<int>* taken, int places) : taken_(taken), got_(taken->fetch_add(1) < places) {}
-  Place(const Place&) = delete;
-  Place& operator=(const Place&) = delete;
-  ~Place() { taken_->fetch_sub(1); }
-  bool got() const { return got_; }
-
- private:
-  std::atomic<int>* taken_;
-  bool got_;
-};
 
 }  // namespace
 

@@ -27,15 +27,17 @@ void Collect(const Expression& expression, const std::string& path, std::vector<
   if (expression.has_not_()) Collect(expression.not_(), absl::StrCat(path, ".not"), found);
 }
 
+using Find = absl::FunctionRef<const Segment*(std::string_view id)>;
+
 // The way from segment `from` to segment `to`, both included; empty when there is none.
-bool FindWay(const std::string& from, std::string_view to, const StoredSegments& stored,
+bool FindWay(const std::string& from, std::string_view to, Find find,
              absl::flat_hash_set<std::string>* seen, std::vector<std::string>* way) {
   if (!seen->insert(from).second) return false;
   way->push_back(from);
   if (from == to) return true;
-  if (const Segment* segment = stored.Find(from)) {
+  if (const Segment* segment = find(from)) {
     for (const Reference& reference : ReferencesOf(*segment)) {
-      if (FindWay(reference.segment_id, to, stored, seen, way)) return true;
+      if (FindWay(reference.segment_id, to, find, seen, way)) return true;
     }
   }
   way->pop_back();
@@ -53,20 +55,28 @@ std::vector<Reference> ReferencesOf(const Segment& segment) {
   return found;
 }
 
-std::vector<Violation> CheckReferences(const Segment& segment, const StoredSegments& stored) {
+std::vector<Violation> CheckCycles(const Segment& segment, Find find) {
   std::vector<Violation> violations;
+  // Nobody can refer to what has no ID.
+  if (segment.id().empty()) return violations;
   for (const Reference& reference : ReferencesOf(segment)) {
-    if (!segment.id().empty()) {
-      absl::flat_hash_set<std::string> seen;
-      std::vector<std::string> way;
-      if (FindWay(reference.segment_id, segment.id(), stored, &seen, &way)) {
-        violations.push_back(
-            {reference.path,
-             absl::StrCat("makes the segment refer to itself: ", segment.id(), " -> ",
-                          absl::StrJoin(way, " -> "), "; references must not form a cycle")});
-        continue;
-      }
-    }
+    absl::flat_hash_set<std::string> seen;
+    std::vector<std::string> way;
+    if (!FindWay(reference.segment_id, segment.id(), find, &seen, &way)) continue;
+    violations.push_back(
+        {reference.path,
+         absl::StrCat("makes the segment refer to itself: ", segment.id(), " -> ",
+                      absl::StrJoin(way, " -> "), "; references must not form a cycle")});
+  }
+  return violations;
+}
+
+std::vector<Violation> CheckReferences(const Segment& segment, const StoredSegments& stored) {
+  std::vector<Violation> violations =
+      CheckCycles(segment, [&stored](std::string_view id) { return stored.Find(id); });
+  for (const Reference& reference : ReferencesOf(segment)) {
+    // To itself is a cycle.
+    if (reference.segment_id == segment.id()) continue;
     if (stored.Find(reference.segment_id) == nullptr) {
       violations.push_back(
           {reference.path,

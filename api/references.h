@@ -5,6 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
+
 #include "api/stored_segments.h"
 #include "proto/segments/v1/definition.pb.h"
 #include "segment/definition_check.h"
@@ -18,6 +20,12 @@ struct Reference {
 };
 
 std::vector<Reference> ReferencesOf(const segments::v1::Segment& segment);
+
+// References by which `segment` would refer to itself, on the ways that lead over the segments that
+// `find` knows (null for others); each message names the whole cycle.
+std::vector<Violation> CheckCycles(
+    const segments::v1::Segment& segment,
+    absl::FunctionRef<const segments::v1::Segment*(std::string_view id)> find);
 
 // References to segments that don't exist, and those by which `segment` would refer to itself.
 std::vector<Violation> CheckReferences(const segments::v1::Segment& segment,

@@ -3,6 +3,7 @@
 #include <re2/re2.h>
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <iterator>
@@ -28,6 +29,7 @@
 #include "api/call.h"
 #include "api/digest.h"
 #include "api/page_token.h"
+#include "api/place.h"
 #include "api/references.h"
 #include "api/status.h"
 #include "api/stored_segments.h"
@@ -42,6 +44,9 @@ namespace {
 namespace v1 = segments::v1;
 
 constexpr absl::Duration kLongestCall = absl::Seconds(60);
+constexpr absl::Duration kLongestEstimate = absl::Minutes(30);
+// Between two reports of an estimate.
+constexpr absl::Duration kReportInterval = absl::Milliseconds(250);
 // Left of a call's time for the answer to get to its client.
 constexpr absl::Duration kAnswerMargin = absl::Milliseconds(250);
 constexpr size_t kMaxSearchBytes = 800;
@@ -92,6 +97,8 @@ v1::Segment WrittenPart(const v1::Segment& segment) {
     case v1::Segment::DEFINITION_NOT_SET:
       break;
   }
+  written.set_shadow(segment.shadow());
+  written.set_max_changes_per_minute(segment.max_changes_per_minute());
   return written;
 }
 
@@ -140,6 +147,8 @@ std::string Fingerprint(const google::protobuf::Message& message) {
 std::string EtagOf(v1::Segment segment) {
   segment.clear_etag();
   segment.clear_status();
+  segment.clear_status_detail();
+  segment.clear_build_progress();
   return absl::BytesToHexString(Sha256(Fingerprint(segment)).substr(0, 8));
 }
 
@@ -293,7 +302,8 @@ std::vector<Violation> CheckListRequest(const v1::ListSegmentsRequest& request) 
         !v1::SegmentStatus_IsValid(request.statuses(i))) {
       violations.push_back(
           {absl::StrCat("statuses[", i, "]"),
-           "one of SEGMENT_STATUS_ACTIVE, _PENDING, _BUILDING, _INVALID, _DELETING is allowed"});
+           "one of SEGMENT_STATUS_ACTIVE, _PENDING, _BUILDING, _INVALID, _DELETING, _PAUSED is "
+           "allowed"});
     }
   }
   return violations;
@@ -303,8 +313,14 @@ std::vector<Violation> CheckListRequest(const v1::ListSegmentsRequest& request) 
 
 class SegmentService::Handlers final : public v1::SegmentService::Service {
  public:
-  Handlers(DefinitionLog& definitions, std::function<absl::Time()> clock, const Access& access)
-      : definitions_(definitions), clock_(std::move(clock)), access_(access) {}
+  Handlers(DefinitionLog& definitions, std::function<absl::Time()> clock, const Access& access,
+           Estimates* estimates)
+      : definitions_(definitions),
+        clock_(std::move(clock)),
+        access_(access),
+        estimates_(estimates) {}
+
+  void EndStreams() { ending_ = true; }
 
   grpc::Status CreateSegment(grpc::ServerContext* context, const v1::CreateSegmentRequest* request,
                              v1::Segment* response) override {
@@ -380,6 +396,28 @@ class SegmentService::Handlers final : public v1::SegmentService::Service {
       }
       return absl::StatusOr<v1::ValidateSegmentResponse>(std::move(answer));
     });
+  }
+
+  grpc::Status PauseSegment(grpc::ServerContext* context, const v1::PauseSegmentRequest* request,
+                            v1::Segment* response) override {
+    return Answer(context, Role::kWrite, response,
+                  [&](const Call& call) { return SetPaused(call, request->id(), true); });
+  }
+
+  grpc::Status ResumeSegment(grpc::ServerContext* context, const v1::ResumeSegmentRequest* request,
+                             v1::Segment* response) override {
+    return Answer(context, Role::kWrite, response,
+                  [&](const Call& call) { return SetPaused(call, request->id(), false); });
+  }
+
+  grpc::Status EstimateSegment(grpc::ServerContext* context,
+                               const v1::EstimateSegmentRequest* request,
+                               grpc::ServerWriter<v1::EstimateSegmentResponse>* writer) override {
+    const Call call(*context, clock_, kLongestEstimate);
+    absl::Status status = call.Allowed(access_, Role::kRead);
+    if (status.ok()) status = call.Check();
+    if (status.ok()) status = Estimate(call, WrittenPart(request->segment()), writer);
+    return ToGrpc(status);
   }
 
  private:
@@ -473,6 +511,12 @@ class SegmentService::Handlers final : public v1::SegmentService::Service {
 
     v1::Segment next = WrittenPart(wanted);
     std::vector<Violation> violations = CheckDefinition(next, stored);
+    if (next.shadow() && !present->shadow()) {
+      violations.push_back(
+          {"shadow",
+           "can only be set at creation: consumers know this segment's members already; clone it "
+           "and set shadow there, or pause it"});
+    }
     if (next.definition_case() != present->definition_case() &&
         next.definition_case() != v1::Segment::DEFINITION_NOT_SET) {
       violations.push_back(
@@ -483,12 +527,91 @@ class SegmentService::Handlers final : public v1::SegmentService::Service {
     if (absl::Status status = ViolationsError(violations); !status.ok()) return status;
     if (Fingerprint(next) == Fingerprint(WrittenPart(*present))) return *present;
 
-    next.set_version(present->version() + 1);
-    *next.mutable_create_time() = present->create_time();
-    next.set_created_by(present->created_by());
+    next.set_paused(present->paused());
+    return WriteNext(call, std::move(next), *present, *std::move(user), *std::move(turn));
+  }
+
+  absl::StatusOr<v1::Segment> SetPaused(const Call& call, const std::string& id, bool paused) {
+    if (id.empty()) return Missing("id", "is required: the segment's ID");
+    absl::StatusOr<std::string> user = call.User();
+    if (!user.ok()) return user.status();
+    absl::StatusOr<WriterTurn::Taken> turn = turn_.Take(call);
+    if (!turn.ok()) return turn.status();
+    const StoredSegments stored(definitions_);
+    const v1::Segment* present = stored.FindAny(id);
+    if (present == nullptr) return NoSegment(id);
+    if (StoredSegments::Deleting(*present)) return IsBeingDeleted(id);
+    // A guard pauses without a version: resuming needs one all the same.
+    const bool stopped = present->paused() || present->status() == v1::SEGMENT_STATUS_PAUSED;
+    if (paused ? present->paused() : !stopped) return *present;
+    if (present->definition_case() == v1::Segment::DEFINITION_NOT_SET) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "segment \"", id, "\" can't be read as it is stored; update or delete it first"));
+    }
+    v1::Segment next = WrittenPart(*present);
+    next.set_paused(paused);
+    return WriteNext(call, std::move(next), *present, *std::move(user), *std::move(turn));
+  }
+
+  // As the version after `present`.
+  absl::StatusOr<v1::Segment> WriteNext(const Call& call, v1::Segment next,
+                                        const v1::Segment& present, std::string user,
+                                        WriterTurn::Taken turn) {
+    next.set_version(present.version() + 1);
+    *next.mutable_create_time() = present.create_time();
+    next.set_created_by(present.created_by());
     SetTimestamp(Time::Millis(absl::ToUnixMillis(call.now())), next.mutable_update_time());
-    next.set_updated_by(*std::move(user));
-    return Write(call, std::move(next), *std::move(turn));
+    next.set_updated_by(std::move(user));
+    return Write(call, std::move(next), std::move(turn));
+  }
+
+  absl::Status Estimate(const Call& call, v1::Segment segment,
+                        grpc::ServerWriter<v1::EstimateSegmentResponse>* writer) {
+    if (segment.name().empty()) segment.set_name("Estimate");
+    std::vector<Violation> violations = CheckDefinition(segment, StoredSegments(definitions_));
+    if (segment.definition_case() != v1::Segment::kPastBehavior &&
+        segment.definition_case() != v1::Segment::DEFINITION_NOT_SET) {
+      violations = {
+          {std::string(KindOf(segment)),
+           "can't be estimated: only past_behavior says who is in from what has happened; "
+           "create a live segment with shadow: true and count its members"}};
+    }
+    if (absl::Status status = ViolationsError(violations); !status.ok()) return status;
+    if (estimates_ == nullptr) {
+      return absl::UnavailableError("this server has no input to estimate from");
+    }
+    const Place place(&running_estimates_, kMaxEstimates);
+    if (!place.got()) {
+      return absl::ResourceExhaustedError(absl::StrCat(
+          kMaxEstimates, " estimates are being made, as many as are allowed; try again later"));
+    }
+
+    absl::Status stopped;
+    absl::Time next_report = absl::InfinitePast();
+    const auto report = [&](double progress) {
+      if (ending_) stopped = absl::UnavailableError("the server is ending; ask again");
+      if (stopped.ok()) stopped = call.Check();
+      if (!stopped.ok()) return false;
+      if (const absl::Time now = call.now(); now >= next_report) {
+        next_report = now + kReportInterval;
+        v1::EstimateSegmentResponse response;
+        response.set_progress(std::clamp(progress, 0.0, 1.0));
+        if (!writer->Write(response)) stopped = absl::CancelledError("the call was cancelled");
+      }
+      return stopped.ok();
+    };
+    int64_t members = 0;
+    int64_t users = 0;
+    absl::Status status;
+    if (report(0)) status = estimates_->estimate(segment, report, &members, &users);
+    if (!stopped.ok()) return stopped;
+    if (!status.ok()) return status;
+    v1::EstimateSegmentResponse last;
+    last.set_progress(1);
+    last.set_members(members);
+    last.set_users(users);
+    writer->Write(last);
+    return absl::OkStatus();
   }
 
   absl::StatusOr<google::protobuf::Empty> Delete(const Call& call,
@@ -659,6 +782,7 @@ class SegmentService::Handlers final : public v1::SegmentService::Service {
         present != nullptr && present->etag() == segment.etag()) {
       segment.set_status(present->status());
       segment.set_status_detail(present->status_detail());
+      segment.set_build_progress(present->build_progress());
     }
     if (!applied && (segment.status() == v1::SEGMENT_STATUS_ACTIVE ||
                      segment.status() == v1::SEGMENT_STATUS_UNSPECIFIED)) {
@@ -672,16 +796,23 @@ class SegmentService::Handlers final : public v1::SegmentService::Service {
   DefinitionLog& definitions_;
   const std::function<absl::Time()> clock_;
   const Access& access_;
+  Estimates* const estimates_;
+  std::atomic<bool> ending_ = false;
+  std::atomic<int> running_estimates_ = 0;
   WriterTurn turn_;
   // Only by who has the turn.
   int64_t last_id_ = 0;
 };
 
 SegmentService::SegmentService(DefinitionLog& definitions, std::function<absl::Time()> clock,
-                               const Access& access)
-    : handlers_(std::make_unique<Handlers>(definitions, std::move(clock), access)) {}
+                               const Access& access, Estimates* estimates)
+    : handlers_(std::make_unique<Handlers>(definitions, std::move(clock), access, estimates)) {}
 
 SegmentService::~SegmentService() = default;
+
+void SegmentService::EndStreams() {
+  handlers_->EndStreams();
+}
 
 grpc::Service& SegmentService::handlers() {
   return *handlers_;

@@ -158,13 +158,14 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
                                  : ": is another server there, or are the files of --tls-cert, "
                                    "--tls-key and --tls-client-ca not PEM?"));
   }
-  std::unique_ptr<Server> server(new Server(std::move(running), memberships, port));
+  std::unique_ptr<Server> server(new Server(std::move(running), segments, memberships, port));
   server->SetServing(false);
   return server;
 }
 
-Server::Server(std::unique_ptr<Running> running, MembershipService& memberships, int port)
-    : running_(std::move(running)), memberships_(memberships), port_(port) {}
+Server::Server(std::unique_ptr<Running> running, SegmentService& segments,
+               MembershipService& memberships, int port)
+    : running_(std::move(running)), segments_(segments), memberships_(memberships), port_(port) {}
 
 Server::~Server() {
   Shutdown(absl::ZeroDuration());
@@ -187,6 +188,7 @@ void Server::Shutdown(absl::Duration bound) {
     const std::lock_guard lock(running_->mutex);
     if (std::exchange(running_->ended, true)) return;
   }
+  segments_.EndStreams();
   memberships_.EndStreams();
   running_->server->Shutdown(gpr_time_from_millis(absl::ToInt64Milliseconds(bound), GPR_TIMESPAN));
 }

@@ -50,9 +50,11 @@ class Server {
 
  private:
   class Running;
-  Server(std::unique_ptr<Running> running, MembershipService& memberships, int port);
+  Server(std::unique_ptr<Running> running, SegmentService& segments, MembershipService& memberships,
+         int port);
 
   std::unique_ptr<Running> running_;
+  SegmentService& segments_;
   MembershipService& memberships_;
   int port_;
 };

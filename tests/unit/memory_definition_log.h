@@ -38,6 +38,7 @@ class MemoryDefinitionLog final : public DefinitionLog {
       if (write.segment) {
         segments_[write.id] = *write.segment;
         segments_[write.id].set_status(segments::v1::SEGMENT_STATUS_ACTIVE);
+        if (on_stored) on_stored(&segments_[write.id]);
       } else {
         segments_.erase(write.id);
       }
@@ -62,9 +63,10 @@ class MemoryDefinitionLog final : public DefinitionLog {
     return appended_;
   }
 
-  // Set before the calls begin. An error of the first fails the append; the second says whether the
-  // tasks have applied.
+  // Set before the calls begin. An error of the first fails the append; the second may set another
+  // status than ACTIVE; the third says whether the tasks have applied.
   std::function<absl::Status()> before_append;
+  std::function<void(segments::v1::Segment*)> on_stored;
   std::function<bool(absl::Time deadline)> on_wait;
 
  private:

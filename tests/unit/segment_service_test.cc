@@ -54,6 +54,14 @@ v1::Segment InSegment(const std::string& id, const std::string& other) {
   return segment;
 }
 
+v1::Segment Past(const std::string& id, const std::string& event) {
+  v1::Segment segment;
+  segment.set_id(id);
+  segment.set_name("Did " + event);
+  segment.mutable_past_behavior()->mutable_did()->set_event(event);
+  return segment;
+}
+
 struct Detail {
   std::string field;
   std::string description;
@@ -133,6 +141,17 @@ std::vector<Detail> BadRequestOf(const grpc::Status& status) {
   return found;
 }
 
+class FakeEstimates final : public Estimates {
+ public:
+  absl::Status estimate(const v1::Segment& segment, const std::function<bool(double)>& report,
+                        int64_t* members, int64_t* users) override {
+    return on_estimate(segment, report, members, users);
+  }
+  std::function<absl::Status(const v1::Segment&, const std::function<bool(double)>&, int64_t*,
+                             int64_t*)>
+      on_estimate;
+};
+
 class SegmentServiceTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -147,7 +166,7 @@ class SegmentServiceTest : public testing::Test {
     stub_.reset();
     if (server_) server_->Shutdown();
     access_ = std::make_unique<Access>(std::move(access));
-    service_ = std::make_unique<SegmentService>(log_, clock_.function(), *access_);
+    service_ = std::make_unique<SegmentService>(log_, clock_.function(), *access_, &estimates_);
     grpc::ServerBuilder builder;
     builder.RegisterService(&service_->handlers());
     server_ = builder.BuildAndStart();
@@ -225,8 +244,32 @@ class SegmentServiceTest : public testing::Test {
     return {response.violations().begin(), response.violations().end()};
   }
 
+  grpc::Status Pause(const std::string& id, v1::Segment* stored) {
+    grpc::ClientContext context;
+    v1::PauseSegmentRequest request;
+    request.set_id(id);
+    return stub_->PauseSegment(&context, request, stored);
+  }
+  grpc::Status Resume(const std::string& id, v1::Segment* stored) {
+    grpc::ClientContext context;
+    v1::ResumeSegmentRequest request;
+    request.set_id(id);
+    return stub_->ResumeSegment(&context, request, stored);
+  }
+  grpc::Status Estimate(const v1::Segment& segment,
+                        std::vector<v1::EstimateSegmentResponse>* responses) {
+    grpc::ClientContext context;
+    v1::EstimateSegmentRequest request;
+    *request.mutable_segment() = segment;
+    const auto reader = stub_->EstimateSegment(&context, request);
+    v1::EstimateSegmentResponse response;
+    while (reader->Read(&response)) responses->push_back(response);
+    return reader->Finish();
+  }
+
   ManualClock clock_;
   MemoryDefinitionLog log_;
+  FakeEstimates estimates_;
   std::unique_ptr<Access> access_;
   std::unique_ptr<SegmentService> service_;
   std::unique_ptr<grpc::Server> server_;
@@ -327,13 +370,31 @@ TEST_F(SegmentServiceTest, ManyViolationsFitTheTrailers) {
 }
 
 TEST_F(SegmentServiceTest, WhatThisVersionCannotRunIsUnimplemented) {
-  v1::Segment past;
-  past.set_name("Buyers");
-  past.mutable_past_behavior()->mutable_did()->set_event("Charged");
+  v1::Segment list;
+  list.set_name("Visitors");
+  list.mutable_custom_list();
   v1::Segment stored;
-  EXPECT_EQ(Create(past, &stored).error_code(), grpc::StatusCode::UNIMPLEMENTED);
-  past.clear_name();
-  EXPECT_EQ(Create(past, &stored).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(Create(list, &stored).error_code(), grpc::StatusCode::UNIMPLEMENTED);
+  list.clear_name();
+  EXPECT_EQ(Create(list, &stored).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(SegmentServiceTest, CreateDoesNotWaitForTheHistory) {
+  log_.on_stored = [](v1::Segment* segment) {
+    segment->set_status(v1::SEGMENT_STATUS_BUILDING);
+    segment->set_build_progress(0.25);
+    segment->set_status_detail("evaluating");
+  };
+  const v1::Segment stored = Created(Past("buyers", "Charged"));
+  EXPECT_EQ(stored.status(), v1::SEGMENT_STATUS_BUILDING);
+  EXPECT_EQ(stored.build_progress(), 0.25);
+  EXPECT_EQ(stored.status_detail(), "evaluating");
+  // Statuses come and go without another etag.
+  v1::Segment renamed = stored;
+  renamed.set_name("Buyers, all");
+  v1::Segment updated;
+  ASSERT_TRUE(Update(renamed, &updated).ok());
+  EXPECT_EQ(updated.version(), 2);
 }
 
 TEST_F(SegmentServiceTest, CreateStopsAtTheLimit) {
@@ -481,6 +542,215 @@ TEST_F(SegmentServiceTest, UpdateCannotChangeTheKind) {
   EXPECT_THAT(status.error_message(), HasSubstr("the segment is of the kind live"));
 }
 
+TEST_F(SegmentServiceTest, ShadowBeginsAtCreationOnly) {
+  v1::Segment wanted = Live("paid", "Paid");
+  wanted.set_shadow(true);
+  wanted.set_max_changes_per_minute(100);
+  v1::Segment segment = Created(wanted);
+  EXPECT_TRUE(segment.shadow());
+  EXPECT_EQ(segment.max_changes_per_minute(), 100);
+  segment.set_max_changes_per_minute(200);
+  v1::Segment stored;
+  ASSERT_TRUE(Update(segment, &stored).ok());
+  EXPECT_TRUE(stored.shadow());
+  EXPECT_EQ(stored.max_changes_per_minute(), 200);
+  stored.set_shadow(false);
+  ASSERT_TRUE(Update(stored, &segment).ok());
+  EXPECT_FALSE(segment.shadow());
+  EXPECT_EQ(segment.version(), 3);
+
+  segment.set_shadow(true);
+  const grpc::Status status = Update(segment, &stored);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("shadow: can only be set at creation"));
+  segment.set_shadow(false);
+  segment.set_max_changes_per_minute(-1);
+  EXPECT_THAT(Update(segment, &stored).error_message(), HasSubstr("max_changes_per_minute: must"));
+
+  ASSERT_TRUE(Clone("paid", "copy", "", &stored).ok());
+  EXPECT_EQ(stored.max_changes_per_minute(), 200);
+}
+
+TEST_F(SegmentServiceTest, PauseAndResumeAreVersions) {
+  v1::Segment wanted = Live("paid", "Paid");
+  // Not for the caller of Create to say.
+  wanted.set_paused(true);
+  const v1::Segment segment = Created(wanted);
+  EXPECT_FALSE(segment.paused());
+
+  v1::Segment paused;
+  ASSERT_TRUE(Pause("paid", &paused).ok());
+  EXPECT_TRUE(paused.paused());
+  EXPECT_EQ(paused.version(), 2);
+  EXPECT_NE(paused.etag(), segment.etag());
+  EXPECT_EQ(paused.live().SerializeAsString(), segment.live().SerializeAsString());
+  EXPECT_EQ(paused.create_time().seconds(), segment.create_time().seconds());
+  v1::Segment again;
+  ASSERT_TRUE(Pause("paid", &again).ok());
+  EXPECT_EQ(again.SerializeAsString(), paused.SerializeAsString());
+  EXPECT_EQ(log_.appended().size(), 2u);
+
+  // An update of before is refused, one of now keeps it paused, whatever it says.
+  v1::Segment update = segment;
+  update.set_name("Paid up");
+  EXPECT_EQ(Update(update, &again).error_code(), grpc::StatusCode::ABORTED);
+  update.set_etag(paused.etag());
+  ASSERT_TRUE(Update(update, &again).ok());
+  EXPECT_TRUE(again.paused());
+  EXPECT_EQ(again.version(), 3);
+
+  v1::Segment resumed;
+  ASSERT_TRUE(Resume("paid", &resumed).ok());
+  EXPECT_FALSE(resumed.paused());
+  EXPECT_EQ(resumed.version(), 4);
+  EXPECT_EQ(resumed.name(), "Paid up");
+  ASSERT_TRUE(Resume("paid", &again).ok());
+  EXPECT_EQ(again.version(), 4);
+}
+
+TEST_F(SegmentServiceTest, ResumeAfterTheGuardIsAVersion) {
+  v1::Segment guarded = Created(Live("paid", "Paid"));
+  guarded.set_status(v1::SEGMENT_STATUS_PAUSED);
+  guarded.set_status_detail("more than max_changes_per_minute");
+  log_.Put(guarded);
+  v1::Segment resumed;
+  ASSERT_TRUE(Resume("paid", &resumed).ok());
+  EXPECT_FALSE(resumed.paused());
+  EXPECT_EQ(resumed.version(), 2);
+  EXPECT_EQ(resumed.status(), v1::SEGMENT_STATUS_ACTIVE);
+  EXPECT_EQ(resumed.status_detail(), "");
+
+  log_.Put(guarded);
+  ASSERT_TRUE(Pause("paid", &resumed).ok());
+  EXPECT_TRUE(resumed.paused());
+}
+
+TEST_F(SegmentServiceTest, WhatCannotBePaused) {
+  v1::Segment stored;
+  EXPECT_EQ(Pause("", &stored).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(Pause("nobody", &stored).error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(Resume("nobody", &stored).error_code(), grpc::StatusCode::NOT_FOUND);
+  v1::Segment deleting = Live("gone", "Gone");
+  deleting.set_status(v1::SEGMENT_STATUS_DELETING);
+  log_.Put(deleting);
+  EXPECT_EQ(Pause("gone", &stored).error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  v1::Segment unread;
+  unread.set_id("unread");
+  unread.set_status(v1::SEGMENT_STATUS_INVALID);
+  log_.Put(unread);
+  const grpc::Status status = Pause("unread", &stored);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(status.error_message(), HasSubstr("update or delete it"));
+}
+
+TEST_F(SegmentServiceTest, EstimateTellsProgressAndThenTheCount) {
+  log_.Put(Live("paid", "Paid"));
+  estimates_.on_estimate = [&](const v1::Segment& segment, const auto& report, int64_t* members,
+                               int64_t* users) {
+    EXPECT_EQ(segment.past_behavior().in_segment(), "paid");
+    for (const double progress : {0.0, 0.5, 2.0}) {
+      clock_.Advance(absl::Seconds(1));
+      EXPECT_TRUE(report(progress));
+      // Too soon after the last one.
+      EXPECT_TRUE(report(progress));
+    }
+    *members = 7;
+    *users = 9;
+    return absl::OkStatus();
+  };
+  v1::Segment segment;
+  segment.mutable_past_behavior()->set_in_segment("paid");
+  std::vector<v1::EstimateSegmentResponse> responses;
+  const grpc::Status status = Estimate(segment, &responses);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  ASSERT_EQ(responses.size(), 5u);
+  EXPECT_EQ(responses[0].progress(), 0);
+  EXPECT_EQ(responses[2].progress(), 0.5);
+  EXPECT_EQ(responses[3].progress(), 1);
+  EXPECT_FALSE(responses[3].has_members());
+  EXPECT_EQ(responses[4].progress(), 1);
+  EXPECT_EQ(responses[4].members(), 7);
+  EXPECT_EQ(responses[4].users(), 9);
+}
+
+TEST_F(SegmentServiceTest, WhatCannotBeEstimated) {
+  std::vector<v1::EstimateSegmentResponse> responses;
+  grpc::Status status = Estimate(Live("", "Paid"), &responses);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("live: can't be estimated"));
+  EXPECT_EQ(Estimate({}, &responses).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  status = Estimate(InSegment("", "nobody"), &responses);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("there is no segment \"nobody\""));
+  EXPECT_THAT(responses, IsEmpty());
+
+  estimates_.on_estimate = [](const auto&, const auto&, int64_t*, int64_t*) {
+    return absl::UnavailableError("no broker");
+  };
+  status = Estimate(Past("", "Charged"), &responses);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(status.error_message(), "no broker");
+
+  SegmentService without(log_, clock_.function(), *access_);
+  grpc::ServerBuilder builder;
+  builder.RegisterService(&without.handlers());
+  const auto server = builder.BuildAndStart();
+  stub_ = v1::SegmentService::NewStub(server->InProcessChannel({}));
+  status = Estimate(Past("", "Charged"), &responses);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  stub_.reset();
+  server->Shutdown();
+}
+
+TEST_F(SegmentServiceTest, AnEstimateEndsWithItsCallAndWithTheServer) {
+  std::vector<v1::EstimateSegmentResponse> responses;
+  int asked = 0;
+  estimates_.on_estimate = [&](const auto&, const auto& report, int64_t*, int64_t*) {
+    EXPECT_TRUE(report(0.1));
+    ++asked;
+    clock_.Advance(absl::Minutes(31));
+    EXPECT_FALSE(report(0.2));
+    return absl::CancelledError("told to stop");
+  };
+  EXPECT_EQ(Estimate(Past("", "Charged"), &responses).error_code(),
+            grpc::StatusCode::DEADLINE_EXCEEDED);
+  estimates_.on_estimate = [&](const auto&, const auto& report, int64_t*, int64_t*) {
+    ++asked;
+    service_->EndStreams();
+    EXPECT_FALSE(report(0.2));
+    return absl::CancelledError("told to stop");
+  };
+  EXPECT_EQ(Estimate(Past("", "Charged"), &responses).error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(asked, 2);
+  EXPECT_EQ(Estimate(Past("", "Charged"), &responses).error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(asked, 2);
+}
+
+TEST_F(SegmentServiceTest, TwoEstimatesAtOnce) {
+  std::promise<void> both;
+  std::promise<void> go_on;
+  std::shared_future<void> may_end = go_on.get_future().share();
+  std::atomic<int> running = 0;
+  estimates_.on_estimate = [&](const auto&, const auto&, int64_t*, int64_t*) {
+    if (++running == kMaxEstimates) both.set_value();
+    may_end.wait();
+    return absl::OkStatus();
+  };
+  const auto estimate = [this] {
+    std::vector<v1::EstimateSegmentResponse> responses;
+    return Estimate(Past("", "Charged"), &responses).error_code();
+  };
+  std::vector<std::future<grpc::StatusCode>> allowed;
+  for (int i = 0; i < kMaxEstimates; ++i) {
+    allowed.push_back(std::async(std::launch::async, estimate));
+  }
+  both.get_future().wait();
+  EXPECT_EQ(estimate(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  go_on.set_value();
+  for (auto& ended : allowed) EXPECT_EQ(ended.get(), grpc::StatusCode::OK);
+  EXPECT_EQ(estimate(), grpc::StatusCode::OK);
+}
+
 TEST_F(SegmentServiceTest, ReferencesMustExistAndFormNoCycle) {
   std::vector<v1::Violation> violations = Validated(InSegment("a", "b"));
   const auto about = [&violations](const std::string& path) {
@@ -503,6 +773,26 @@ TEST_F(SegmentServiceTest, ReferencesMustExistAndFormNoCycle) {
   nested.mutable_past_behavior()->add_any_of()->mutable_not_()->set_in_segment("b");
   violations = Validated(nested);
   EXPECT_THAT(about("past_behavior.any_of[1].not.in_segment"), HasSubstr("a -> b -> c -> a"));
+
+  // The whole cycle is named also when the update of a stored segment would close it.
+  log_.Put(Live("e", "End"));
+  log_.Put(InSegment("f", "e"));
+  v1::Segment closing = Live("e", "End");
+  closing.mutable_live()->mutable_filter()->mutable_not_()->set_in_segment("f");
+  closing.set_etag("stored");
+  v1::Segment end = Live("e", "End");
+  end.set_etag("stored");
+  log_.Put(end);
+  v1::Segment stored;
+  const grpc::Status refused = Update(closing, &stored);
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(refused.error_message(),
+              HasSubstr("live.filter.not.in_segment: makes the segment refer to itself: e -> f -> "
+                        "e; references must not form a cycle"));
+  // A new one can't be referred to yet, but by itself.
+  EXPECT_THAT(Create(InSegment("g", "g"), &stored).error_message(), HasSubstr("g -> g"));
+  EXPECT_EQ(Create(InSegment("g", "e"), &stored).error_code(), grpc::StatusCode::OK);
+  EXPECT_THAT(Clone("g", "h", "", &stored).error_message(), IsEmpty());
 
   v1::Segment filtered = Live("d", "Filtered");
   filtered.mutable_live()->mutable_filter()->add_all_of()->set_in_segment("nobody");
