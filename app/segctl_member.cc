@@ -34,16 +34,33 @@ ExitStatus WithServer(const GlobalOptions& global, Work work) {
   return work(*connection, *stub);
 }
 
-ExitStatus Check(const GlobalOptions& global, const MemberOptions& options) {
+// Sends the request; `show` says of the answer how the command ends.
+template <typename Request, typename Response, typename Show>
+ExitStatus Ask(const GlobalOptions& global, const Request& request,
+               grpc::Status (pb::MembershipService::Stub::*method)(grpc::ClientContext*,
+                                                                   const Request&, Response*),
+               Show show) {
   return WithServer(global, [&](Connection& connection, pb::MembershipService::Stub& stub) {
     grpc::ClientContext context;
     connection.prepare(context);
-    pb::IsMemberRequest request;
-    request.set_segment_id(options.segment);
-    request.set_user_id(options.user);
-    pb::IsMemberResponse response;
-    const grpc::Status status = stub.IsMember(&context, request, &response);
-    if (!status.ok()) return connection.complain(status);
+    Response response;
+    const grpc::Status status = (stub.*method)(&context, request, &response);
+    return status.ok() ? show(response) : connection.complain(status);
+  });
+}
+
+// About a user and a segment.
+template <typename Request>
+Request RequestOf(const MemberOptions& options) {
+  Request request;
+  request.set_segment_id(options.segment);
+  request.set_user_id(options.user);
+  return request;
+}
+
+ExitStatus Check(const GlobalOptions& global, const MemberOptions& options) {
+  const auto request = RequestOf<pb::IsMemberRequest>(options);
+  const auto show = [&](const pb::IsMemberResponse& response) {
     if (global.json) {
       JsonObject object;
       object.boolean("member", response.member());
@@ -56,19 +73,15 @@ ExitStatus Check(const GlobalOptions& global, const MemberOptions& options) {
       Print(absl::StrCat(Paint("no", Color::kRed, stdout), "\n"));
     }
     return response.member() ? kDone : kNo;
-  });
+  };
+  return Ask(global, request, &pb::MembershipService::Stub::IsMember, show);
 }
 
 // The segments that a user is in.
 ExitStatus ListOfUser(const GlobalOptions& global, const MemberOptions& options) {
-  return WithServer(global, [&](Connection& connection, pb::MembershipService::Stub& stub) {
-    grpc::ClientContext context;
-    connection.prepare(context);
-    pb::ListUserSegmentsRequest request;
-    request.set_user_id(options.user);
-    pb::ListUserSegmentsResponse response;
-    const grpc::Status status = stub.ListUserSegments(&context, request, &response);
-    if (!status.ok()) return connection.complain(status);
+  pb::ListUserSegmentsRequest request;
+  request.set_user_id(options.user);
+  const auto show = [&](const pb::ListUserSegmentsResponse& response) {
     Table table({"ID", "NAME", "SINCE"});
     for (const pb::UserSegment& segment : response.segments()) {
       if (global.json) {
@@ -86,7 +99,8 @@ ExitStatus ListOfUser(const GlobalOptions& global, const MemberOptions& options)
     if (table.empty()) return Complain(kNo, "the user is in no segment");
     if (!global.json) table.print(stdout);
     return kDone;
-  });
+  };
+  return Ask(global, request, &pb::MembershipService::Stub::ListUserSegments, show);
 }
 
 // The users that are in a segment.
@@ -122,14 +136,9 @@ ExitStatus List(const GlobalOptions& global, const MemberOptions& options) {
 }
 
 ExitStatus Count(const GlobalOptions& global, const MemberOptions& options) {
-  return WithServer(global, [&](Connection& connection, pb::MembershipService::Stub& stub) {
-    grpc::ClientContext context;
-    connection.prepare(context);
-    pb::CountMembersRequest request;
-    for (const std::string& id : options.segments) request.add_segment_ids(id);
-    pb::CountMembersResponse response;
-    const grpc::Status status = stub.CountMembers(&context, request, &response);
-    if (!status.ok()) return connection.complain(status);
+  pb::CountMembersRequest request;
+  for (const std::string& id : options.segments) request.add_segment_ids(id);
+  const auto show = [&](const pb::CountMembersResponse& response) {
     Table table;
     for (int i = 0; i < response.counts_size(); ++i) {
       const std::string& id = options.segments[static_cast<size_t>(i)];
@@ -141,7 +150,8 @@ ExitStatus Count(const GlobalOptions& global, const MemberOptions& options) {
     }
     if (!global.json) table.print(stdout);
     return kDone;
-  });
+  };
+  return Ask(global, request, &pb::MembershipService::Stub::CountMembers, show);
 }
 
 void PrintFinding(const pb::Finding& finding, const std::string& indent) {
@@ -168,15 +178,8 @@ std::string FindingJson(const pb::Finding& finding) {
 }
 
 ExitStatus Explain(const GlobalOptions& global, const MemberOptions& options) {
-  return WithServer(global, [&](Connection& connection, pb::MembershipService::Stub& stub) {
-    grpc::ClientContext context;
-    connection.prepare(context);
-    pb::ExplainRequest request;
-    request.set_segment_id(options.segment);
-    request.set_user_id(options.user);
-    pb::Explanation explanation;
-    const grpc::Status status = stub.Explain(&context, request, &explanation);
-    if (!status.ok()) return connection.complain(status);
+  const auto request = RequestOf<pb::ExplainRequest>(options);
+  const auto show = [&](const pb::Explanation& explanation) {
     if (global.json) {
       JsonObject object;
       object.text("segment_id", explanation.segment_id())
@@ -195,7 +198,8 @@ ExitStatus Explain(const GlobalOptions& global, const MemberOptions& options) {
       PrintFinding(explanation.root(), "");
     }
     return explanation.member() ? kDone : kNo;
-  });
+  };
+  return Ask(global, request, &pb::MembershipService::Stub::Explain, show);
 }
 
 }  // namespace
