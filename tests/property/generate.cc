@@ -3,11 +3,15 @@
 #include <algorithm>
 #include <cstddef>
 #include <initializer_list>
-#include <set>
+#include <iterator>
+#include <map>
 #include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+
+#include "tests/property/conditions.h"
+#include "tests/property/local_time.h"
 
 namespace segmentd::property {
 namespace {
@@ -32,17 +36,35 @@ class Generator {
   std::string length(int most) { return FormatDuration(units(1 + random_.below(most))); }
 
   Datum value();
+  Datum when();
   pb::PropertyCondition test(const std::string& property);
   pb::PropertyCondition url_test(std::initializer_list<std::string> parts);
   pb::EventCondition condition();
   pb::Expression filter(int depth);
+  // A moment within the history, or near it.
+  Time moment() { return start_ + units(random_.below(30)); }
+  std::string date(const std::string& zone);
+  template <typename Condition>
+  void compare(Condition* condition, double step);
+  pb::Did did();
+  pb::Expression past(int depth, Slot slot);
+  pb::DateTime date_time();
+  pb::Sequence sequence();
+  bool reaches(Slot from, Slot to) const;
+  bool mixed() const { return shape_.past || shape_.live || shape_.dates || shape_.sequences; }
   pb::Segment segment(Slot slot);
+  pb::Segment other_segment(Slot slot);
   Record record();
+  void choose_time();
   std::vector<Command> commands();
 
   Random random_;
   Shape shape_;
   Duration unit_;
+  Time start_ = kStart;
+  std::string zone_;
+  // The definitions so far.
+  std::map<Slot, pb::Segment> defined_;
   History history_;
 };
 
@@ -180,6 +202,203 @@ pb::Expression Generator::filter(int depth) {
   return e;
 }
 
+// Sometimes local to the zone.
+std::string Generator::date(const std::string& zone) {
+  std::string text = FormatTimestamp(moment());
+  if (zone.empty() || percent(30)) return text;
+  text.pop_back();
+  return percent(20) ? text.substr(0, 10) : text;
+}
+
+// The least operand is 0, and what `step` makes of a few steps.
+template <typename Condition>
+void Generator::compare(Condition* c, double step) {
+  const double operand = random_.below(5) * step;
+  switch (random_.below(8)) {
+    case 0:
+      c->set_equals(operand);
+      break;
+    case 1:
+      c->set_not_equals(operand);
+      break;
+    case 2:
+      c->set_greater_than(operand);
+      break;
+    case 3:
+      c->set_less_than(operand + step);
+      break;
+    case 4:
+      c->set_at_most(operand);
+      break;
+    case 5:
+      c->set_at_least(operand);
+      c->set_at_most(operand + random_.below(2) * step);
+      break;
+    default:
+      c->set_at_least(operand);
+      break;
+  }
+}
+
+pb::Did Generator::did() {
+  pb::Did did;
+  did.set_event(one_of<std::string>({"A", "A", "B", "B", "C", "Page Viewed"}));
+  if (percent(20)) *did.add_where() = test("p");
+  switch (random_.below(8)) {
+    case 0:
+    case 1:
+    case 2:
+      did.set_within_last(percent(90) ? length(6) : FormatDuration(Duration::Millis(1)));
+      break;
+    case 3:
+    case 4:
+      did.set_during(one_of<std::string>({"today", "today", "yesterday", "yesterday", "this_week",
+                                          "last_week", "this_month", "last_month", "this_year"}));
+      if (percent(70)) did.set_time_zone(zone_);
+      if (did.during().ends_with("week") && percent(50)) {
+        did.set_week_starts(one_of<std::string>({"monday", "sunday"}));
+      }
+      break;
+    case 5:
+      if (percent(50)) did.set_time_zone(zone_);
+      for (int tries = 0; tries < 5 && !did.has_between(); ++tries) {
+        const LocalTime zone(did.time_zone());
+        const std::string from = date(did.time_zone());
+        const std::string to = date(did.time_zone());
+        if (zone.parse(from) >= zone.parse(to)) continue;
+        did.mutable_between()->set_from(from);
+        did.mutable_between()->set_to(to);
+      }
+      if (!did.has_between()) did.clear_time_zone();
+      break;
+    default:
+      break;
+  }
+  if (percent(35)) compare(did.mutable_count(), 1);
+  if (percent(15)) {
+    did.mutable_sum()->set_property("n");
+    compare(did.mutable_sum(), 0.5);
+  }
+  if (percent(15)) {
+    did.mutable_average()->set_property("n");
+    compare(did.mutable_average(), 0.25);
+  }
+  did.set_first_time(percent(12));
+  did.set_include_users_who_did_not(percent(30));
+  return did;
+}
+
+bool Generator::reaches(Slot from, Slot to) const {
+  if (from == to) return true;
+  const auto& references = References(ExpressionOf(defined_.at(from)));
+  return std::any_of(defined_.begin(), defined_.end(), [&](const auto& other) {
+    return references.contains(other.second.id()) && reaches(other.first, to);
+  });
+}
+
+pb::Expression Generator::past(int depth, Slot slot) {
+  pb::Expression e;
+  const int form = depth > 2 ? 4 + random_.below(8) : random_.below(12);
+  if (form == 0) {
+    *e.mutable_not_() = past(depth + 1, slot);
+  } else if (form <= 2) {
+    for (int n = 1 + random_.below(3); n > 0; --n) *e.add_all_of() = past(depth + 1, slot);
+  } else if (form == 3) {
+    for (int n = 1 + random_.below(3); n > 0; --n) *e.add_any_of() = past(depth + 1, slot);
+  } else if (form == 4) {
+    *e.mutable_did_not() = did();
+  } else if (form == 5) {
+    e = filter(3);
+  } else if (form == 6) {
+    e = filter(2);
+  } else if (form == 7 && !defined_.empty()) {
+    auto inner = defined_.begin();
+    std::advance(inner, random_.below(static_cast<int>(defined_.size())));
+    if (reaches(inner->first, slot)) {
+      *e.mutable_did() = did();
+    } else {
+      e.set_in_segment(inner->second.id());
+    }
+  } else {
+    *e.mutable_did() = did();
+  }
+  return e;
+}
+
+pb::DateTime Generator::date_time() {
+  pb::DateTime date_time;
+  date_time.set_property("when");
+  if (percent(60)) {
+    const std::string before = percent(60) ? "-" : "";
+    date_time.set_offset(before + (percent(50) ? length(4) : one_of<std::string>({"1d", "36h"})));
+  }
+  if (percent(40)) date_time.set_at(one_of<std::string>({"00:00", "02:30", "09:00", "23:59:59"}));
+  if (percent(25)) date_time.set_recurring("yearly");
+  if (percent(70) && (!date_time.at().empty() || !date_time.recurring().empty())) {
+    date_time.set_time_zone(zone_);
+  }
+  return date_time;
+}
+
+pb::Sequence Generator::sequence() {
+  pb::Sequence sequence;
+  for (int n = 2 + random_.below(3); n > 0; --n) {
+    pb::SequenceStep& step = *sequence.add_steps();
+    const pb::EventCondition event = condition();
+    const bool first = sequence.steps_size() == 1;
+    if (!first && percent(40)) {
+      *step.mutable_did_not() = event;
+      step.set_within(length(4));
+      continue;
+    }
+    step.set_event(event.event());
+    *step.mutable_where() = event.where();
+    if (!first && percent(50)) step.set_within(length(4));
+  }
+  sequence.set_repeat(percent(30));
+  return sequence;
+}
+
+// Of the kinds that the shape asks for. One that is defined stays live, or past behaviour.
+pb::Segment Generator::other_segment(Slot slot) {
+  std::vector<std::string> kinds;
+  if (shape_.past) kinds.insert(kinds.end(), {"past", "past"});
+  if (shape_.live) kinds.insert(kinds.end(), {"live", "live"});
+  if (shape_.dates) kinds.emplace_back("date");
+  if (shape_.sequences) kinds.emplace_back("sequence");
+  if (const auto was = defined_.find(slot); was != defined_.end()) {
+    std::erase_if(kinds, [&](const std::string& kind) {
+      return (kind == "past") != was->second.has_past_behavior();
+    });
+  }
+  const std::string kind =
+      kinds[static_cast<size_t>(random_.below(static_cast<int>(kinds.size())))];
+  pb::Segment out;
+  if (kind == "past") {
+    out.set_id(absl::StrCat("s", slot));
+    out.set_name(absl::StrCat("Segment ", slot));
+    *out.mutable_past_behavior() = past(1, slot);
+    return out;
+  }
+  // Exit and names as of any live segment.
+  out = segment(slot);
+  pb::Live live = out.live();
+  if (kind != "live") {
+    pb::Live other;
+    if (live.has_exit()) *other.mutable_exit() = live.exit();
+    if (live.has_filter()) *other.mutable_filter() = live.filter();
+    live = other;
+    if (kind == "date") {
+      *live.mutable_date_time() = date_time();
+    } else {
+      *live.mutable_sequence() = sequence();
+    }
+  }
+  if (percent(60)) *live.mutable_filter() = past(2, slot);
+  *out.mutable_live() = live;
+  return out;
+}
+
 pb::Segment Generator::segment(Slot slot) {
   pb::Segment segment;
   segment.set_id(absl::StrCat("s", slot));
@@ -227,6 +446,21 @@ pb::Segment Generator::segment(Slot slot) {
   return segment;
 }
 
+// Also several dates, dates of other years, and dates of no zone.
+Datum Generator::when() {
+  const auto one = [&] {
+    std::string text = FormatTimestamp(moment());
+    if (percent(30)) text.pop_back();
+    if (percent(30)) text = one_of<std::string>({"2024", "2025", "2027"}) + text.substr(4);
+    if (percent(10)) text = "2024-02-29T12:00";
+    return text;
+  };
+  if (percent(60)) return one();
+  std::vector<Scalar> items;
+  for (int n = 1 + random_.below(3); n > 0; --n) items.emplace_back(one());
+  return items;
+}
+
 std::vector<Command> Generator::commands() {
   std::vector<Command> commands;
   for (int n = 1 + random_.below(2); n > 0; --n) {
@@ -249,7 +483,8 @@ std::vector<Command> Generator::commands() {
         break;
       case 5:
         commands.push_back(
-            {ProfileOperation::kSet, "when", FormatTimestamp(kStart + units(random_.below(30)))});
+            {ProfileOperation::kSet, "when", FormatTimestamp(start_ + units(random_.below(30)))});
+        if (mixed() && percent(50)) commands.back().value = when();
         break;
       default:
         commands.push_back({ProfileOperation::kSet, property, value()});
@@ -278,7 +513,10 @@ Record Generator::record() {
   if (percent(70)) record.properties["p"] = value();
   if (percent(30)) record.properties["q"] = value();
   if (percent(80)) record.properties["m"] = 1.0 + random_.below(3);
-  if (percent(shape_.filters ? 50 : 15)) record.profile = commands();
+  if (mixed() && percent(80)) {
+    record.properties["n"] = percent(90) ? Datum((random_.below(8) - 2) * 0.5) : value();
+  }
+  if (percent(shape_.filters || shape_.dates ? 50 : mixed() ? 25 : 15)) record.profile = commands();
   if (percent(5)) {
     record.name.clear();
     record.properties.clear();
@@ -287,11 +525,35 @@ Record Generator::record() {
   return record;
 }
 
+// Units of hours and days, near a change of daylight saving or of the year.
+void Generator::choose_time() {
+  unit_ = one_of({unit_, Duration::Hours(1), Duration::Hours(6), Duration::Hours(24)});
+  struct Change {
+    const char* zone;
+    const char* at;
+  };
+  const auto change = one_of<Change>({{"Europe/Berlin", "2026-03-29T01:00"},
+                                      {"Europe/Berlin", "2026-10-25T01:00"},
+                                      {"America/New_York", "2026-03-08T07:00"},
+                                      {"America/Havana", "2026-03-08T05:00"},
+                                      {"America/Havana", "2026-11-01T05:00"},
+                                      {"Africa/Cairo", "2026-04-23T22:00"},
+                                      {"Australia/Lord_Howe", "2026-04-04T15:00"},
+                                      {"Asia/Kolkata", "2026-12-31T18:30"},
+                                      {"Pacific/Kiritimati", "2026-02-28T10:00"}});
+  zone_ = change.zone;
+  Time at;
+  ParseTimestamp(change.at, &at);
+  start_ = at - units(random_.below(12));
+  if (percent(30)) start_ = start_ - Duration::Minutes(random_.below(24) * 30);
+}
+
 History Generator::run() {
   Settings& settings = history_.settings;
   history_.users = 1 + random_.below(3);
   // Sessions end after 30 min whatever the unit is.
   unit_ = one_of({Duration::Minutes(10), Duration::Minutes(10), Duration::Seconds(2)});
+  if (mixed()) choose_time();
   settings.max_lateness = percent(40) ? Duration::Hours(2) : units(1 + random_.below(10));
   if (shape_.little_lateness) settings.max_lateness = units(1 + random_.below(4));
   settings.deadline_grace = one_of({Duration::Seconds(1), units(1)});
@@ -300,10 +562,11 @@ History Generator::run() {
   }
 
   const int segments = 1 + random_.below(3);
-  std::set<Slot> defined;
+  const auto next = [&](Slot slot) { return mixed() ? other_segment(slot) : segment(slot); };
   for (Slot slot = 0; slot < static_cast<Slot>(segments); ++slot) {
-    history_.items.push_back({.kind = Item::Kind::kDefine, .slot = slot, .segment = segment(slot)});
-    defined.insert(slot);
+    defined_[slot] = next(slot);
+    history_.items.push_back(
+        {.kind = Item::Kind::kDefine, .slot = slot, .segment = defined_[slot]});
   }
 
   struct Arrival {
@@ -311,7 +574,7 @@ History Generator::run() {
     Record record;
   };
   std::vector<Arrival> arrivals;
-  Time time = kStart;
+  Time time = start_;
   const int records = 1 + random_.below(shape_.most_records);
   const int delayed = shape_.in_order ? 0 : one_of({0, 10, 40, 80});
   const int64_t lateness = settings.max_lateness.millis();
@@ -387,13 +650,19 @@ History Generator::run() {
       // A task has read records before it has a clock.
       const Time at = clock == Time::Min() ? one.record_time - units(1) : clock;
       clock = at;
-      if (defined.contains(slot) && percent(25)) {
-        defined.erase(slot);
+      const bool referred_to =
+          defined_.contains(slot) &&
+          std::any_of(defined_.begin(), defined_.end(), [&](const auto& other) {
+            return other.first != slot && reaches(other.first, slot);
+          });
+      if (defined_.contains(slot) && percent(25) && !referred_to) {
+        defined_.erase(slot);
         history_.items.push_back({.kind = Item::Kind::kDelete, .clock = at, .slot = slot});
       } else {
-        defined.insert(slot);
+        const pb::Segment segment = next(slot);
+        defined_[slot] = segment;
         history_.items.push_back(
-            {.kind = Item::Kind::kDefine, .clock = at, .slot = slot, .segment = segment(slot)});
+            {.kind = Item::Kind::kDefine, .clock = at, .slot = slot, .segment = segment});
       }
     }
     history_.items.push_back({.kind = Item::Kind::kRecord, .clock = clock, .record = one});

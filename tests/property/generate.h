@@ -25,6 +25,14 @@ struct Shape {
   // A few units of lateness: what late events can't reach any more is soon folded away.
   bool little_lateness = false;
   int most_records = 30;
+  // What the segments are. Live kinds alone without any of these.
+  //
+  // Past behaviour. Units of time may be hours and days, near a change of daylight saving.
+  bool past = false;
+  // Live segments whose filters ask for past behaviour and for other segments.
+  bool live = false;
+  bool dates = false;
+  bool sequences = false;
 };
 
 // The same on every machine.

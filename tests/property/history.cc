@@ -7,7 +7,9 @@
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/util/message_differencer.h"
 
+#include "segment/definition_check.h"
 #include "segment/definition_text.h"
+#include "tests/property/conditions.h"
 
 namespace segmentd::property {
 namespace {
@@ -17,8 +19,10 @@ namespace pb = segments::v1;
 std::string Text(Time time) {
   if (time == Time::Min()) return "-";
   if (time == Time::Max()) return "never";
-  // Histories stay within a few days: the date is noise.
-  return FormatTimestamp(time).substr(5, 18);
+  // Histories stay within a year: it is noise.
+  const std::string text = FormatTimestamp(time);
+  return text.substr(text.starts_with("2026") ? 5 : 0,
+                     text.size() - (text.starts_with("2026") ? 6 : 1));
 }
 
 std::string Text(const Scalar& scalar) {
@@ -57,9 +61,86 @@ std::string_view Text(ProfileOperation operation) {
   return "?";
 }
 
+// Simpler forms of one `did`.
+std::vector<pb::Did> Simpler(const pb::Did& did) {
+  std::vector<pb::Did> out;
+  const auto with = [&](const std::function<void(pb::Did*)>& change) {
+    pb::Did simpler = did;
+    change(&simpler);
+    if (!google::protobuf::util::MessageDifferencer::Equals(simpler, did)) out.push_back(simpler);
+  };
+  with([](pb::Did* d) {
+    d->clear_within_last();
+    d->clear_between();
+    d->clear_during();
+    d->clear_time_zone();
+    d->clear_week_starts();
+  });
+  with([](pb::Did* d) { d->clear_time_zone(); });
+  with([](pb::Did* d) { d->clear_week_starts(); });
+  with([](pb::Did* d) { d->clear_where(); });
+  with([](pb::Did* d) { d->clear_first_time(); });
+  with([](pb::Did* d) { d->clear_include_users_who_did_not(); });
+  with([](pb::Did* d) { d->clear_count(); });
+  with([](pb::Did* d) { d->clear_sum(); });
+  with([](pb::Did* d) { d->clear_average(); });
+  if (did.count().has_at_least() && did.count().has_at_most()) {
+    with([](pb::Did* d) { d->mutable_count()->clear_at_most(); });
+    with([](pb::Did* d) { d->mutable_count()->clear_at_least(); });
+  }
+  return out;
+}
+
+// Simpler forms of an expression: its parts alone, and the whole with less.
+std::vector<pb::Expression> Simpler(const pb::Expression& e) {
+  std::vector<pb::Expression> out;
+  const auto whole = [&](const std::function<void(pb::Expression*)>& change) {
+    change(&out.emplace_back(e));
+  };
+  if (e.has_not_()) {
+    out.push_back(e.not_());
+    for (auto& part : Simpler(e.not_())) {
+      whole([&](pb::Expression* w) { *w->mutable_not_() = std::move(part); });
+    }
+  }
+  if (e.has_did_not()) *out.emplace_back().mutable_did() = e.did_not();
+  if (e.has_did()) {
+    for (auto& did : Simpler(e.did())) {
+      whole([&](pb::Expression* w) { *w->mutable_did() = std::move(did); });
+    }
+  }
+  if (e.has_did_not()) {
+    for (auto& did : Simpler(e.did_not())) {
+      whole([&](pb::Expression* w) { *w->mutable_did_not() = std::move(did); });
+    }
+  }
+  const auto list = [&](auto get) {
+    pb::Expression copy = e;
+    const auto& parts = *get(copy);
+    for (const auto& part : parts) out.push_back(part);
+    for (int i = 0; i < parts.size(); ++i) {
+      if (parts.size() > 1) {
+        whole([&](pb::Expression* w) { get(*w)->DeleteSubrange(i, 1); });
+      }
+      for (auto& part : Simpler(parts[i])) {
+        whole([&](pb::Expression* w) { *get(*w)->Mutable(i) = std::move(part); });
+      }
+    }
+  };
+  if (e.all_of_size() > 0) list([](pb::Expression& w) { return w.mutable_all_of(); });
+  if (e.any_of_size() > 0) list([](pb::Expression& w) { return w.mutable_any_of(); });
+  return out;
+}
+
 // Simpler forms of one definition.
 std::vector<pb::Segment> Simpler(const pb::Segment& segment) {
   std::vector<pb::Segment> out;
+  if (segment.has_past_behavior()) {
+    for (pb::Expression& expression : Simpler(segment.past_behavior())) {
+      *out.emplace_back(segment).mutable_past_behavior() = std::move(expression);
+    }
+    return out;
+  }
   const auto with = [&](const std::function<void(pb::Live*)>& change) {
     pb::Segment simpler = segment;
     change(simpler.mutable_live());
@@ -70,13 +151,41 @@ std::vector<pb::Segment> Simpler(const pb::Segment& segment) {
   with([](pb::Live* live) { live->clear_filter(); });
   with([](pb::Live* live) { live->clear_exit(); });
   if (segment.live().has_filter()) {
-    const pb::Expression& filter = segment.live().filter();
-    const auto to = [&](const pb::Expression& part) {
-      with([copy = part](pb::Live* live) { *live->mutable_filter() = copy; });
-    };
-    if (filter.has_not_()) to(filter.not_());
-    for (const auto& part : filter.all_of()) to(part);
-    for (const auto& part : filter.any_of()) to(part);
+    for (pb::Expression& filter : Simpler(segment.live().filter())) {
+      with([&](pb::Live* live) { *live->mutable_filter() = std::move(filter); });
+    }
+  }
+  if (segment.live().has_date_time()) {
+    with([](pb::Live* live) { live->mutable_date_time()->clear_offset(); });
+    with([](pb::Live* live) {
+      live->mutable_date_time()->clear_at();
+      if (live->date_time().recurring().empty()) live->mutable_date_time()->clear_time_zone();
+    });
+    with([](pb::Live* live) {
+      live->mutable_date_time()->clear_recurring();
+      if (live->date_time().at().empty()) live->mutable_date_time()->clear_time_zone();
+    });
+    with([](pb::Live* live) { live->mutable_date_time()->clear_time_zone(); });
+  }
+  if (segment.live().has_sequence()) {
+    const int steps = segment.live().sequence().steps_size();
+    for (int i = 0; i < steps; ++i) {
+      const auto step = [i](pb::Live* live) { return live->mutable_sequence()->mutable_steps(i); };
+      if (steps > 2) {
+        with([i](pb::Live* live) {
+          live->mutable_sequence()->mutable_steps()->DeleteSubrange(i, 1);
+        });
+      }
+      with([&](pb::Live* live) { step(live)->clear_where(); });
+      with([&](pb::Live* live) {
+        if (step(live)->has_did_not()) {
+          step(live)->mutable_did_not()->clear_where();
+        } else {
+          step(live)->clear_within();
+        }
+      });
+    }
+    with([](pb::Live* live) { live->mutable_sequence()->clear_repeat(); });
   }
   const auto conditions = [&](auto get) {
     const int size = get(*pb::Segment(segment).mutable_live())->size();
@@ -172,6 +281,43 @@ std::string Describe(const History& history) {
   return out;
 }
 
+bool CanRun(const History& history) {
+  std::map<Slot, pb::Segment> defined;
+  const auto slot_of = [&](const std::string& id) {
+    return std::find_if(defined.begin(), defined.end(),
+                        [&](const auto& other) { return other.second.id() == id; });
+  };
+  const std::function<bool(const pb::Segment&, const std::string&)> leads_to =
+      [&](const pb::Segment& from, const std::string& id) {
+        const auto references = References(ExpressionOf(from));
+        return std::any_of(references.begin(), references.end(), [&](const std::string& next) {
+          return next == id || leads_to(slot_of(next)->second, id);
+        });
+      };
+  for (const Item& item : history.items) {
+    if (item.kind == Item::Kind::kDelete && defined.contains(item.slot)) {
+      const std::string id = defined[item.slot].id();
+      defined.erase(item.slot);
+      for (const auto& [slot, other] : defined) {
+        if (References(ExpressionOf(other)).contains(id)) return false;
+      }
+    }
+    if (item.kind != Item::Kind::kDefine) continue;
+    if (!CheckSegment(item.segment).empty()) return false;
+    const auto was = defined.find(item.slot);
+    if (was != defined.end() &&
+        was->second.has_past_behavior() != item.segment.has_past_behavior()) {
+      return false;
+    }
+    for (const std::string& id : References(ExpressionOf(item.segment))) {
+      if (slot_of(id) == defined.end()) return false;
+    }
+    if (leads_to(item.segment, item.segment.id())) return false;
+    defined[item.slot] = item.segment;
+  }
+  return true;
+}
+
 std::vector<History> Simpler(const History& history) {
   std::vector<History> out;
   const auto without = [&](size_t begin, size_t end) {
@@ -225,6 +371,7 @@ std::vector<History> Simpler(const History& history) {
       with(i, [](Item* it) { it->record.record_time = it->record.time; });
     }
   }
+  std::erase_if(out, [](const History& simpler) { return !CanRun(simpler); });
   return out;
 }
 

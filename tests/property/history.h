@@ -64,6 +64,9 @@ struct History {
 std::string Describe(const History& history);
 std::string Describe(const Record& record);
 
+// Whether its definitions are right, and refer only to segments that there are, not in a circle.
+bool CanRun(const History& history);
+
 // A copy that lacks whatever can go while `fails` holds.
 template <typename Fails>
 History Shrink(History history, const Fails& fails);

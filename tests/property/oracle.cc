@@ -3,397 +3,617 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdlib>
-#include <memory>
-#include <string_view>
 #include <utility>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
-#include "absl/strings/string_view.h"
-#include "re2/re2.h"
+#include "tests/property/conditions.h"
 
 namespace segmentd::property {
-namespace {
 
 namespace pb = segments::v1;
 
-Duration Length(const std::string& text) {
-  const auto parsed = ParseDuration(text);
-  if (!parsed.ok()) std::abort();
-  return *parsed;
-}
+// -- F --------------------------------------------------------------------------------------------
 
-// -- Conditions -----------------------------------------------------------------------------------
+namespace {
 
-bool IsTrueOf(const pb::PropertyCondition& c, const Scalar& value, Time now) {
-  // -1, 0, 1, or nothing where the types differ.
-  const auto fold = [&](std::string text) {
-    return c.ignore_case() ? absl::AsciiStrToLower(text) : text;
-  };
-  const auto compare = [&](const google::protobuf::Value& operand) -> std::optional<int> {
-    const auto sign = [](const auto& a, const auto& b) { return a < b ? -1 : b < a ? 1 : 0; };
-    if (const auto* text = std::get_if<std::string>(&value)) {
-      if (!operand.has_string_value()) return std::nullopt;
-      return sign(fold(*text), fold(operand.string_value()));
-    }
-    if (const auto* number = std::get_if<double>(&value)) {
-      if (!operand.has_number_value()) return std::nullopt;
-      return sign(*number, operand.number_value());
-    }
-    if (!operand.has_bool_value()) return std::nullopt;
-    return std::get<bool>(value) == operand.bool_value() ? 0 : 1;
-  };
-  const auto is_in = [&](const google::protobuf::ListValue& list) {
-    return std::any_of(list.values().begin(), list.values().end(),
-                       [&](const auto& operand) { return compare(operand) == 0; });
-  };
-  const auto ordered = [&](const google::protobuf::Value& operand, auto holds) {
-    const auto order = compare(operand);
-    return order.has_value() && !std::holds_alternative<bool>(value) && holds(*order);
-  };
-  if (c.has_equals()) return compare(c.equals()) == 0;
-  if (c.has_not_equals()) return compare(c.not_equals()) != 0;
-  if (c.has_in()) return is_in(c.in());
-  if (c.has_not_in()) return !is_in(c.not_in());
-  if (c.has_greater_than()) return ordered(c.greater_than(), [](int o) { return o > 0; });
-  if (c.has_at_least()) return ordered(c.at_least(), [](int o) { return o >= 0; });
-  if (c.has_less_than()) return ordered(c.less_than(), [](int o) { return o < 0; });
-  if (c.has_at_most()) return ordered(c.at_most(), [](int o) { return o <= 0; });
-  if (c.has_between()) {
-    return ordered(c.between().values(0), [](int o) { return o >= 0; }) &&
-           ordered(c.between().values(1), [](int o) { return o <= 0; });
-  }
+// So many instances of a sequence wait for absences; the oldest goes.
+constexpr int64_t kMostWaiting = 25;
 
-  // The others are of strings.
-  const auto* original = std::get_if<std::string>(&value);
-  if (original == nullptr) return false;
-  const std::string text = fold(*original);
-  if (c.has_contains()) return absl::StrContains(text, fold(c.contains()));
-  if (c.has_not_contains()) return !absl::StrContains(text, fold(c.not_contains()));
-  if (c.has_starts_with()) return absl::StartsWith(text, fold(c.starts_with()));
-  if (c.has_ends_with()) return absl::EndsWith(text, fold(c.ends_with()));
-  if (c.has_matches()) {
-    static std::map<std::pair<std::string, bool>, std::unique_ptr<RE2>> compiled;
-    auto& regex = compiled[{c.matches(), c.ignore_case()}];
-    if (regex == nullptr) {
-      RE2::Options options;
-      options.set_case_sensitive(!c.ignore_case());
-      regex = std::make_unique<RE2>(c.matches(), options);
-    }
-    return RE2::PartialMatch(*original, *regex);
-  }
-  Time time;
-  if (!ParseTimestamp(*original, &time)) return false;
-  Time bound;
-  if (c.has_before()) return ParseTimestamp(c.before(), &bound) && time < bound;
-  if (c.has_after()) return ParseTimestamp(c.after(), &bound) && time > bound;
-  if (c.has_within_last()) return now - Length(c.within_last()) < time && time <= now;
-  if (c.has_within_next()) return now <= time && time < now + Length(c.within_next());
-  std::abort();
-}
+// A moment already further in the past when it becomes known does not count.
+constexpr Duration kTooOld = Duration::Hours(1);
 
-bool IsTrueOf(const pb::PropertyCondition& c, const Datum& value, Time now) {
-  const bool missing = std::holds_alternative<std::monostate>(value);
-  if (c.has_exists()) return c.exists() != missing;
-  if (missing) return false;
-  if (const auto* list = std::get_if<std::vector<Scalar>>(&value)) {
-    return std::any_of(list->begin(), list->end(),
-                       [&](const Scalar& item) { return IsTrueOf(c, item, now); });
-  }
-  if (const auto* text = std::get_if<std::string>(&value)) return IsTrueOf(c, Scalar(*text), now);
-  if (const auto* n = std::get_if<double>(&value)) return IsTrueOf(c, Scalar(*n), now);
-  return IsTrueOf(c, Scalar(std::get<bool>(value)), now);
-}
-
-Datum Get(const std::map<std::string, Datum>& properties, const std::string& name) {
-  const auto at = properties.find(name);
-  return at == properties.end() ? Datum() : at->second;
-}
-
-bool Meets(const Record& record, const pb::EventCondition& condition) {
-  return record.name == condition.event() &&
-         std::all_of(condition.where().begin(), condition.where().end(), [&](const auto& test) {
-           return IsTrueOf(test, Get(record.properties, test.property()), record.time);
-         });
-}
-
-template <typename Conditions>
-bool MeetsAny(const Record& record, const Conditions& conditions) {
-  return std::any_of(conditions.begin(), conditions.end(),
-                     [&](const auto& condition) { return Meets(record, condition); });
-}
-
-bool Holds(const pb::Expression& e, const std::map<std::string, Datum>& profile, Time now) {
-  const auto holds = [&](const pb::Expression& part) { return Holds(part, profile, now); };
-  if (e.has_property()) return IsTrueOf(e.property(), Get(profile, e.property().property()), now);
-  if (e.has_not_()) return !holds(e.not_());
-  if (e.all_of_size() > 0) return std::all_of(e.all_of().begin(), e.all_of().end(), holds);
-  if (e.any_of_size() > 0) return std::any_of(e.any_of().begin(), e.any_of().end(), holds);
-  std::abort();
-}
-
-// Without port, in lower case, without "www."; empty for none.
-std::string Host(const Datum& url) {
-  const auto* text = std::get_if<std::string>(&url);
-  if (text == nullptr) return "";
-  const size_t scheme = text->find("://");
-  if (scheme == std::string::npos) return "";
-  std::string host = text->substr(scheme + 3);
-  host = host.substr(0, host.find_first_of("/?#"));
-  host = host.substr(0, host.rfind(':'));
-  host = absl::AsciiStrToLower(host);
-  return absl::StartsWith(host, "www.") ? host.substr(4) : host;
-}
-
-// -- The profile ----------------------------------------------------------------------------------
-
-std::vector<Scalar> Items(const Datum& value) {
-  if (const auto* list = std::get_if<std::vector<Scalar>>(&value)) return *list;
-  if (const auto* text = std::get_if<std::string>(&value)) return {*text};
-  if (const auto* number = std::get_if<double>(&value)) return {*number};
-  if (const auto* boolean = std::get_if<bool>(&value)) return {*boolean};
-  return {};
-}
-
-struct Properties {
-  struct Newest {
-    EventOrder absolute;
-    EventOrder any;
-  };
-  std::map<std::string, Datum> values;
-  std::map<std::string, Newest> newest;
-
-  void apply(const Command& command, EventOrder order) {
-    Datum& value = values[command.property];
-    Newest& last = newest[command.property];
-    const bool absolute = command.operation == ProfileOperation::kSet ||
-                          command.operation == ProfileOperation::kDelete;
-    if (order < last.absolute || (absolute && order < last.any)) return;
-    last.any = std::max(last.any, order);
-    if (absolute) last.absolute = order;
-
-    const auto* number = std::get_if<double>(&value);
-    const auto* by = std::get_if<double>(&command.value);
-    const bool missing = std::holds_alternative<std::monostate>(value);
-    switch (command.operation) {
-      case ProfileOperation::kSet:
-        value = command.value;
-        break;
-      case ProfileOperation::kDelete:
-        value = Datum();
-        break;
-      case ProfileOperation::kIncrement:
-        if (by != nullptr && (number != nullptr || missing)) value = (number ? *number : 0) + *by;
-        break;
-      case ProfileOperation::kDecrement:
-        if (by != nullptr && (number != nullptr || missing)) value = (number ? *number : 0) - *by;
-        break;
-      case ProfileOperation::kAdd: {
-        std::vector<Scalar> items = Items(value);
-        for (const Scalar& item : Items(command.value)) {
-          if (std::find(items.begin(), items.end(), item) == items.end()) items.push_back(item);
-        }
-        value = std::move(items);
-        break;
-      }
-      case ProfileOperation::kRemove: {
-        std::vector<Scalar> items = Items(value);
-        for (const Scalar& item : Items(command.value)) std::erase(items, item);
-        if (items.empty()) {
-          value = Datum();
-        } else if (std::holds_alternative<std::vector<Scalar>>(value)) {
-          value = std::move(items);
-        }
-        break;
-      }
-    }
-  }
-};
+// How long a member stays that joined on a date.
+constexpr Duration kStay = Duration::Days(1);
 
 }  // namespace
 
-// -- F --------------------------------------------------------------------------------------------
+// A user's life under all definitions that matter, from its beginning.
+class Oracle::Walk {
+ public:
+  Walk(const Oracle& oracle, const User& user);
+  Prospect run(Time upto);
 
-Oracle::Outlook Oracle::look(const User& user, Slot slot, Time upto) const {
-  const Version& version = versions_.at(slot);
-  const pb::Live& live = version.segment.live();
-  const Start start = user.starts.contains(slot) ? user.starts.at(slot) : Start();
-  const bool has_after = live.exit().has_after();
-  const auto after = [&](Time time) { return time + Length(live.exit().after()); };
-
-  Outlook out;
-  out.member = start.member;
-  out.joined_by = start.joined_by;
-  out.since = start.since;
-  Time exit_at = Time::Max();
-  // A membership taken over counts as qualified at the activation.
-  Time qualified = start.member ? start.activated : Time::Min();
-  if (start.member && has_after) exit_at = after(qualified);
-  // The event behind the membership.
-  std::string cause;
-  Time cause_at;
-
+ private:
   struct Pending {
     Datum value;
     Time at;
     Time due;
   };
-  // In the order of their triggers.
-  std::vector<Pending> pendings;
   struct Page {
     Time time;
     Datum url;
   };
-  std::vector<Page> pages;
-  Properties profile;
+  struct Date {
+    Time at;
+    // The event that set it.
+    std::string cause;
+    Time cause_at;
+  };
+  // Of a sequence.
+  struct Instance {
+    // What it waits for, and since when.
+    int step;
+    Time at;
+    // The last event step.
+    std::string cause;
+    Time cause_at;
+    bool operator==(const Instance&) const = default;
+  };
+  // A version.
+  struct Part {
+    Number number = 0;
+    const Version* version = nullptr;
+    Start start;
+    bool current = false;
+    Outlook out;
+    // The last step in which it was evaluated, and in which its membership changed.
+    int settled = 0;
+    int changed = 0;
+    // Of past behaviour: its definition has been reached.
+    bool begun = false;
 
-  const auto filter_holds = [&](Time now) {
-    return !live.has_filter() || Holds(live.filter(), profile.values, now);
-  };
-  const auto tell = [&](Action action, Time at, Reason reason, const std::string& event,
-                        Time event_at, const std::string& id) {
-    if (action != pb::QUALIFIED) out.since = at;
-    out.changes.push_back({action, slot, at, reason, event, event_at, id});
-  };
-  const auto leave = [&] {
-    out.member = false;
-    out.joined_by = Datum();
-    qualified = Time::Min();
-    exit_at = Time::Max();
-  };
-  const auto next_due = [&] {
-    Time due = exit_at;
-    for (const Pending& pending : pendings) due = std::min(due, pending.due);
-    return due;
-  };
+    // Of a live segment. A membership taken over counts as qualified at the activation.
+    Time qualified = Time::Min();
+    Time exit_at = Time::Max();
+    // The event behind the membership.
+    std::string cause;
+    Time cause_at;
+    // In the order of their triggers.
+    std::vector<Pending> pendings;
+    std::vector<Page> pages;
+    std::vector<Instance> instances;
+    // The property, and the moments still to come.
+    Datum date;
+    std::vector<Date> coming;
 
-  // All deadlines of one moment are one step, judged on the state just before it.
-  const auto fire = [&](Time now) {
-    out.decided = now;
-    const bool was_member = out.member;
-    if (exit_at == now) {
-      tell(pb::REMOVE, now, pb::EXPIRED, cause, cause_at, "");
-      leave();
+    const pb::Live& live() const { return version->segment.live(); }
+    bool past() const { return version->segment.has_past_behavior(); }
+    bool has_after() const {
+      return live().exit().has_after() || (live().has_date_time() && !live().has_exit());
     }
-    std::optional<Pending> joins;
-    for (const Pending& pending : pendings) {
-      if (pending.due == now && !joins.has_value()) joins = pending;
+    Time after(Time time) const {
+      return time + (live().exit().has_after() ? Length(live().exit().after()) : kStay);
     }
-    std::erase_if(pendings, [&](const Pending& pending) { return pending.due == now; });
-    if (!joins.has_value() || was_member || !filter_holds(now)) return;
-    cause = live.inaction().trigger().event();
-    cause_at = joins->at;
-    out.member = true;
-    out.joined_by = joins->value;
-    if (has_after) exit_at = after(now);
-    tell(pb::ADD, now, pb::INACTION, cause, cause_at, "");
+    bool waits_for_absence(const Instance& instance) const {
+      return live().sequence().steps(instance.step).has_did_not();
+    }
+    Time due(const Instance& instance) const {
+      return instance.at + Length(live().sequence().steps(instance.step).within());
+    }
+    Time next_due() const;
   };
 
-  const auto qualify = [&](const Record& record, bool repeat) {
-    if (!filter_holds(record.time)) return;
-    cause = record.name;
-    cause_at = record.time;
-    qualified = std::max(qualified, record.time);
-    if (has_after) exit_at = after(qualified);
-    if (!out.member) {
-      out.member = true;
-      tell(pb::ADD, record.time, pb::TRIGGER, cause, cause_at, record.message_id);
-    } else if (repeat) {
-      tell(pb::QUALIFIED, record.time, pb::TRIGGER, cause, cause_at, record.message_id);
-    }
-  };
-  const auto exits = [&](const Record& record) {
-    tell(pb::REMOVE, record.time, pb::EXIT_EVENT, record.name, record.time, record.message_id);
-    leave();
-  };
+  void add_parts();
+  void match_events();
+  bool exists() const;
+  Part* in_force(const Part& from, const std::string& id);
+  Situation situation(const Part& part);
+  bool filter_holds(const Part& part);
 
-  const auto step = [&](const Record& record) {
-    const bool leaves_on = out.member && MeetsAny(record, live.exit().on());
+  Time next_moment() const;
+  // One step: of the deadlines of a moment, or of an entry.
+  void step(Time now, const Entry* entry);
+  void enter(const Entry& entry);
+  // Evaluates the part in this step, after those that it refers to.
+  void settle(Part* part);
 
-    if (live.has_inaction()) {
-      const auto& inaction = live.inaction();
-      const bool match = !inaction.match().empty();
-      const Datum value = match ? Get(record.properties, inaction.match()) : Datum();
-      const bool takes_part = !match || !std::holds_alternative<std::monostate>(value);
-      const bool cancels = takes_part && MeetsAny(record, inaction.does_not_do());
-      // Taken over from a version that joined by no value.
-      const bool joined_by_any = std::holds_alternative<std::monostate>(out.joined_by);
-      if (leaves_on || (out.member && !live.has_exit() && cancels &&
-                        (!match || joined_by_any || value == out.joined_by))) {
-        exits(record);
-      }
-      if (cancels) {
-        std::erase_if(pendings, [&](const Pending& p) { return !match || p.value == value; });
-      }
-      if (takes_part && !out.member && Meets(record, inaction.trigger())) {
-        const auto same = std::find_if(pendings.begin(), pendings.end(),
-                                       [&](const Pending& p) { return p.value == value; });
-        if (same != pendings.end() && !inaction.restart()) return;
-        if (same != pendings.end()) pendings.erase(same);
-        if (pendings.size() == 25) pendings.erase(pendings.begin());
-        pendings.push_back({value, record.time, record.time + Length(inaction.within())});
-      }
-      return;
-    }
+  void evaluate(Part* part);
+  void fire(Part* part);
+  void apply(Part* part, const Record& record);
+  void apply_inaction(Part* part, const Record& record, bool leaves_on);
+  bool advances_sequence(Part* part, const Record& record);
+  bool reaches_date(Part* part);
+  bool counts_page(Part* part, const Record& record);
+  void arrive(Part* part, const Instance& instance);
 
-    bool qualifies = false;
-    bool repeat = false;
-    if (live.has_actions()) {
-      qualifies = MeetsAny(record, live.actions().any_of());
-      repeat = live.actions().repeat();
-    } else if (record.name == kPageViewed) {
-      const Datum url = Get(record.properties, "url");
-      const Datum referrer = Get(record.properties, "referrer");
-      if (live.has_page_visit()) {
-        qualifies = IsTrueOf(live.page_visit().url(), url, record.time);
-        repeat = live.page_visit().repeat();
-      } else if (live.has_referrer()) {
-        const bool first =
-            pages.empty() || record.time - pages.back().time >= Duration::Minutes(30);
-        const bool external = !Host(referrer).empty() && Host(referrer) != Host(url);
-        qualifies = first && external && IsTrueOf(live.referrer().url(), referrer, record.time);
-        repeat = live.referrer().repeat();
-        pages.push_back({record.time, url});
-      } else {
-        const auto& count = live.page_count();
-        repeat = count.repeat();
-        pages.push_back({record.time, url});
-        std::vector<Page> counted;
-        for (size_t i = pages.size(); i-- > 0;) {
-          const bool in_session =
-              i + 1 == pages.size() || pages[i + 1].time - pages[i].time < Duration::Minutes(30);
-          const bool in_window =
-              !count.within().empty() && record.time - Length(count.within()) < pages[i].time;
-          if (count.within().empty() ? !in_session : !in_window) break;
-          const bool again = std::any_of(counted.begin(), counted.end(), [&](const Page& page) {
-            return page.url == pages[i].url;
-          });
-          const bool has_url = !std::holds_alternative<std::monostate>(pages[i].url);
-          if (!count.distinct_urls() || (has_url && !again)) counted.push_back(pages[i]);
-        }
-        qualifies = static_cast<int64_t>(counted.size()) >= count.at_least();
-      }
-    }
-    // An event that both exits and qualifies leaves a member a member.
-    qualifies = qualifies && filter_holds(record.time);
-    if (leaves_on && !qualifies) exits(record);
-    if (qualifies) qualify(record, repeat);
-  };
+  void tell(Part* part, Action action, Reason reason, const std::string& event, Time event_at,
+            const std::string& id);
+  void qualify(Part* part, Reason reason, const std::string& event, Time event_at,
+               const std::string& id, bool repeat);
+  void leave(Part* part);
 
-  for (const Entry& entry : user.entries) {
-    if (entry.place > upto) break;
-    while (next_due() <= entry.place) fire(next_due());
-    for (const Command& command : entry.record.profile) {
-      profile.apply(command, {entry.record.time, entry.offset});
-    }
-    if (entry.too_late || entry.offset < version.offset) continue;
-    const size_t before = out.changes.size();
-    step(entry.record);
-    for (size_t i = before; i < out.changes.size(); ++i) out.changes[i].offset = entry.offset;
+  const Oracle& oracle_;
+  const User& user_;
+  std::vector<Part> parts_;
+  // The user's events that meet the condition of a `did`, as indexes of their entries.
+  std::map<const pb::Did*, std::vector<size_t>> matches_;
+  // Since when the user exists, and whether an event that came too late says so.
+  Time existence_ = Time::Max();
+  const Entry* first_too_late_ = nullptr;
+  // Moments at which past behaviour may change; too many do no harm.
+  std::set<Time> moments_;
+
+  // The present step.
+  int number_ = 0;
+  Time now_ = Time::Min();
+  const Entry* entry_ = nullptr;
+  // So many entries have been applied.
+  size_t applied_ = 0;
+  Properties profile_;
+  Prospect out_;
+};
+
+Time Oracle::Walk::Part::next_due() const {
+  Time due = exit_at;
+  for (const Pending& pending : pendings) due = std::min(due, pending.due);
+  for (const Date& next : coming) due = std::min(due, next.at);
+  for (const Instance& instance : instances) {
+    if (waits_for_absence(instance)) due = std::min(due, this->due(instance));
   }
-  while (next_due() <= upto) fire(next_due());
-  out.next_deadline = next_due();
-  return out;
+  return due;
+}
+
+Oracle::Walk::Walk(const Oracle& oracle, const User& user) : oracle_(oracle), user_(user) {
+  for (const Entry& entry : user.entries) {
+    if (entry.definition || entry.record.time >= existence_) continue;
+    existence_ = entry.record.time;
+    first_too_late_ = entry.too_late ? &entry : nullptr;
+  }
+  add_parts();
+  match_events();
+  if (first_too_late_ != nullptr) moments_.insert(existence_);
+}
+
+// The present definitions, and whatever may have been referred to by them.
+void Oracle::Walk::add_parts() {
+  std::set<Number> numbers;
+  std::set<std::string> ids;
+  for (const auto& [slot, number] : oracle_.current_) numbers.insert(number);
+  for (bool more = true; more;) {
+    for (const Number number : numbers) {
+      ids.merge(References(ExpressionOf(oracle_.versions_[number].segment)));
+    }
+    more = false;
+    for (Number number = 0; number < oracle_.versions_.size(); ++number) {
+      if (!ids.contains(oracle_.versions_[number].segment.id())) continue;
+      more = numbers.insert(number).second || more;
+    }
+  }
+  for (const Number number : numbers) {
+    Part& part = parts_.emplace_back();
+    part.number = number;
+    part.version = &oracle_.versions_[number];
+    part.start = user_.starts.at(number);
+    const auto current = oracle_.current_.find(part.version->slot);
+    part.current = current != oracle_.current_.end() && current->second == number;
+    part.out.member = part.start.member;
+    part.out.joined_by = part.start.joined_by;
+    part.out.since = part.start.since;
+    part.begun = !part.start.existed;
+    if (!part.start.member) continue;
+    part.qualified = part.start.activated;
+    if (part.has_after()) part.exit_at = part.after(part.qualified);
+  }
+}
+
+void Oracle::Walk::match_events() {
+  std::vector<size_t> arrived(user_.entries.size());
+  for (size_t i = 0; i < arrived.size(); ++i) arrived[i] = i;
+  std::sort(arrived.begin(), arrived.end(),
+            [&](size_t a, size_t b) { return user_.entries[a].offset < user_.entries[b].offset; });
+  for (const Part& part : parts_) {
+    for (const pb::Did* did : Dids(ExpressionOf(part.version->segment))) {
+      std::vector<size_t>& matches = matches_[did];
+      for (const size_t i : arrived) {
+        const Entry& entry = user_.entries[i];
+        if (entry.definition || !Meets(entry.record, *did)) continue;
+        // A duplicate of an event that no definition counted then.
+        const bool again = std::any_of(matches.begin(), matches.end(), [&](size_t before) {
+          const Record& record = user_.entries[before].record;
+          return !record.message_id.empty() && record.message_id == entry.record.message_id &&
+                 entry.record.record_time - record.record_time <= oracle_.settings_.max_lateness;
+        });
+        if (!again) matches.push_back(i);
+      }
+      if (part.past()) moments_.merge(Moments(*did));
+    }
+  }
+}
+
+bool Oracle::Walk::exists() const {
+  const bool by_event =
+      std::any_of(user_.entries.begin(), user_.entries.begin() + static_cast<ptrdiff_t>(applied_),
+                  [](const Entry& entry) { return !entry.definition; });
+  return by_event || (first_too_late_ != nullptr && now_ >= existence_);
+}
+
+// The version of the segment that `from` refers to in this step.
+Oracle::Walk::Part* Oracle::Walk::in_force(const Part& from, const std::string& id) {
+  Part* found = nullptr;
+  for (Part& part : parts_) {
+    if (part.version->segment.id() != id) continue;
+    if (part.version->offset <= from.version->offset || !part.start.existed ||
+        (entry_ != nullptr && entry_->offset >= part.version->offset) ||
+        now_ > part.start.activated) {
+      found = &part;
+    }
+  }
+  return found;
+}
+
+Situation Oracle::Walk::situation(const Part& part) {
+  Situation situation;
+  situation.now = now_;
+  situation.profile = &profile_.values;
+  situation.events = [this](const pb::Did& did) {
+    std::vector<const Record*> records;
+    for (const size_t i : matches_.at(&did)) {
+      if (i < applied_) records.push_back(&user_.entries[i].record);
+    }
+    return records;
+  };
+  situation.in_segment = [this, &part](const std::string& id) {
+    Part* other = in_force(part, id);
+    if (other == nullptr) return false;
+    if (other->past()) {
+      return exists() && Holds(other->version->segment.past_behavior(), this->situation(*other));
+    }
+    settle(other);
+    return other->out.member;
+  };
+  return situation;
+}
+
+bool Oracle::Walk::filter_holds(const Part& part) {
+  return !part.live().has_filter() || Holds(part.live().filter(), situation(part));
+}
+
+// -- Steps ----------------------------------------------------------------------------------------
+
+Oracle::Prospect Oracle::Walk::run(Time upto) {
+  for (const Entry& entry : user_.entries) {
+    if (entry.place > upto) break;
+    while (next_moment() <= entry.place) step(next_moment(), nullptr);
+    step(entry.place, &entry);
+  }
+  while (next_moment() <= upto && next_moment() != Time::Max()) step(next_moment(), nullptr);
+  for (const Part& part : parts_) {
+    if (!part.current) continue;
+    // Whether anything comes of a date or of a sequence is seen when it does.
+    Time due = part.exit_at;
+    for (const Pending& pending : part.pendings) due = std::min(due, pending.due);
+    out_.next_deadline = std::min(out_.next_deadline, due);
+    out_.of[part.number] = part.out;
+  }
+  return std::move(out_);
+}
+
+Time Oracle::Walk::next_moment() const {
+  Time next = Time::Max();
+  for (const Part& part : parts_) next = std::min(next, part.next_due());
+  const auto moment = moments_.upper_bound(now_);
+  return moment == moments_.end() ? next : std::min(next, *moment);
+}
+
+void Oracle::Walk::step(Time now, const Entry* entry) {
+  ++number_;
+  now_ = now;
+  entry_ = entry;
+  if (entry != nullptr) enter(*entry);
+  if (entry == nullptr || entry->too_late) out_.passed = now;
+  for (Part& part : parts_) settle(&part);
+}
+
+void Oracle::Walk::enter(const Entry& entry) {
+  ++applied_;
+  if (entry.definition) return;
+  for (const Command& command : entry.record.profile) {
+    profile_.apply(command, {entry.record.time, entry.offset});
+  }
+  for (const Part& part : parts_) {
+    if (!part.past()) continue;
+    for (const pb::Did* did : Dids(part.version->segment.past_behavior())) {
+      if (Meets(entry.record, *did)) moments_.merge(Moments(*did, entry.record.time));
+    }
+    for (const pb::PropertyCondition* test : Tests(part.version->segment.past_behavior())) {
+      moments_.merge(Moments(*test, Get(profile_.values, test->property())));
+    }
+  }
+}
+
+void Oracle::Walk::settle(Part* part) {
+  if (part->settled == number_) return;
+  part->settled = number_;
+  const size_t before = part->out.changes.size();
+  if (part->past()) {
+    evaluate(part);
+  } else if (entry_ == nullptr) {
+    fire(part);
+  } else if (!entry_->definition) {
+    apply(part, entry_->record);
+  }
+  for (size_t i = before; entry_ != nullptr && i < part->out.changes.size(); ++i) {
+    part->out.changes[i].offset = entry_->offset;
+    part->out.changes[i].cause_or_none = entry_->too_late;
+  }
+}
+
+void Oracle::Walk::tell(Part* part, Action action, Reason reason, const std::string& event,
+                        Time event_at, const std::string& id) {
+  if (action != pb::QUALIFIED) {
+    part->out.member = action == pb::ADD;
+    part->out.since = now_;
+    part->changed = number_;
+  }
+  part->out.changes.push_back({action, part->version->slot, now_, reason, event, event_at, id});
+}
+
+// -- Past behaviour -------------------------------------------------------------------------------
+
+void Oracle::Walk::evaluate(Part* part) {
+  const bool own_definition =
+      entry_ != nullptr && entry_->definition && entry_->offset == part->version->offset;
+  part->begun = part->begun || own_definition;
+  if (!part->begun || !exists()) return;
+  const pb::Expression& expression = part->version->segment.past_behavior();
+  bool inner_changed = false;
+  for (const std::string& id : References(expression)) {
+    Part* inner = in_force(*part, id);
+    if (inner == nullptr) continue;
+    settle(inner);
+    inner_changed = inner_changed || inner->changed == number_;
+  }
+  const bool holds = Holds(expression, situation(*part));
+  if (holds == part->out.member) return;
+
+  const Action action = holds ? pb::ADD : pb::REMOVE;
+  const Reason by_condition = holds ? pb::CONDITION_MET : pb::CONDITION_LOST;
+  if (part->current && (entry_ == nullptr || entry_->too_late)) {
+    out_.decided = std::max(out_.decided, now_);
+  }
+  if (own_definition) {
+    const Reason reason = part->version->edited ? pb::DEFINITION_CHANGED : pb::BACKFILLED;
+    return tell(part, action, reason, "", Time(), "");
+  }
+  if (entry_ == nullptr) {
+    if (first_too_late_ == nullptr || now_ != existence_) {
+      return tell(part, action, pb::WINDOW_SLID, "", Time(), "");
+    }
+    const Record& first = first_too_late_->record;
+    tell(part, action, by_condition, first.name, first.time, first.message_id);
+    part->out.changes.back().offset = first_too_late_->offset;
+    return;
+  }
+  if (entry_->definition) return tell(part, action, by_condition, "", Time(), "");
+  const Record& record = entry_->record;
+  const auto dids = Dids(expression);
+  const bool counted = std::any_of(dids.begin(), dids.end(),
+                                   [&](const pb::Did* did) { return Meets(record, *did); });
+  const bool by_profile = !counted && !inner_changed && !record.profile.empty();
+  tell(part, action, by_profile ? pb::PROFILE_CHANGED : by_condition, record.name, record.time,
+       record.message_id);
+}
+
+// -- Live segments --------------------------------------------------------------------------------
+
+void Oracle::Walk::leave(Part* part) {
+  part->out.member = false;
+  part->out.joined_by = Datum();
+  part->qualified = Time::Min();
+  part->exit_at = Time::Max();
+}
+
+void Oracle::Walk::qualify(Part* part, Reason reason, const std::string& event, Time event_at,
+                           const std::string& id, bool repeat) {
+  part->cause = event;
+  part->cause_at = event_at;
+  part->qualified = std::max(part->qualified, now_);
+  if (part->has_after()) part->exit_at = part->after(part->qualified);
+  if (!part->out.member) {
+    tell(part, pb::ADD, reason, event, event_at, id);
+  } else if (repeat) {
+    tell(part, pb::QUALIFIED, reason, event, event_at, id);
+  }
+}
+
+// All deadlines of one moment are one step, judged on the state just before it.
+void Oracle::Walk::fire(Part* part) {
+  const bool was_member = part->out.member;
+  bool decided = part->exit_at == now_;
+
+  std::optional<Date> date;
+  for (const Date& coming : part->coming) {
+    if (coming.at == now_) date = coming;
+  }
+  std::erase_if(part->coming, [&](const Date& coming) { return coming.at == now_; });
+
+  std::optional<Instance> finished;
+  for (const Instance& instance : std::vector(part->instances)) {
+    if (!part->waits_for_absence(instance) || part->due(instance) != now_) continue;
+    std::erase(part->instances, instance);
+    Instance next = instance;
+    ++next.step;
+    next.at = now_;
+    if (next.step == part->live().sequence().steps_size()) {
+      finished = next;
+    } else {
+      arrive(part, next);
+    }
+  }
+
+  const bool qualifies = (date.has_value() || finished.has_value()) && filter_holds(*part);
+  if (part->exit_at == now_ && !qualifies) {
+    tell(part, pb::REMOVE, pb::EXPIRED, part->cause, part->cause_at, "");
+    leave(part);
+  }
+  if (qualifies && date.has_value()) {
+    qualify(part, pb::DATE_TIME, date->cause, date->cause_at, "", false);
+  } else if (qualifies) {
+    qualify(part, pb::INACTION, finished->cause, finished->cause_at, "",
+            part->live().sequence().repeat());
+  }
+  decided = decided || qualifies;
+
+  std::optional<Pending> joins;
+  for (const Pending& pending : part->pendings) {
+    if (pending.due == now_ && !joins.has_value()) joins = pending;
+  }
+  decided = decided || joins.has_value();
+  std::erase_if(part->pendings, [&](const Pending& pending) { return pending.due == now_; });
+  if (joins.has_value() && !was_member && filter_holds(*part)) {
+    part->cause = part->live().inaction().trigger().event();
+    part->cause_at = joins->at;
+    part->out.joined_by = joins->value;
+    if (part->has_after()) part->exit_at = part->after(now_);
+    tell(part, pb::ADD, pb::INACTION, part->cause, part->cause_at, "");
+  }
+  if (decided && part->current) out_.decided = now_;
+}
+
+void Oracle::Walk::apply(Part* part, const Record& record) {
+  const pb::Live& live = part->live();
+  const bool dated = live.has_date_time() && reaches_date(part);
+  const bool takes_part = !entry_->too_late && entry_->offset >= part->version->offset;
+  if (!takes_part && !dated) return;
+  const bool leaves_on = takes_part && part->out.member && MeetsAny(record, live.exit().on());
+  if (live.has_inaction()) return apply_inaction(part, record, leaves_on);
+
+  bool qualifies = dated;
+  bool repeat = false;
+  if (live.has_actions()) {
+    qualifies = MeetsAny(record, live.actions().any_of());
+    repeat = live.actions().repeat();
+  } else if (live.has_sequence()) {
+    qualifies = advances_sequence(part, record);
+    repeat = live.sequence().repeat();
+  } else if (record.name == kPageViewed && !live.has_date_time()) {
+    qualifies = counts_page(part, record);
+    repeat = live.page_visit().repeat() || live.referrer().repeat() || live.page_count().repeat();
+  }
+  // An event that both exits and qualifies leaves a member a member.
+  qualifies = qualifies && filter_holds(*part);
+  if (leaves_on && !qualifies) {
+    tell(part, pb::REMOVE, pb::EXIT_EVENT, record.name, record.time, record.message_id);
+    leave(part);
+  }
+  if (qualifies) {
+    qualify(part, dated ? pb::DATE_TIME : pb::TRIGGER, record.name, record.time, record.message_id,
+            repeat);
+  }
+}
+
+void Oracle::Walk::apply_inaction(Part* part, const Record& record, bool leaves_on) {
+  const pb::Inaction& inaction = part->live().inaction();
+  std::vector<Pending>& pendings = part->pendings;
+  const bool match = !inaction.match().empty();
+  const Datum value = match ? Get(record.properties, inaction.match()) : Datum();
+  const bool takes_part = !match || !std::holds_alternative<std::monostate>(value);
+  const bool cancels = takes_part && MeetsAny(record, inaction.does_not_do());
+  // Taken over from a version that joined by no value.
+  const bool joined_by_any = std::holds_alternative<std::monostate>(part->out.joined_by);
+  if (leaves_on || (part->out.member && !part->live().has_exit() && cancels &&
+                    (!match || joined_by_any || value == part->out.joined_by))) {
+    tell(part, pb::REMOVE, pb::EXIT_EVENT, record.name, record.time, record.message_id);
+    leave(part);
+  }
+  if (cancels) {
+    std::erase_if(pendings, [&](const Pending& p) { return !match || p.value == value; });
+  }
+  if (takes_part && !part->out.member && Meets(record, inaction.trigger())) {
+    const auto same = std::find_if(pendings.begin(), pendings.end(),
+                                   [&](const Pending& p) { return p.value == value; });
+    if (same != pendings.end() && !inaction.restart()) return;
+    if (same != pendings.end()) pendings.erase(same);
+    if (pendings.size() == 25) pendings.erase(pendings.begin());
+    pendings.push_back({value, record.time, record.time + Length(inaction.within())});
+  }
+}
+
+bool Oracle::Walk::counts_page(Part* part, const Record& record) {
+  const pb::Live& live = part->live();
+  std::vector<Page>& pages = part->pages;
+  const Datum url = Get(record.properties, "url");
+  const Datum referrer = Get(record.properties, "referrer");
+  if (live.has_page_visit()) return IsTrueOf(live.page_visit().url(), url, record.time);
+  if (live.has_referrer()) {
+    const bool first = pages.empty() || record.time - pages.back().time >= Duration::Minutes(30);
+    const bool external = !Host(referrer).empty() && Host(referrer) != Host(url);
+    pages.push_back({record.time, url});
+    return first && external && IsTrueOf(live.referrer().url(), referrer, record.time);
+  }
+  const auto& count = live.page_count();
+  pages.push_back({record.time, url});
+  std::vector<Page> counted;
+  for (size_t i = pages.size(); i-- > 0;) {
+    const bool in_session =
+        i + 1 == pages.size() || pages[i + 1].time - pages[i].time < Duration::Minutes(30);
+    const bool in_window =
+        !count.within().empty() && record.time - Length(count.within()) < pages[i].time;
+    if (count.within().empty() ? !in_session : !in_window) break;
+    const bool again = std::any_of(counted.begin(), counted.end(),
+                                   [&](const Page& page) { return page.url == pages[i].url; });
+    const bool has_url = !std::holds_alternative<std::monostate>(pages[i].url);
+    if (!count.distinct_urls() || (has_url && !again)) counted.push_back(pages[i]);
+  }
+  return static_cast<int64_t>(counted.size()) >= count.at_least();
+}
+
+// Takes in what the step's commands have made of the property; true when a moment that has just
+// passed counts.
+bool Oracle::Walk::reaches_date(Part* part) {
+  const pb::DateTime& date_time = part->live().date_time();
+  const Datum value = Get(profile_.values, date_time.property());
+  if (value == part->date) return false;
+  part->date = value;
+  part->coming.clear();
+  const Time known = std::max(now_, part->version->clock);
+  bool reached = false;
+  for (const Time at : Moments(date_time, value)) {
+    if (at <= part->version->clock || at < known - kTooOld) continue;
+    if (at <= now_) {
+      reached = true;
+    } else {
+      part->coming.push_back({at, entry_->record.name, entry_->record.time});
+    }
+  }
+  return reached;
+}
+
+void Oracle::Walk::arrive(Part* part, const Instance& instance) {
+  std::erase(part->instances, instance);
+  part->instances.push_back(instance);
+  const auto waits = [&](const Instance& i) { return part->waits_for_absence(i); };
+  if (std::count_if(part->instances.begin(), part->instances.end(), waits) <= kMostWaiting) return;
+  part->instances.erase(std::find_if(part->instances.begin(), part->instances.end(), waits));
+}
+
+bool Oracle::Walk::advances_sequence(Part* part, const Record& record) {
+  const auto& steps = part->live().sequence().steps();
+  std::erase_if(part->instances, [&](const Instance& instance) {
+    return part->waits_for_absence(instance) && Meets(record, steps[instance.step].did_not());
+  });
+  bool finished = false;
+  for (const Instance& instance : std::vector(part->instances)) {
+    if (part->waits_for_absence(instance) || !Meets(record, steps[instance.step])) continue;
+    std::erase(part->instances, instance);
+    if (!steps[instance.step].within().empty() && record.time >= part->due(instance)) continue;
+    if (instance.step + 1 == steps.size()) {
+      finished = true;
+    } else {
+      arrive(part, {instance.step + 1, record.time, record.name, record.time});
+    }
+  }
+  if (Meets(record, steps[0])) arrive(part, {1, record.time, record.name, record.time});
+  return finished;
 }
 
 // -- What is told ---------------------------------------------------------------------------------
@@ -401,36 +621,73 @@ Oracle::Outlook Oracle::look(const User& user, Slot slot, Time upto) const {
 Oracle::Oracle(const Settings& settings, int users)
     : settings_(settings), users_(static_cast<size_t>(users)) {}
 
+const Oracle::Prospect& Oracle::look(const User& user, Time upto) const {
+  const auto looked = user.looked.find(upto);
+  if (looked != user.looked.end()) return looked->second;
+  return user.looked[upto] = Walk(*this, user).run(upto);
+}
+
+const Oracle::Outlook& Oracle::outlook(int index, Slot slot) const {
+  const User& user = users_[static_cast<size_t>(index)];
+  return look(user, user.now).of.at(current_.at(slot));
+}
+
+void Oracle::insert(User* user, const Entry& entry) {
+  user->entries.push_back(entry);
+  std::stable_sort(user->entries.begin(), user->entries.end(), [](const Entry& a, const Entry& b) {
+    return std::pair(a.place, a.offset) < std::pair(b.place, b.offset);
+  });
+  user->looked.clear();
+}
+
 void Oracle::define(Slot slot, const pb::Segment& segment, Offset offset, Time clock) {
+  const Number number = versions_.size();
+  const bool edited = current_.contains(slot);
+  const pb::Live& live = segment.live();
+  const bool ever_qualified = (live.has_actions() || live.has_page_visit()) && !live.has_filter() &&
+                              !live.exit().has_after() && live.exit().on_size() == 0;
+  const bool knew = !edited || versions_[current_.at(slot)].knows_since;
   for (User& user : users_) {
     Start start;
     start.activated = std::max(clock, user.newest.value_or(clock));
-    if (versions_.contains(slot)) {
-      const Outlook before = look(user, slot, user.now);
+    start.existed = user.newest.has_value();
+    if (edited) {
+      const Outlook& before = look(user, user.now).of.at(current_.at(slot));
       start.member = before.member;
       start.joined_by = before.joined_by;
       start.since = before.since;
     }
-    user.starts[slot] = start;
-    user.told[slot] = 0;
+    user.starts[number] = start;
+    user.told[number] = {};
     user.member[slot] = start.member;
   }
-  const pb::Live& live = segment.live();
-  const bool ever_qualified = (live.has_actions() || live.has_page_visit()) && !live.has_filter() &&
-                              !live.exit().has_after() && live.exit().on_size() == 0;
-  const bool knew = !versions_.contains(slot) || versions_.at(slot).knows_since;
-  versions_[slot] = {segment, offset, knew && !ever_qualified};
+  versions_.push_back({slot, segment, offset, clock, edited, knew && !ever_qualified});
+  current_[slot] = number;
+  for (User& user : users_) {
+    user.looked.clear();
+    if (!user.newest.has_value()) continue;
+    user.known_from = user.starts[number].activated;
+    Entry entry;
+    entry.offset = offset;
+    entry.place = user.starts[number].activated;
+    entry.definition = true;
+    insert(&user, entry);
+    tell(&user, &user.untold);
+  }
+}
+
+std::vector<Told> Oracle::take_over(int index) {
+  return std::exchange(users_[static_cast<size_t>(index)].untold, {});
 }
 
 void Oracle::erase(Slot slot) {
-  if (!versions_.contains(slot)) return;
+  if (!current_.contains(slot)) return;
   for (User& user : users_) {
-    if (look(user, slot, user.now).member) user.leaving.insert(slot);
-    user.starts.erase(slot);
-    user.told.erase(slot);
+    if (look(user, user.now).of.at(current_.at(slot)).member) user.leaving.insert(slot);
     user.member.erase(slot);
   }
-  versions_.erase(slot);
+  current_.erase(slot);
+  for (User& user : users_) user.looked.clear();
 }
 
 std::optional<Told> Oracle::leave(int index, Slot slot, Time clock) {
@@ -442,66 +699,92 @@ std::optional<Told> Oracle::leave(int index, Slot slot, Time clock) {
 }
 
 Time Oracle::since(int index, Slot slot) const {
-  const User& user = users_[static_cast<size_t>(index)];
-  return look(user, slot, user.now).since.value_or(Time::Min());
+  return outlook(index, slot).since.value_or(Time::Min());
+}
+
+bool Oracle::knows_since(int index, Slot slot) const {
+  const Version& version = versions_[current_.at(slot)];
+  if (!version.segment.has_past_behavior()) return version.knows_since;
+  return since(index, slot) > users_[static_cast<size_t>(index)].known_from;
 }
 
 std::vector<Slot> Oracle::slots() const {
   std::vector<Slot> slots;
-  for (const auto& [slot, version] : versions_) slots.push_back(slot);
+  for (const auto& [slot, number] : current_) slots.push_back(slot);
   return slots;
 }
 
 Time Oracle::next_deadline(int index) const {
   const User& user = users_[static_cast<size_t>(index)];
-  Time next = Time::Max();
-  for (const auto& [slot, version] : versions_) {
-    next = std::min(next, look(user, slot, user.now).next_deadline);
+  Time next = look(user, user.now).next_deadline;
+  for (const auto& [number, outlook] : look(user, Time::Max()).of) {
+    for (const Told& change : outlook.changes) {
+      if (change.at > user.now) next = std::min(next, change.at);
+    }
   }
   return next;
 }
 
 bool Oracle::member(int index, Slot slot) const {
-  const User& user = users_[static_cast<size_t>(index)];
-  return look(user, slot, user.now).member;
+  return outlook(index, slot).member;
 }
 
 std::vector<Told> Oracle::changes(int index, Slot slot) const {
-  const User& user = users_[static_cast<size_t>(index)];
-  return look(user, slot, user.now).changes;
+  return outlook(index, slot).changes;
 }
 
 void Oracle::tell(User* user, std::vector<Told>* out) {
-  for (const auto& [slot, version] : versions_) {
-    const Outlook outlook = look(*user, slot, user->now);
-    size_t& told = user->told[slot];
-    for (; told < outlook.changes.size(); ++told) out->push_back(outlook.changes[told]);
+  const Prospect& prospect = look(*user, user->now);
+  user->decided = std::max(user->decided, prospect.decided);
+  user->passed = std::max(user->passed, prospect.passed);
+  for (const auto& [slot, number] : current_) {
+    const Outlook& outlook = prospect.of.at(number);
+    std::vector<Told>& told = user->told[number];
+    // What has been told stands, or this is no telling but a correction.
+    if (told.size() > outlook.changes.size()) std::abort();
+    for (size_t i = told.size(); i < outlook.changes.size(); ++i) {
+      out->push_back(outlook.changes[i]);
+    }
+    told = outlook.changes;
     user->member[slot] = outlook.member;
-    user->decided = std::max(user->decided, outlook.decided);
   }
   std::stable_sort(out->begin(), out->end(),
                    [](const Told& a, const Told& b) { return a.at < b.at; });
 }
 
 void Oracle::correct(User* user, const Entry& event, std::vector<Told>* out) {
-  for (const auto& [slot, version] : versions_) {
-    const Outlook outlook = look(*user, slot, user->now);
-    user->decided = std::max(user->decided, outlook.decided);
-    for (const Told& change : outlook.changes) {
-      if (change.offset == event.offset && change.action == pb::QUALIFIED && outlook.member &&
-          user->member[slot]) {
-        out->push_back(change);
-        out->back().reason = pb::LATE_EVENT;
-      }
+  const Prospect& prospect = look(*user, user->now);
+  user->decided = std::max(user->decided, prospect.decided);
+  user->passed = std::max(user->passed, prospect.passed);
+  for (const auto& [slot, number] : current_) correct(user, event, slot, number, out);
+}
+
+void Oracle::correct(User* user, const Entry& event, Slot slot, Number number,
+                     std::vector<Told>* out) {
+  const Outlook& outlook = look(*user, user->now).of.at(number);
+  for (const Told& change : outlook.changes) {
+    if (change.offset == event.offset && change.action == pb::QUALIFIED && outlook.member &&
+        user->member[slot]) {
+      out->push_back(change);
+      out->back().reason = pb::LATE_EVENT;
     }
-    if (outlook.member != user->member[slot]) {
-      const Time at = outlook.since.value_or(event.record.time);
-      out->push_back({outlook.member ? pb::ADD : pb::REMOVE, slot, at, pb::LATE_EVENT,
-                      event.record.name, event.record.time, event.record.message_id});
-    }
-    user->told[slot] = outlook.changes.size();
-    user->member[slot] = outlook.member;
   }
+  if (outlook.member != user->member[slot]) {
+    Told correction{outlook.member ? pb::ADD : pb::REMOVE,
+                    slot,
+                    outlook.since.value_or(event.record.time),
+                    pb::LATE_EVENT,
+                    event.record.name,
+                    event.record.time,
+                    event.record.message_id,
+                    event.offset};
+    correction.at_any_time = versions_[number].segment.has_past_behavior() &&
+                             outlook.since.value_or(Time::Min()) <= user->known_from &&
+                             user->known_from != Time::Min();
+    out->push_back(correction);
+  }
+  user->told[number] = outlook.changes;
+  user->member[slot] = outlook.member;
 }
 
 std::vector<Told> Oracle::advance(int index, Time clock) {
@@ -512,13 +795,21 @@ std::vector<Told> Oracle::advance(int index, Time clock) {
   return out;
 }
 
-bool Oracle::meets_any_condition(const Record& record) const {
-  for (const auto& [slot, version] : versions_) {
-    const pb::Live& live = version.segment.live();
+bool Oracle::meets_any_condition(const Record& record, bool too_late) const {
+  for (const auto& [slot, number] : current_) {
+    const pb::Segment& segment = versions_[number].segment;
+    for (const pb::Did* did : Dids(ExpressionOf(segment))) {
+      if (Meets(record, *did)) return true;
+    }
+    if (too_late) continue;
+    const pb::Live& live = segment.live();
     if (MeetsAny(record, live.exit().on())) return true;
     if (MeetsAny(record, live.actions().any_of())) return true;
     if (MeetsAny(record, live.inaction().does_not_do())) return true;
     if (live.has_inaction() && Meets(record, live.inaction().trigger())) return true;
+    for (const auto& step : live.sequence().steps()) {
+      if (step.has_did_not() ? Meets(record, step.did_not()) : Meets(record, step)) return true;
+    }
     if (record.name != kPageViewed) continue;
     if (live.has_referrer() || live.has_page_count()) return true;
     if (live.has_page_visit() &&
@@ -529,41 +820,81 @@ bool Oracle::meets_any_condition(const Record& record) const {
   return false;
 }
 
-Oracle::Verdict Oracle::apply(const Record& record, Offset offset, Time clock) {
+Oracle::Verdict Oracle::apply(const Record& record, Offset offset, Time clock,
+                              std::optional<Outcome> seen) {
   User& user = users_[static_cast<size_t>(record.user)];
   std::vector<Told> out =
       advance(record.user, std::max(clock, record.record_time - settings_.deadline_grace));
 
-  for (const Time seen : user.seen[record.message_id]) {
-    const bool within = record.record_time - seen <= settings_.max_lateness;
+  for (const Time before : user.seen[record.message_id]) {
+    const bool within = record.record_time - before <= settings_.max_lateness;
     if (!record.message_id.empty() && within) return {Outcome::kDuplicate, std::move(out)};
   }
-  Entry entry{record, offset, record.time, false};
+  Entry entry;
+  entry.record = record;
+  entry.offset = offset;
+  entry.place = record.time;
   const Time newest = user.newest.value_or(record.time);
   entry.too_late = record.record_time - record.time > settings_.max_lateness ||
                    newest - record.time > settings_.max_lateness;
-  // Remembered is what had an effect: of an event that came too late, only its profile commands
-  // have.
-  if (!record.profile.empty() || (!entry.too_late && meets_any_condition(record))) {
+  // Remembered is what had an effect: an event that came too late has none on triggers.
+  if (!record.profile.empty() || meets_any_condition(record, entry.too_late)) {
     user.seen[record.message_id].push_back(record.record_time);
   }
-  if (entry.too_late) entry.place = std::max(record.record_time, newest);
-  const bool late = !entry.too_late && (record.time < newest || record.time < user.decided);
+  const bool first = !user.newest.has_value();
+  if (entry.too_late) {
+    entry.place = std::max(record.record_time, newest);
+  }
+  // Who exists since before all that was evaluated is no sooner known to have been in.
+  const bool earlier = std::all_of(
+      user.entries.begin(), user.entries.end(),
+      [&](const Entry& other) { return other.definition || record.time < other.record.time; });
+  if (!first && earlier) user.known_from = std::max(user.known_from, user.now);
+  const bool late = !entry.too_late &&
+                    (record.time < newest || record.time < user.decided ||
+                     (record.time < user.passed && seen.has_value() && *seen == Outcome::kLate));
 
   if (!late) {
     for (Told& told : advance(record.user, record.time)) out.push_back(std::move(told));
   }
   user.newest = std::max(newest, record.time);
-  user.entries.push_back(entry);
-  std::stable_sort(user.entries.begin(), user.entries.end(), [](const Entry& a, const Entry& b) {
-    return std::pair(a.place, a.offset) < std::pair(b.place, b.offset);
-  });
-  if (late || entry.too_late) {
+  insert(&user, entry);
+  if (late) {
     correct(&user, entry, &out);
-    return {late ? Outcome::kLate : Outcome::kTooLate, std::move(out)};
+    return {Outcome::kLate, std::move(out)};
   }
-  tell(&user, &out);
-  return {Outcome::kApplied, std::move(out)};
+  if (!entry.too_late) {
+    tell(&user, &out);
+    return {Outcome::kApplied, std::move(out)};
+  }
+  // From when it counts may lie behind what was decided.
+  Verdict verdict{Outcome::kTooLate, out};
+  if (!first && entry.place < user.decided) {
+    correct(&user, entry, &verdict.told);
+    return verdict;
+  }
+  // What it changes begins when it begins to count, but for the time from which the user exists:
+  // that is no news.
+  if (!first) {
+    const Prospect& prospect = look(user, user.now);
+    for (auto& [number, told] : user.told) {
+      const auto outlook = prospect.of.find(number);
+      if (outlook == prospect.of.end()) continue;
+      told.clear();
+      for (const Told& change : outlook->second.changes) {
+        const bool own = change.offset == entry.offset && change.at == entry.place;
+        if (own || change.at > entry.place) break;
+        told.push_back(change);
+      }
+    }
+  }
+  if (!first && entry.place < user.passed) {
+    User copy = user;
+    verdict.otherwise = out;
+    correct(&copy, entry, &*verdict.otherwise);
+  }
+  tell(&user, &verdict.told);
+  return verdict;
 }
 
 }  // namespace segmentd::property

@@ -28,6 +28,10 @@ struct Told {
   std::string cause_message_id;
   // Of the event whose step it was; not told.
   std::optional<Offset> offset = std::nullopt;
+  // F's latest transition lies before what is known of the definition: any time will do.
+  bool at_any_time = false;
+  // By a record that came too late: its name and ID may be forgotten when it begins to count.
+  bool cause_or_none = false;
 };
 
 class Oracle {
@@ -36,6 +40,9 @@ class Oracle {
 
   // From `offset` on `segment` is the slot's definition. All users have been advanced to `clock`.
   void define(Slot slot, const segments::v1::Segment& segment, Offset offset, Time clock);
+  // What the definitions since the last call have changed for the user: told when the user is taken
+  // over, before all else that happens to them.
+  std::vector<Told> take_over(int user);
   // From here on the slot's segment is being deleted: its members stay as they are until they
   // leave.
   void erase(Slot slot);
@@ -45,8 +52,13 @@ class Oracle {
   struct Verdict {
     Outcome outcome;
     std::vector<Told> told;
+    // As right as `told`.
+    std::optional<std::vector<Told>> otherwise = std::nullopt;
   };
-  Verdict apply(const Record& record, Offset offset, Time clock);
+  // A moment at which nothing happens may be a deadline or none; whether an event before such a one
+  // was late is then as in `seen`.
+  Verdict apply(const Record& record, Offset offset, Time clock,
+                std::optional<Outcome> seen = std::nullopt);
 
   bool member(int user, Slot slot) const;
   // F's changes of the slot's present version up to now.
@@ -56,23 +68,33 @@ class Oracle {
   Time next_deadline(int user) const;
   Time now(int user) const { return users_[static_cast<size_t>(user)].now; }
   // Since when a member is one. Of a segment on nothing but having ever qualified, it is only known
-  // of whoever had no late event.
+  // of whoever had no late event; of past behaviour, only of a change since the definition.
   Time since(int user, Slot slot) const;
-  bool knows_since(Slot slot) const { return versions_.at(slot).knows_since; }
+  bool knows_since(int user, Slot slot) const;
   // The slots in use.
   std::vector<Slot> slots() const;
 
  private:
-  // A definition from its activation on, and where its users stood then.
+  // A definition from its activation on.
   struct Version {
+    Slot slot;
     segments::v1::Segment segment;
     Offset offset;
+    // The partition clock at the activation.
+    Time clock;
+    // Not the first of its segment.
+    bool edited = false;
     bool knows_since = true;
   };
+  // Index in versions_.
+  using Number = size_t;
+  // Where a user stood at the activation of a version.
   struct Start {
     bool member = false;
     // The user's now at the activation.
     Time activated;
+    // The user existed already.
+    bool existed = false;
     // What an inaction with `match` was joined by.
     Datum joined_by;
     // Of the latest change of membership.
@@ -82,46 +104,64 @@ class Oracle {
     Record record;
     Offset offset;
     // Its place among the user's events: its time, or for one that came too late the moment from
-    // which its profile commands count.
+    // which it counts for the past and the profile.
     Time place;
     bool too_late = false;
-  };
-  struct User {
-    // Sorted by (place, offset).
-    std::vector<Entry> entries;
-    std::map<Slot, Start> starts;
-    // By message ID, the record times at which it had an effect.
-    std::map<std::string, std::vector<Time>> seen;
-    std::optional<Time> newest;
-    Time now = Time::Min();
-    // The newest deadline that was decided, whatever became known later.
-    Time decided = Time::Min();
-    // What has been told of each slot's present version: so many of F's changes, and the
-    // membership.
-    std::map<Slot, size_t> told;
-    std::map<Slot, bool> member;
-    // Members of segments being deleted.
-    std::set<Slot> leaving;
+    // Nothing happened but that a version became active.
+    bool definition = false;
   };
   struct Outlook {
     std::vector<Told> changes;
     bool member = false;
     Datum joined_by;
     std::optional<Time> since;
-    // The newest deadline up to now.
+  };
+  struct Prospect {
+    std::map<Number, Outlook> of;
+    // The newest deadline up to now at which something happened; and at all.
     Time decided = Time::Min();
+    Time passed = Time::Min();
+    // Of the live segments.
     Time next_deadline = Time::Max();
   };
+  struct User {
+    // Sorted by (place, offset).
+    std::vector<Entry> entries;
+    std::map<Number, Start> starts;
+    // By message ID, the record times at which it had an effect.
+    std::map<std::string, std::vector<Time>> seen;
+    std::optional<Time> newest;
+    Time now = Time::Min();
+    // Whatever became known later.
+    Time decided = Time::Min();
+    Time passed = Time::Min();
+    // Before it, F of past behaviour is not known exactly.
+    Time known_from = Time::Min();
+    // What has been told of each version, and the membership.
+    std::map<Number, std::vector<Told>> told;
+    std::map<Slot, bool> member;
+    std::vector<Told> untold;
+    // Members of segments being deleted.
+    std::set<Slot> leaving;
+    // What was computed since the user last changed.
+    mutable std::map<Time, Prospect> looked;
+  };
+  class Walk;
 
-  Outlook look(const User& user, Slot slot, Time upto) const;
+  const Prospect& look(const User& user, Time upto) const;
+  const Outlook& outlook(int user, Slot slot) const;
   // Tells all of F's changes up to now that have not been told.
   void tell(User* user, std::vector<Told>* out);
   // Tells where the present has turned out different.
   void correct(User* user, const Entry& event, std::vector<Told>* out);
-  bool meets_any_condition(const Record& record) const;
+  void correct(User* user, const Entry& event, Slot slot, Number number, std::vector<Told>* out);
+  void insert(User* user, const Entry& entry);
+  bool meets_any_condition(const Record& record, bool too_late) const;
 
   Settings settings_;
-  std::map<Slot, Version> versions_;
+  std::vector<Version> versions_;
+  // Of the slots in use.
+  std::map<Slot, Number> current_;
   std::vector<User> users_;
 };
 

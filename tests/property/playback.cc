@@ -219,13 +219,14 @@ std::string Describe(const std::vector<Told>& all) {
   return all.empty() ? "\n    nothing" : text;
 }
 
+// Whether `a` allows for `b`.
 bool Same(const Told& a, const Told& b) {
-  if (a.action != b.action || a.slot != b.slot || a.at != b.at || a.reason != b.reason) {
-    return false;
-  }
-  if (a.cause_event.empty() && b.cause_event.empty()) return true;
-  return a.cause_event == b.cause_event && a.cause_at == b.cause_at &&
-         a.cause_message_id == b.cause_message_id;
+  if (a.action != b.action || a.slot != b.slot || a.reason != b.reason) return false;
+  if (a.at != b.at && !a.at_any_time) return false;
+  if ((a.cause_event.empty() || a.cause_or_none) && b.cause_event.empty()) return true;
+  if (a.cause_event != b.cause_event || a.cause_at != b.cause_at) return false;
+  return a.cause_message_id == b.cause_message_id ||
+         (a.cause_or_none && b.cause_message_id.empty());
 }
 
 }  // namespace
@@ -267,6 +268,8 @@ std::string Difference(const History& history) {
 
     std::vector<std::vector<Told>> expected(static_cast<size_t>(history.users));
     std::optional<Outcome> outcome;
+    // Of the record's user, as right as what is expected.
+    std::optional<std::vector<Told>> otherwise;
     const auto advance_all = [&] {
       for (int u = 0; u < history.users; ++u) {
         for (Told& told : oracle.advance(u, run.clock())) {
@@ -283,9 +286,15 @@ std::string Difference(const History& history) {
     removed(actual.removed_before);
     switch (item.kind) {
       case Item::Kind::kRecord: {
-        auto verdict = oracle.apply(item.record, offset, run.clock());
+        auto& told = expected[static_cast<size_t>(item.record.user)];
+        told = oracle.take_over(item.record.user);
+        auto verdict = oracle.apply(item.record, offset, run.clock(), actual.outcome);
         outcome = verdict.outcome;
-        expected[static_cast<size_t>(item.record.user)] = std::move(verdict.told);
+        if (verdict.otherwise.has_value()) {
+          otherwise = told;
+          otherwise->insert(otherwise->end(), verdict.otherwise->begin(), verdict.otherwise->end());
+        }
+        told.insert(told.end(), verdict.told.begin(), verdict.told.end());
         break;
       }
       case Item::Kind::kAdvance:
@@ -313,20 +322,23 @@ std::string Difference(const History& history) {
     }
     for (int u = 0; u < history.users; ++u) {
       std::vector<Told>& got = actual.told[static_cast<size_t>(u)];
-      std::vector<Told>& want = expected[static_cast<size_t>(u)];
-      // A message ID is told of the event being applied only.
-      for (Told& told : want) {
-        const bool applied =
-            item.kind == Item::Kind::kRecord && told.cause_message_id == item.record.message_id;
-        if (!applied) told.cause_message_id.clear();
-      }
-      const auto by_slot = [](const Told& a, const Told& b) { return a.slot < b.slot; };
-      std::vector<Told> got_by_slot = got;
-      std::stable_sort(got_by_slot.begin(), got_by_slot.end(), by_slot);
-      std::vector<Told> want_by_slot = want;
-      std::stable_sort(want_by_slot.begin(), want_by_slot.end(), by_slot);
-      if (!std::equal(got_by_slot.begin(), got_by_slot.end(), want_by_slot.begin(),
-                      want_by_slot.end(), Same)) {
+      const std::vector<Told>& want = expected[static_cast<size_t>(u)];
+      const auto in_order = [](std::vector<Told> all) {
+        std::stable_sort(all.begin(), all.end(),
+                         [](const Told& a, const Told& b) { return a.slot < b.slot; });
+        return all;
+      };
+      const auto as_told = [&](std::vector<Told> all) {
+        // A message ID is told of the event being applied only.
+        for (Told& told : all) {
+          if (told.offset != offset) told.cause_message_id.clear();
+        }
+        return in_order(std::move(all));
+      };
+      const auto is = [&](const std::vector<Told>& right) {
+        return std::ranges::equal(as_told(right), in_order(got), Same);
+      };
+      if (!is(want) && !(otherwise.has_value() && item.record.user == u && is(*otherwise))) {
         return absl::StrCat(where, "user ", u, " is told", Describe(got), "\n  expected",
                             Describe(want));
       }
@@ -347,7 +359,7 @@ std::string Difference(const History& history) {
                               " in slot ", slot);
         }
         const SegmentState* state = FindSegment(user.present, slot);
-        if (state == nullptr || !state->member || !oracle.knows_since(slot)) continue;
+        if (state == nullptr || !state->member || !oracle.knows_since(u, slot)) continue;
         if (state->since != oracle.since(u, slot)) {
           return absl::StrCat(where, "user ", u, " is in slot ", slot, " since ",
                               FormatTimestamp(state->since), ", and should be since ",
