@@ -101,15 +101,21 @@ absl::StatusOr<std::vector<Measure>> Measure::Compile(const pb::Did& did) {
   return out;
 }
 
-void Measure::turn(Time period, MeasureState& state) const {
-  if (period <= state.period) return;
-  const bool adjacent =
-      state.period != Time::Min() && calendar_->previous(period_, period) == state.period;
-  state.before_count = adjacent ? state.count : 0;
-  state.before_sum = adjacent ? state.sum : 0;
-  state.count = 0;
-  state.sum = 0;
-  state.period = period;
+void Measure::add_total(const Sample& total, MeasureState& state) const {
+  auto& totals = state.samples;
+  const auto at =
+      std::find_if(totals.begin(), totals.end(), [&](const Sample& s) { return s.at >= total.at; });
+  if (at != totals.end() && at->at == total.at) {
+    at->count += total.count;
+    Add(total.sum, at->sum);
+    return;
+  }
+  totals.insert(at, total);
+  if (totals.size() == 1) return;
+  const Time latest = totals.back().at;
+  const bool before = range_ == Range::kPeriodBefore &&
+                      totals[totals.size() - 2].at == calendar_->previous(period_, latest);
+  totals.erase(totals.begin(), totals.end() - (before ? 2 : 1));
 }
 
 void Measure::shrink(Time now, MeasureState& state) const {
@@ -139,74 +145,60 @@ void Measure::shrink(Time now, MeasureState& state) const {
 }
 
 void Measure::add(Time at, double value, Time now, MeasureState& state) const {
+  auto& samples = state.samples;
   if (number_ == Number::kFirst) {
-    state.first = std::min(state.first, at);
+    if (samples.empty()) {
+      samples.push_back({at});
+    } else {
+      samples[0].at = std::min(samples[0].at, at);
+    }
     return;
   }
   switch (range_) {
-    case Range::kSliding: {
+    case Range::kSliding:
       if (at <= now - window_) return;
-      auto& samples = state.samples;
+      // The oldest goes first, so that there is never one more than needed.
+      if (number_ == Number::kCount && samples.size() == static_cast<size_t>(deciding_)) {
+        if (at < samples.front().at) return;
+        samples.erase(samples.begin());
+      }
       if (samples.empty() || samples.back().at <= at) {
-        samples.push_back({at, value, 1});
+        samples.push_back({at, value});
       } else {
         samples.insert(std::upper_bound(samples.begin(), samples.end(), at,
                                         [](Time t, const Sample& s) { return t < s.at; }),
-                       {at, value, 1});
+                       {at, value});
       }
       shrink(now, state);
       return;
-    }
     case Range::kBetween:
       if (at < from_ || at >= to_) return;
       [[fallthrough]];
     case Range::kEver:
-      ++state.count;
-      Add(value, state.sum);
+      add_total({Time(), value}, state);
       return;
     case Range::kPeriod:
-    case Range::kPeriodBefore: {
-      const Time period = calendar_->begin(period_, at);
-      turn(period, state);
-      if (period == state.period) {
-        ++state.count;
-        Add(value, state.sum);
-      } else if (range_ == Range::kPeriodBefore &&
-                 period == calendar_->previous(period_, state.period)) {
-        ++state.before_count;
-        Add(value, state.before_sum);
-      }
+    case Range::kPeriodBefore:
+      add_total({calendar_->begin(period_, at), value}, state);
       return;
-    }
   }
 }
 
 void Measure::merge(const MeasureState& other, Time now, MeasureState& state) const {
-  state.first = std::min(state.first, other.first);
-  if (!other.samples.empty()) {
-    Samples all(state.samples.size() + other.samples.size());
-    std::merge(state.samples.begin(), state.samples.end(), other.samples.begin(),
-               other.samples.end(), all.begin(),
-               [](const Sample& a, const Sample& b) { return a.at < b.at; });
-    state.samples = std::move(all);
-    shrink(now, state);
+  if (number_ == Number::kFirst) {
+    if (!other.samples.empty()) add(other.samples[0].at, 0, now, state);
+    return;
   }
-  if (range_ == Range::kPeriod || range_ == Range::kPeriodBefore) {
-    turn(other.period, state);
-    if (other.period == state.period) {
-      state.count += other.count;
-      Add(other.sum, state.sum);
-      state.before_count += other.before_count;
-      Add(other.before_sum, state.before_sum);
-    } else if (other.period != Time::Min() && range_ == Range::kPeriodBefore &&
-               other.period == calendar_->previous(period_, state.period)) {
-      state.before_count += other.count;
-      Add(other.sum, state.before_sum);
-    }
-  } else {
-    state.count += other.count;
-    Add(other.sum, state.sum);
+  if (range_ != Range::kSliding) {
+    for (const Sample& total : other.samples) add_total(total, state);
+    return;
   }
+  if (other.samples.empty()) return;
+  Samples all(state.samples.size() + other.samples.size());
+  std::merge(state.samples.begin(), state.samples.end(), other.samples.begin(), other.samples.end(),
+             all.begin(), [](const Sample& a, const Sample& b) { return a.at < b.at; });
+  state.samples = std::move(all);
+  shrink(now, state);
 }
 
 bool Measure::passes(int64_t count, double sum) const {
@@ -245,15 +237,20 @@ bool Measure::in_range(Time at, Time now) const {
 
 Measure::Reading Measure::read(const MeasureState& state, Time now) const {
   Reading out;
+  const auto& samples = state.samples;
+  if (samples.empty()) return out;
   if (number_ == Number::kFirst) {
-    if (state.first == Time::Max()) return out;
-    out.count = in_range(state.first, now) ? 1 : 0;
-    out.oldest = out.newest = state.first;
+    out.count = in_range(samples[0].at, now) ? 1 : 0;
+    out.oldest = out.newest = samples[0].at;
     return out;
   }
+  const auto total = [&](const Sample& sample) {
+    out.count = sample.count;
+    out.sum = sample.sum;
+  };
   switch (range_) {
     case Range::kSliding: {
-      const auto [begin, end] = Within(state.samples, now - window_, now);
+      const auto [begin, end] = Within(samples, now - window_, now);
       if (begin == end) return out;
       out.oldest = begin->at;
       out.newest = std::prev(end)->at;
@@ -269,24 +266,15 @@ Measure::Reading Measure::read(const MeasureState& state, Time now) const {
     }
     case Range::kEver:
     case Range::kBetween:
-      out.count = state.count;
-      out.sum = state.sum;
+      total(samples[0]);
       return out;
     case Range::kPeriod:
     case Range::kPeriodBefore: {
-      if (state.period == Time::Min()) return out;
-      const Time period = calendar_->begin(period_, now);
-      if (range_ == Range::kPeriod) {
-        if (state.period != period) return out;
-      } else if (state.period == period) {
-        out.count = state.before_count;
-        out.sum = state.before_sum;
-        return out;
-      } else if (state.period != calendar_->previous(period_, period)) {
-        return out;
+      const Time wanted = range_ == Range::kPeriod ? calendar_->begin(period_, now)
+                                                   : calendar_->previous(period_, now);
+      for (const Sample& sample : samples) {
+        if (sample.at == wanted) total(sample);
       }
-      out.count = state.count;
-      out.sum = state.sum;
       return out;
     }
   }
@@ -294,28 +282,27 @@ Measure::Reading Measure::read(const MeasureState& state, Time now) const {
 }
 
 bool Measure::holds(const MeasureState& state, Time now) const {
-  if (number_ == Number::kFirst) {
-    return state.first != Time::Max() && in_range(state.first, now);
-  }
   const Reading reading = read(state, now);
-  return passes(reading.count, reading.sum);
+  return number_ == Number::kFirst ? reading.count > 0 : passes(reading.count, reading.sum);
 }
 
 Time Measure::next_change(const MeasureState& state, Time now) const {
+  const auto& samples = state.samples;
+  if (samples.empty()) return Time::Max();
   if (number_ == Number::kFirst) {
-    if (state.first == Time::Max()) return Time::Max();
-    if (state.first > now) return state.first;
+    const Time first = samples[0].at;
+    if (first > now) return first;
     switch (range_) {
       case Range::kEver:
       case Range::kBetween:
         return Time::Max();
       case Range::kSliding:
-        return state.first + window_ > now ? state.first + window_ : Time::Max();
+        return first + window_ > now ? first + window_ : Time::Max();
       case Range::kPeriod:
-        return in_range(state.first, now) ? calendar_->next(period_, now) : Time::Max();
+        return in_range(first, now) ? calendar_->next(period_, now) : Time::Max();
       case Range::kPeriodBefore:
-        return state.first >= calendar_->previous(period_, now) ? calendar_->next(period_, now)
-                                                                : Time::Max();
+        return first >= calendar_->previous(period_, now) ? calendar_->next(period_, now)
+                                                          : Time::Max();
     }
   }
   switch (range_) {
@@ -323,9 +310,9 @@ Time Measure::next_change(const MeasureState& state, Time now) const {
     case Range::kBetween:
       return Time::Max();
     case Range::kSliding: {
-      const auto [begin, end] = Within(state.samples, now - window_, now);
+      const auto [begin, end] = Within(samples, now - window_, now);
       // Events may lie ahead where a history was added to an older state.
-      const Time ahead = end != state.samples.end() ? end->at : Time::Max();
+      const Time ahead = end != samples.end() ? end->at : Time::Max();
       if (begin == end) return ahead;
       if (number_ != Number::kCount) return std::min(ahead, begin->at + window_);
       int64_t count = end - begin;
@@ -340,10 +327,9 @@ Time Measure::next_change(const MeasureState& state, Time now) const {
     }
     case Range::kPeriod:
     case Range::kPeriodBefore: {
-      if (state.period == Time::Min()) return Time::Max();
       const Time last = range_ == Range::kPeriod ? calendar_->begin(period_, now)
                                                  : calendar_->previous(period_, now);
-      return state.period >= last ? calendar_->next(period_, now) : Time::Max();
+      return samples.back().at >= last ? calendar_->next(period_, now) : Time::Max();
     }
   }
   return Time::Max();

@@ -22,7 +22,7 @@
 
 namespace segmentd {
 
-// An event in a sliding window, or several joined.
+// One event, or several joined.
 struct Sample {
   // Of the newest event joined.
   Time at;
@@ -32,17 +32,11 @@ struct Sample {
 };
 
 struct MeasureState {
-  // Of a range that slides; oldest first. Most conditions ask for one event.
+  // Of a range that slides, its events, oldest first. Of calendar periods, their totals, `at` being
+  // where they begin: at most the latest with an event and the one just before it. Of a range that
+  // stands, one total, `at` Time(). Of a first time, the first event. Most conditions ask for one
+  // event, so one sample needs no memory of its own.
   absl::InlinedVector<Sample, 1> samples;
-  // Of a range that stands, or of the calendar period that begins at `period`.
-  int64_t count = 0;
-  double sum = 0;
-  // Of the calendar period just before that one.
-  int64_t before_count = 0;
-  double before_sum = 0;
-  Time period = Time::Min();
-  // The earliest event of all.
-  Time first = Time::Max();
   bool operator==(const MeasureState&) const = default;
 };
 
@@ -82,8 +76,8 @@ class Measure {
   // Of the number made of `count` events; users without one have their own rule.
   bool passes(int64_t count, double sum) const;
   bool in_range(Time at, Time now) const;
-  // Moves a calendar state's `period` on to at least the one that begins at `period`.
-  void turn(Time period, MeasureState& state) const;
+  // Adds a total of a range that does not slide, or of a period.
+  void add_total(const Sample& total, MeasureState& state) const;
   void shrink(Time now, MeasureState& state) const;
 
   Range range_ = Range::kEver;

@@ -42,14 +42,6 @@ enum SegmentBits : uint16_t {
   kMeasures = 512,
 };
 
-enum MeasureBits : uint8_t {
-  kSamples = 1,
-  kNumbers = 2,
-  kBefore = 4,
-  kPeriodBegins = 8,
-  kFirstEvent = 16,
-};
-
 enum SequenceOp : uint8_t { kTake = 0, kLeaveOut = 1, kNew = 2 };
 
 constexpr uint64_t kTimeMin = 0;
@@ -197,23 +189,7 @@ void PutProperty(Writer& w, const Profile::Property& property, Time near) {
 }
 
 void PutMeasure(Writer& w, const MeasureState& m, Time near) {
-  w.room(8 * kNumber + 4 * sizeof(uint64_t) + 1);
-  const auto bits = static_cast<uint8_t>(
-      (m.samples.empty() ? 0 : kSamples) | (m.count != 0 || m.sum != 0 ? kNumbers : 0) |
-      (m.before_count != 0 || m.before_sum != 0 ? kBefore : 0) |
-      (m.period != Time::Min() ? kPeriodBegins : 0) | (m.first != Time::Max() ? kFirstEvent : 0));
-  w.byte(bits);
-  if (bits & kNumbers) {
-    w.signed_number(m.count);
-    w.fixed(std::bit_cast<uint64_t>(m.sum));
-  }
-  if (bits & kBefore) {
-    w.signed_number(m.before_count);
-    w.fixed(std::bit_cast<uint64_t>(m.before_sum));
-  }
-  if (bits & kPeriodBegins) w.time(m.period, near);
-  if (bits & kFirstEvent) w.time(m.first, near);
-  if (!(bits & kSamples)) return;
+  w.room(kNumber);
   w.number(m.samples.size());
   Time before = near;
   for (const Sample& sample : m.samples) {
@@ -458,21 +434,6 @@ void Get(Reader& r, Layout, Time near, Profile::Property* property) {
 }
 
 void Get(Reader& r, Time near, MeasureState* m) {
-  const uint8_t bits = r.byte();
-  if (bits & ~(kSamples | kNumbers | kBefore | kPeriodBegins | kFirstEvent)) {
-    r.fail("measure with unknown bits");
-  }
-  if (bits & kNumbers) {
-    m->count = r.signed_number();
-    m->sum = GetFinite(r);
-  }
-  if (bits & kBefore) {
-    m->before_count = r.signed_number();
-    m->before_sum = GetFinite(r);
-  }
-  if (bits & kPeriodBegins) m->period = r.time(near);
-  if (bits & kFirstEvent) m->first = r.time(near);
-  if (!(bits & kSamples)) return;
   const size_t samples = r.count(2);
   m->samples.resize(samples);
   Time before = near;

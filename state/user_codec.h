@@ -48,10 +48,8 @@
 //             joined_value, *256 not built, *512 measures), list of occurrences; then those that
 //             differ, but member and built: byte trigger, number count, times since, cause_at,
 //             exit_at, session_at (R: N), fixed joined_value, list of measures
-//   *measure: byte of what follows (1 samples, 2 numbers, 4 before, 8 period, 16 first); signed
-//             count, fixed sum; signed before_count, fixed before_sum; time period, time first (R:
-//             N); list of samples: number 0 (one event, sum 0), or the count and fixed sum; time at
-//             (R: sample before or N)
+//   *measure: list of samples: number 0 (one event, sum 0), or the count and fixed sum; time at (R:
+//             sample before or N)
 //   instance: byte 1: has a value, 2: has a deadline (or both); fixed value; time at (R: N); time
 //   due (R: at or N)
 //

@@ -151,17 +151,15 @@ UserState Full() {
   user.base->exists = false;
   MeasureState sliding;
   sliding.samples = {{At(-80'000'000), 12.5, 3}, {At(-70'000'000)}, {At(-70'000'000), -1, 1}};
-  MeasureState calendar{
-      .count = 2, .sum = 30, .before_count = 1, .before_sum = 0.25, .period = At(-40'000'000)};
-  MeasureState ever{.count = 1'000'000};
-  MeasureState first{.first = At(-9'500'000)};
+  MeasureState calendar{.samples = {{At(-126'400'000), 0.25, 1}, {At(-40'000'000), 30, 2}}};
+  MeasureState ever{.samples = {{Time(), 0, 1'000'000}}};
+  MeasureState first{.samples = {{At(-9'500'000)}}};
   user.base->segments.insert(user.base->segments.begin() + 2,
                              {.slot = 9, .version = 4, .measures = {sliding, {}, calendar}});
   user.present.segments.insert(user.present.segments.begin() + 2,
                                {.slot = 8, .version = 1, .built = false, .measures = {ever}});
   sliding.samples.erase(sliding.samples.begin());
-  calendar.before_count = 0;
-  calendar.before_sum = 0;
+  calendar.samples.erase(calendar.samples.begin());
   user.present.segments.insert(user.present.segments.begin() + 3,
                                {.slot = 9,
                                 .version = 4,
@@ -196,10 +194,6 @@ TEST(UserCodec, ExtremesRoundTrip) {
       user.exists_offset = Offset(a);
       MeasureState measure;
       measure.samples = {{early, 0, kMost}, {late, 1, 1}};
-      measure.count = a;
-      measure.before_count = b;
-      measure.period = Time::Millis(a);
-      measure.first = Time::Millis(b);
       user.present.segments = {{.occurrences = {{.at = Time::Millis(a), .due = Time::Millis(b)}},
                                 .measures = {measure}}};
       user.seen = {{1, Time::Millis(a)}, {2, Time::Millis(b)}};
@@ -480,12 +474,6 @@ class AnyUser {
     }
     std::sort(m.samples.begin(), m.samples.end(),
               [](const Sample& a, const Sample& b) { return a.at < b.at; });
-    if (below(2) == 0) m.count = static_cast<int64_t>(number());
-    if (below(2) == 0) m.sum = real();
-    if (below(3) == 0) m.before_count = static_cast<int64_t>(number());
-    if (below(3) == 0) m.before_sum = real();
-    if (below(2) == 0) m.period = time();
-    if (below(2) == 0) m.first = time();
     return m;
   }
   FoldState fold(const UserState& user) {
