@@ -32,7 +32,7 @@ std::string TakeWord(std::string* line) {
 }
 
 std::optional<Time> ReadTime(std::string word) {
-  if (word.find('T') == std::string::npos) word = "2026-11-22T" + word;
+  if (word.find('-') == std::string::npos) word = "2026-11-22T" + word;
   Time time;
   if (!ParseTimestamp(word, &time)) return std::nullopt;
   return time;
@@ -53,6 +53,8 @@ Scenario::Scenario() : decoder_(settings_) {}
 std::string Scenario::run(std::string_view command, std::string_view input) {
   if (command == "segments") return segments(input);
   if (command == "delete") return remove(input);
+  if (command == "pause") return pause(input, true);
+  if (command == "resume") return pause(input, false);
   if (command == "settings") return settings(input);
   if (command == "events") return events(input, false);
   if (command == "json") return events(input, true);
@@ -86,14 +88,17 @@ std::string Scenario::settings(std::string_view input) {
   return out;
 }
 
-void Scenario::use_rules() {
-  auto rules = RuleSet::Compile(active_).value();
+absl::Status Scenario::use_rules(std::vector<ActiveSegment> active) {
+  auto rules = RuleSet::Compile(active);
+  if (!rules.ok()) return rules.status();
+  active_ = std::move(active);
   if (!engine_) {
-    engine_.emplace(std::move(rules), settings_);
-    return;
+    engine_.emplace(*std::move(rules), settings_);
+    return absl::OkStatus();
   }
-  engine_->use(std::move(rules));
+  engine_->use(*std::move(rules));
   for (auto& [id, user] : users_) engine_->take_over(user);
+  return absl::OkStatus();
 }
 
 std::string Scenario::segments(std::string_view input) {
@@ -110,39 +115,61 @@ std::string Scenario::segments(std::string_view input) {
     read.push_back(document.segment);
   }
   if (!out.empty()) return out;
-  for (segments::v1::Segment& segment : read) {
-    const auto known = std::find_if(
-        active_.begin(), active_.end(),
-        [&](const ActiveSegment& active) { return active.segment.id() == segment.id(); });
-    segment.set_version(known == active_.end() ? 1 : known->segment.version() + 1);
-    ActiveSegment active;
-    active.slot = known == active_.end() ? static_cast<Slot>(active_.size()) : known->slot;
-    active.segment = segment;
-    active.activation_offset = Offset(next_offset_);
-    active.activation_clock = clock_;
-    if (known == active_.end()) {
-      active_.push_back(std::move(active));
-    } else {
-      *known = std::move(active);
-    }
+  std::vector<ActiveSegment> active = active_;
+  for (segments::v1::Segment& segment : read) define(std::move(segment), &active);
+  const absl::Status status = use_rules(std::move(active));
+  return status.ok() ? "ok\n" : absl::StrCat(status.message(), "\n");
+}
+
+void Scenario::define(segments::v1::Segment segment, std::vector<ActiveSegment>* active) const {
+  const auto known = std::find_if(active->begin(), active->end(), [&](const ActiveSegment& other) {
+    return other.segment.id() == segment.id();
+  });
+  segment.set_version(known == active->end() ? 1 : known->segment.version() + 1);
+  ActiveSegment next;
+  next.slot = known == active->end() ? static_cast<Slot>(active->size()) : known->slot;
+  next.paused = segment.paused();
+  next.segment = std::move(segment);
+  next.activation_offset = Offset(next_offset_);
+  next.activation_clock = clock_;
+  if (known == active->end()) {
+    active->push_back(std::move(next));
+  } else {
+    *known = std::move(next);
   }
-  use_rules();
-  return "ok\n";
+}
+
+std::string Scenario::pause(std::string_view input, bool paused) {
+  std::vector<ActiveSegment> active = active_;
+  for (const std::string& id : Lines(input)) {
+    const auto known = std::find_if(active.begin(), active.end(), [&](const ActiveSegment& a) {
+      return a.segment.id() == id && !a.deleting;
+    });
+    if (known == active.end()) return absl::StrCat("no such segment: ", id, "\n");
+    segments::v1::Segment segment = known->segment;
+    segment.set_paused(paused);
+    define(std::move(segment), &active);
+  }
+  const absl::Status status = use_rules(std::move(active));
+  return status.ok() ? "ok\n" : absl::StrCat(status.message(), "\n");
 }
 
 std::string Scenario::remove(std::string_view input) {
   std::string out;
   for (const std::string& id : Lines(input)) {
-    const auto known = std::find_if(active_.begin(), active_.end(), [&](const ActiveSegment& a) {
+    std::vector<ActiveSegment> active = active_;
+    const auto known = std::find_if(active.begin(), active.end(), [&](const ActiveSegment& a) {
       return a.segment.id() == id && !a.deleting;
     });
-    if (known == active_.end()) {
+    if (known == active.end()) {
       absl::StrAppend(&out, "no such segment: ", id, "\n");
       continue;
     }
     known->deleting = true;
     const Slot slot = known->slot;
-    use_rules();
+    if (absl::Status status = use_rules(std::move(active)); !status.ok()) {
+      return absl::StrCat(status.message(), "\n");
+    }
     for (auto& [user, state] : users_) {
       engine_->remove(slot, clock_, state, changes_);
       print(user, &out);
@@ -233,7 +260,7 @@ void Scenario::apply(std::string_view text, std::string* out) {
   record.key = user;
   record.value = body;
   fire(*record_time - settings_.deadline_grace, out);
-  if (!engine_) use_rules();
+  if (!engine_) engine_.emplace(RuleSet::Compile({}).value(), settings_);
   Event event;
   std::string_view id;
   const DecodeResult decoded = decoder_.decode(record, engine_->rules().fields(), &event, &id);

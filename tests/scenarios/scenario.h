@@ -21,10 +21,6 @@ class Scenario {
   std::string run(std::string_view command, std::string_view input);
 
  private:
-  struct User {
-    UserState state;
-  };
-
   std::string segments(std::string_view input);
   std::string remove(std::string_view input);
   std::string settings(std::string_view input);
@@ -36,7 +32,10 @@ class Scenario {
 
   void apply(std::string_view line, std::string* out);
   void fire(Time clock, std::string* out);
-  void use_rules();
+  // As a new segment or a new version of a known one, from the next record on.
+  void define(segments::v1::Segment segment, std::vector<ActiveSegment>* active) const;
+  std::string pause(std::string_view input, bool paused);
+  absl::Status use_rules(std::vector<ActiveSegment> active);
   void print(const std::string& user, std::string* out);
 
   Settings settings_;

@@ -38,7 +38,8 @@ TEST_P(ScenarioFile, GivesItsChanges) {
 }
 
 std::string NameOf(const testing::TestParamInfo<std::string>& file) {
-  std::string name = std::filesystem::path(file.param).stem().string();
+  std::string name =
+      std::filesystem::path(file.param).lexically_relative("tests/scenarios").replace_extension();
   for (char& c : name) {
     if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
   }
@@ -48,7 +49,7 @@ std::string NameOf(const testing::TestParamInfo<std::string>& file) {
 INSTANTIATE_TEST_SUITE_P(, ScenarioFile, testing::ValuesIn(Files()), NameOf);
 
 TEST(Scenarios, AreThere) {
-  EXPECT_GE(Files().size(), 40U);
+  EXPECT_GE(Files().size(), 120U);
 }
 
 }  // namespace
