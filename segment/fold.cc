@@ -96,6 +96,16 @@ void Fold::begin_step() {
   wrote_ = false;
 }
 
+SegmentState* Fold::find(FoldState& state, Touch& touch) {
+  auto& segments = state.segments;
+  if (touch.at < segments.size() && segments[touch.at].slot == touch.slot) {
+    return &segments[touch.at];
+  }
+  SegmentState* segment = Find(state, touch.slot);
+  if (segment != nullptr) touch.at = static_cast<uint32_t>(segment - segments.data());
+  return segment;
+}
+
 Fold::Touch& Fold::touch(Slot slot) {
   uint32_t& place = place_[slot];
   if (place == 0) {
@@ -170,7 +180,7 @@ void Fold::step(const FoldEvent& event, FoldState& state, Changes& out) {
   }
   for (const Counted& counted : counted_) {
     const Rule& rule = rules_->rules[counted.slot];
-    SegmentState& segment = *Find(state, counted.slot);
+    SegmentState& segment = *find(state, touch(counted.slot));
     rule.measures[counted.measure].add(counted.at, std::bit_cast<double>(counted.value),
                                        event.order.time, segment.measures[counted.measure]);
   }
@@ -183,8 +193,8 @@ void Fold::settle(const Moment& moment, FoldState& state, Changes& out) {
                         static_cast<uint32_t>(place_[touch.slot] - 1));
     std::push_heap(queue_.begin(), queue_.end(), std::greater<>());
   };
-  const auto due = [&](const Rule& rule) {
-    const SegmentState* segment = FindSegment(state, rule.slot);
+  const auto due = [&](const Rule& rule, Touch& touch) {
+    const SegmentState* segment = find(state, touch);
     return segment && Runs(rule, *segment) ? Earliest(rule, *segment) : Time::Max();
   };
   due_before_ = Time::Max();
@@ -193,11 +203,11 @@ void Fold::settle(const Moment& moment, FoldState& state, Changes& out) {
   for (const Touch& touch : touched_) enqueue(touch);
   while (!queue_.empty()) {
     std::pop_heap(queue_.begin(), queue_.end(), std::greater<>());
-    const Touch touch = touched_[queue_.back().second];
+    Touch touch = touched_[queue_.back().second];
     queue_.pop_back();
     const Rule& rule = rules_->rules[touch.slot];
     const size_t told = out.size();
-    due_before_ = std::min(due_before_, due(rule));
+    due_before_ = std::min(due_before_, due(rule, touch));
     if (rule.kind == Rule::Kind::kPast) {
       evaluate(rule, touch, moment, state, out);
     } else if (moment.event != nullptr) {
@@ -205,7 +215,7 @@ void Fold::settle(const Moment& moment, FoldState& state, Changes& out) {
     } else {
       fire_rule(rule, moment.at, state, out);
     }
-    due_after_ = std::min(due_after_, due(rule));
+    due_after_ = std::min(due_after_, due(rule, touch));
     if (rule.dependents.empty() || out.size() == told) continue;
     for (Slot slot : rule.dependents) {
       if (!concerns(slot)) continue;
@@ -217,9 +227,9 @@ void Fold::settle(const Moment& moment, FoldState& state, Changes& out) {
   }
 }
 
-void Fold::evaluate(const Rule& rule, const Touch& touch, const Moment& moment, FoldState& state,
+void Fold::evaluate(const Rule& rule, Touch& touch, const Moment& moment, FoldState& state,
                     Changes& out) {
-  SegmentState* segment = Find(state, rule.slot);
+  SegmentState* segment = find(state, touch);
   if (segment ? !Runs(rule, *segment) : !rule.runs || !rule.built) return;
   Time until = Time::Max();
   const bool in = state.exists && holds({rule, segment, state, moment.at}, 0, &until);

@@ -109,6 +109,8 @@ class Fold {
     uint16_t events = 0;
     uint16_t absences = 0;
     uint64_t value = 0;
+    // Where the segment's state was last found.
+    uint32_t at = 0;
   };
   struct Counted {
     Slot slot;
@@ -132,8 +134,10 @@ class Fold {
   };
 
   Touch& touch(Slot slot);
+  // Null when there is none. It is looked for only where states have come in before it.
+  static SegmentState* find(FoldState& state, Touch& touch);
   void settle(const Moment& moment, FoldState& state, Changes& out);
-  void evaluate(const Rule& rule, const Touch& touch, const Moment& moment, FoldState& state,
+  void evaluate(const Rule& rule, Touch& touch, const Moment& moment, FoldState& state,
                 Changes& out);
   void step_rule(const Rule& rule, const Touch& touch, const FoldEvent& event, FoldState& state,
                  Changes& out);
