@@ -26,6 +26,30 @@ void AddProblems(const std::string& place, const std::vector<Violation>& violati
   }
 }
 
+// Of segments that have no other problem.
+void CheckReferences(const std::vector<segments::v1::Segment>& segments,
+                     const std::vector<std::string>& places, References references,
+                     std::vector<DefinitionProblem>* problems) {
+  absl::flat_hash_map<std::string_view, const segments::v1::Segment*> by_id;
+  for (const segments::v1::Segment& segment : segments) {
+    if (!segment.id().empty()) by_id.emplace(segment.id(), &segment);
+  }
+  const auto find = [&by_id](std::string_view id) {
+    const auto found = by_id.find(id);
+    return found == by_id.end() ? nullptr : found->second;
+  };
+  for (size_t i = 0; i < segments.size(); ++i) {
+    AddProblems(places[i], CheckCycles(segments[i], find), problems);
+    if (references == References::kHereOrStored) continue;
+    for (const Reference& reference : ReferencesOf(segments[i])) {
+      if (find(reference.segment_id) != nullptr) continue;
+      problems->push_back({places[i], reference.path,
+                           absl::StrCat("there is no segment \"", reference.segment_id,
+                                        "\" in what was given; add its definition")});
+    }
+  }
+}
+
 }  // namespace
 
 void SortByDependency(std::vector<segments::v1::Segment>* segments) {
@@ -35,7 +59,7 @@ void SortByDependency(std::vector<segments::v1::Segment>* segments) {
   }
   std::vector<bool> visited(segments->size());
   std::vector<size_t> order;
-  // A cycle ends at what was visited: the server refuses it, and says so better.
+  // A cycle, which is a problem of its own, ends at what was visited.
   const std::function<void(size_t)> visit = [&](size_t i) {
     if (visited[i]) return;
     visited[i] = true;
@@ -52,8 +76,10 @@ void SortByDependency(std::vector<segments::v1::Segment>* segments) {
   *segments = std::move(sorted);
 }
 
-absl::StatusOr<Definitions> ReadDefinitions(const std::vector<std::string>& files) {
+absl::StatusOr<Definitions> ReadDefinitions(const std::vector<std::string>& files,
+                                            References references) {
   Definitions definitions;
+  std::vector<std::string> places;
   absl::flat_hash_map<std::string, std::string> place_by_id;
   for (const std::string& file : files) {
     const std::string name = file == "-" ? "standard input" : file;
@@ -78,10 +104,14 @@ absl::StatusOr<Definitions> ReadDefinitions(const std::vector<std::string>& file
         }
       }
       definitions.segments.push_back(std::move(document.segment));
+      places.push_back(place);
     }
   }
   if (definitions.segments.empty()) {
     return absl::InvalidArgumentError("there is no segment in what was given");
+  }
+  if (definitions.problems.empty()) {
+    CheckReferences(definitions.segments, places, references, &definitions.problems);
   }
   SortByDependency(&definitions.segments);
   return definitions;

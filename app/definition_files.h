@@ -24,9 +24,13 @@ struct Definitions {
   std::vector<DefinitionProblem> problems;
 };
 
+// Where segments that others refer to may be.
+enum class References { kHereOrStored, kHere };
+
 // All documents of the files ("-" is standard input), checked as far as that needs no server. An
 // error where a file can't be read or is no YAML or JSON at all, or where there is no document.
-absl::StatusOr<Definitions> ReadDefinitions(const std::vector<std::string>& files);
+absl::StatusOr<Definitions> ReadDefinitions(const std::vector<std::string>& files,
+                                            References references = References::kHereOrStored);
 
 // The problems as an error for people, one a line; OK without any.
 absl::Status ProblemsError(const std::vector<DefinitionProblem>& problems);

@@ -46,7 +46,8 @@ void Progress::draw(double fraction, int64_t count, Clock::time_point now) {
                     std::string(static_cast<size_t>(kWidth - filled), '.'), "] ",
                     absl::StrFormat("%3.0f %% ", fraction * 100));
   }
-  absl::StrAppend(&line, Counted(count, noun_), absl::StrFormat(", %.0f s", seconds));
+  if (!noun_.empty()) absl::StrAppend(&line, Counted(count, noun_), ", ");
+  absl::StrAppendFormat(&line, "%.0f s", seconds);
   if (fraction > 0.01) {
     absl::StrAppendFormat(&line, ", %.0f s to go", seconds / fraction * (1 - fraction));
   }

@@ -11,8 +11,8 @@ namespace segmentd {
 
 class Progress {
  public:
-  // `noun` is what is counted: "event".
-  explicit Progress(std::string_view noun);
+  // `noun` is what is counted: "event"; empty where nothing is.
+  explicit Progress(std::string_view noun = "");
   // Takes the bar away.
   ~Progress();
   Progress(const Progress&) = delete;
@@ -20,7 +20,7 @@ class Progress {
 
   // `fraction` of the whole is done, negative when nobody knows. Cheap: draws at most ten times a
   // second, and nothing in the first two seconds or where standard error is no terminal.
-  void show(double fraction, int64_t count);
+  void show(double fraction, int64_t count = 0);
   // Takes the bar away until the next show(), so that something else can be written.
   void hide();
 

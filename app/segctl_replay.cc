@@ -123,7 +123,7 @@ ExitStatus RunReplay(const GlobalOptions& global, const ReplayOptions& options) 
                     absl::StrCat("--until: \"", options.until,
                                  "\" is no time; write 2026-04-01 or 2026-04-01T09:00:00Z"));
   }
-  absl::StatusOr<Definitions> definitions = ReadDefinitions(options.segments);
+  absl::StatusOr<Definitions> definitions = ReadDefinitions(options.segments, References::kHere);
   if (!definitions.ok()) return Complain(definitions.status());
   if (absl::Status problems = ProblemsError(definitions->problems); !problems.ok()) {
     return Complain(problems);

@@ -1,23 +1,31 @@
-// segctl segment: create, list, get, update, delete, clone, validate, apply, diff and export.
+// segctl segment: create, list, get, update, delete, clone, validate, apply, diff, export, pause,
+// resume, estimate and watch.
 
 #include <google/protobuf/util/time_util.h>
 
+#include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 
+#include "api/references.h"
 #include "app/connection.h"
 #include "app/console.h"
 #include "app/definition_files.h"
 #include "app/help.h"
+#include "app/progress.h"
 #include "app/segctl.h"
 #include "app/text_diff.h"
 #include "proto/segments/v1/segment_service.grpc.pb.h"
@@ -32,6 +40,8 @@ namespace pb = segments::v1;
 
 // Of one list call; the server's limit.
 constexpr int kPageSize = 500;
+// Of watch, between two looks.
+constexpr std::chrono::milliseconds kLook(500);
 
 struct SegmentOptions {
   std::vector<std::string> files;
@@ -62,12 +72,22 @@ std::string StatusWord(const pb::Segment& segment) {
   return Word(pb::SegmentStatus_Name(segment.status()), "SEGMENT_STATUS_");
 }
 
+// "building 25 %"
+std::string StatusText(const pb::Segment& segment) {
+  std::string text = StatusWord(segment);
+  if (segment.status() == pb::SEGMENT_STATUS_BUILDING) {
+    absl::StrAppendFormat(&text, " %.0f %%", std::floor(segment.build_progress() * 100));
+  }
+  return text;
+}
+
 Color StatusColor(const pb::Segment& segment) {
   switch (segment.status()) {
     case pb::SEGMENT_STATUS_ACTIVE:
       return Color::kGreen;
     case pb::SEGMENT_STATUS_INVALID:
     case pb::SEGMENT_STATUS_DELETING:
+    case pb::SEGMENT_STATUS_PAUSED:
       return Color::kRed;
     default:
       return Color::kYellow;
@@ -101,7 +121,7 @@ void PrintDone(const GlobalOptions& global, std::string_view verb, const pb::Seg
   if (global.json) return Print(SegmentToJson(segment) + "\n");
   Print(absl::StrCat(AbslView(verb), " ", Paint(segment.id(), Color::kBold, stdout), "  ",
                      segment.name(), "  (version ", segment.version(), ", ",
-                     Paint(StatusWord(segment), StatusColor(segment), stdout), ")\n"));
+                     Paint(StatusText(segment), StatusColor(segment), stdout), ")\n"));
   if (!segment.status_detail().empty()) Print(absl::StrCat("  ", segment.status_detail(), "\n"));
 }
 
@@ -138,6 +158,17 @@ class SegmentCalls {
     pb::UpdateSegmentRequest request;
     *request.mutable_segment() = segment;
     return call(&pb::SegmentService::Stub::UpdateSegment, request, stored);
+  }
+
+  // Each response as it comes; the server bounds the time.
+  template <typename Show>
+  grpc::Status estimate(const pb::EstimateSegmentRequest& request, Show show) {
+    grpc::ClientContext context;
+    connection_.prepare(context, /*bounded=*/false);
+    const auto reader = stub_->EstimateSegment(&context, request);
+    pb::EstimateSegmentResponse response;
+    while (reader->Read(&response)) show(response);
+    return reader->Finish();
   }
 
   // All pages, up to `limit` segments (0: all).
@@ -253,7 +284,7 @@ ExitStatus List(const GlobalOptions& global, const SegmentOptions& options) {
         table.add({{segment.id(), Color::kBold},
                    {segment.name()},
                    {std::string(TypeWord(segment))},
-                   {StatusWord(segment), StatusColor(segment)},
+                   {StatusText(segment), StatusColor(segment)},
                    {absl::StrCat(segment.version())},
                    {Moment(segment.update_time()), Color::kDim}});
       }
@@ -278,7 +309,7 @@ ExitStatus Get(const GlobalOptions& global, const SegmentOptions& options) {
       return kDone;
     }
     std::string about =
-        absl::StrCat("# ", StatusWord(segment), ", version ", segment.version(), "\n# created ",
+        absl::StrCat("# ", StatusText(segment), ", version ", segment.version(), "\n# created ",
                      Moment(segment.create_time()), segment.created_by().empty() ? "" : " by ",
                      segment.created_by(), ", updated ", Moment(segment.update_time()),
                      segment.updated_by().empty() ? "" : " by ", segment.updated_by(), "\n");
@@ -392,19 +423,33 @@ ExitStatus Validate(const GlobalOptions& global, const SegmentOptions& options) 
   const std::vector<pb::Segment>& segments = definitions->segments;
   if (options.local || !problems.empty()) return ReportProblems(global, problems, segments.size());
   return WithServer(global, [&](SegmentCalls& calls) {
+    std::set<std::string> stored_ids;
+    // Those that are not stored yet: others may refer to them.
+    std::set<std::string> coming;
+    for (const pb::Segment& segment : segments) {
+      pb::Segment stored;
+      if (segment.id().empty()) continue;
+      if (!calls.get(segment.id(), &stored).ok()) {
+        coming.insert(segment.id());
+      } else if (stored.status() != pb::SEGMENT_STATUS_DELETING) {
+        stored_ids.insert(segment.id());
+      }
+    }
     for (const pb::Segment& segment : segments) {
       pb::ValidateSegmentRequest request;
       *request.mutable_segment() = segment;
-      // One that is stored already would be refused for its ID.
-      pb::Segment stored;
-      if (!segment.id().empty() && calls.get(segment.id(), &stored).ok()) {
-        request.mutable_segment()->clear_id();
-      }
       pb::ValidateSegmentResponse response;
       const grpc::Status status =
           calls.call(&pb::SegmentService::Stub::ValidateSegment, request, &response);
       if (!status.ok()) return calls.connection().complain(status);
+      std::set<std::string> expected;
+      // One that is stored already is refused for its ID.
+      if (stored_ids.count(segment.id()) != 0) expected.insert("id");
+      for (const Reference& reference : ReferencesOf(segment)) {
+        if (coming.count(reference.segment_id) != 0) expected.insert(reference.path);
+      }
       for (const pb::Violation& violation : response.violations()) {
+        if (expected.count(violation.path()) != 0) continue;
         problems.push_back({segment.id().empty() ? segment.name() : segment.id(), violation.path(),
                             violation.message()});
       }
@@ -543,6 +588,118 @@ ExitStatus Export(const GlobalOptions& global, const SegmentOptions& options) {
   });
 }
 
+ExitStatus Pause(const GlobalOptions& global, const SegmentOptions& options) {
+  return WithServer(global, [&](SegmentCalls& calls) {
+    pb::PauseSegmentRequest request;
+    request.set_id(options.id);
+    pb::Segment stored;
+    const grpc::Status status =
+        calls.call(&pb::SegmentService::Stub::PauseSegment, request, &stored);
+    if (!status.ok()) return calls.connection().complain(status);
+    PrintDone(global, "paused", stored);
+    return kDone;
+  });
+}
+
+ExitStatus Resume(const GlobalOptions& global, const SegmentOptions& options) {
+  return WithServer(global, [&](SegmentCalls& calls) {
+    pb::ResumeSegmentRequest request;
+    request.set_id(options.id);
+    pb::Segment stored;
+    const grpc::Status status =
+        calls.call(&pb::SegmentService::Stub::ResumeSegment, request, &stored);
+    if (!status.ok()) return calls.connection().complain(status);
+    PrintDone(global, "resumed", stored);
+    return kDone;
+  });
+}
+
+void PrintEstimate(const GlobalOptions& global, const pb::Segment& segment, int64_t members,
+                   int64_t users) {
+  if (global.json) {
+    JsonObject object;
+    if (!segment.id().empty()) object.text("segment_id", segment.id());
+    Print(object.text("segment_name", segment.name())
+              .number("members", members)
+              .number("users", users)
+              .str() +
+          "\n");
+    return;
+  }
+  std::string text =
+      absl::StrCat(segment.name(), ": ", Paint(Grouped(members), Color::kBold, stdout), " of ",
+                   Counted(users, "user"));
+  if (users > 0) {
+    absl::StrAppendFormat(&text, " (%.1f %%)",
+                          static_cast<double>(members) / static_cast<double>(users) * 100);
+  }
+  Print(text + "\n");
+}
+
+ExitStatus Estimate(const GlobalOptions& global, const SegmentOptions& options) {
+  return WithDefinitions(
+      global, options.files, [&](SegmentCalls& calls, const std::vector<pb::Segment>& segments) {
+        for (const pb::Segment& segment : segments) {
+          pb::EstimateSegmentRequest request;
+          *request.mutable_segment() = segment;
+          Progress progress;
+          pb::EstimateSegmentResponse last;
+          const grpc::Status status = calls.estimate(request, [&](const auto& response) {
+            progress.show(response.progress());
+            last = response;
+          });
+          progress.hide();
+          if (!status.ok()) return calls.connection().complain(status);
+          PrintEstimate(global, segment, last.members(), last.users());
+        }
+        return kDone;
+      });
+}
+
+// Until it is ACTIVE, or will not be by itself.
+ExitStatus WatchStatus(const GlobalOptions& global, const SegmentOptions& options) {
+  return WithServer(global, [&](SegmentCalls& calls) {
+    const bool bar = !global.json && IsTerminal(stderr) && IsTerminal(stdout);
+    Progress progress;
+    std::string shown;
+    for (;;) {
+      pb::Segment segment;
+      const grpc::Status status = calls.get(options.id, &segment);
+      if (!status.ok()) return calls.connection().complain(status);
+      const bool building = segment.status() == pb::SEGMENT_STATUS_BUILDING;
+      // Where a bar shows the progress, lines need not.
+      std::string now =
+          absl::StrCat(segment.version(), " ", bar ? StatusWord(segment) : StatusText(segment),
+                       building ? "" : segment.status_detail());
+      if (now != shown) {
+        progress.hide();
+        shown = std::move(now);
+        if (global.json) {
+          Print(SegmentToJson(segment) + "\n");
+        } else {
+          Print(absl::StrCat(
+              Paint(segment.id(), Color::kBold, stdout), "  version ", segment.version(), ", ",
+              Paint(bar ? StatusWord(segment) : StatusText(segment), StatusColor(segment), stdout),
+              segment.status_detail().empty() ? "" : ": ", segment.status_detail(), "\n"));
+        }
+        fflush(stdout);
+      }
+      if (building) progress.show(segment.build_progress());
+      switch (segment.status()) {
+        case pb::SEGMENT_STATUS_ACTIVE:
+          return kDone;
+        case pb::SEGMENT_STATUS_INVALID:
+        case pb::SEGMENT_STATUS_DELETING:
+        case pb::SEGMENT_STATUS_PAUSED:
+          return kNo;
+        default:
+          break;
+      }
+      std::this_thread::sleep_for(kLook);
+    }
+  });
+}
+
 }  // namespace
 
 void AddSegmentCommands(CLI::App& segctl, const GlobalOptions& global, Command* command) {
@@ -570,7 +727,7 @@ void AddSegmentCommands(CLI::App& segctl, const GlobalOptions& global, Command* 
     to->add_option("id", options->id, "The segment's ID")->required();
   };
 
-  take_files(add("create", "Store new segments, and wait until they run",
+  take_files(add("create", "Store new segments, and wait until they run or are being built",
                  "Examples:\n  segctl segment create -f cart.yaml\n"
                  "  segctl segment create -f - <<< '{name: Booked, live: {actions: {any_of: "
                  "[{event: Booked}]}}}'\n",
@@ -590,12 +747,12 @@ void AddSegmentCommands(CLI::App& segctl, const GlobalOptions& global, Command* 
       ->check(CLI::IsMember({"live", "past_behavior", "api", "custom_list"}, CLI::ignore_case)
                   .description(""));
   list->add_option("--status", options->statuses,
-                   "active, pending, building, invalid, deleting; may be given again")
+                   "active, pending, building, paused, invalid, deleting; may be given again")
       ->type_name("STATUS")
       ->allow_extra_args(false)
-      ->check(
-          CLI::IsMember({"active", "pending", "building", "invalid", "deleting"}, CLI::ignore_case)
-              .description(""));
+      ->check(CLI::IsMember({"active", "pending", "building", "paused", "invalid", "deleting"},
+                            CLI::ignore_case)
+                  .description(""));
   list->add_option("--created-by", options->created_by, "By whom it was created")
       ->type_name("NAME");
   list->add_option("--updated-by", options->updated_by, "By whom it was updated last")
@@ -665,6 +822,26 @@ void AddSegmentCommands(CLI::App& segctl, const GlobalOptions& global, Command* 
                              "  segctl segment export cart power-users\n",
                              Export);
   export_all->add_option("id", options->ids, "The segments' IDs; all without one");
+
+  take_id(add("pause", "Stop evaluating a segment; its members stay as they are",
+              "Example:\n  segctl segment pause cart-left-behind\n", Pause));
+  take_id(add("resume", "Evaluate a paused segment again, as after an update",
+              "Also after the server paused it for more changes than max_changes_per_minute.\n\n"
+              "Examples:\n  segctl segment resume cart-left-behind\n"
+              "  segctl segment resume power-users && segctl segment watch power-users\n",
+              Resume));
+  take_files(add(
+      "estimate", "Count the users who would be in past-behaviour segments, without storing any",
+      "Reads the events that Kafka still holds, which may take minutes; --timeout does not "
+      "end it.\n\n"
+      "Examples:\n  segctl segment estimate -f lapsed.yaml\n"
+      "  segctl segment estimate -f lapsed.yaml --json | jq .members\n",
+      Estimate));
+  take_id(add("watch", "Show a segment's status and progress until it is active",
+              "Exit status 1 when it won't be by itself: invalid, paused, deleted.\n\n"
+              "Examples:\n  segctl segment watch power-users\n"
+              "  segctl segment create -f power.yaml && segctl segment watch power-users\n",
+              WatchStatus));
 }
 
 }  // namespace segmentd

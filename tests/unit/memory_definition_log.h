@@ -25,6 +25,7 @@ class MemoryDefinitionLog final : public DefinitionLog {
     const std::lock_guard lock(mutex_);
     auto all = std::make_shared<Segments>();
     for (const auto& [id, segment] : segments_) all->push_back(segment);
+    if (on_read) on_read(all.get());
     return all;
   }
 
@@ -64,9 +65,11 @@ class MemoryDefinitionLog final : public DefinitionLog {
   }
 
   // Set before the calls begin. An error of the first fails the append; the second may set another
-  // status than ACTIVE; the third says whether the tasks have applied.
+  // status than ACTIVE, the third one that is only read; the last says whether the tasks have
+  // applied.
   std::function<absl::Status()> before_append;
   std::function<void(segments::v1::Segment*)> on_stored;
+  std::function<void(Segments*)> on_read;
   std::function<bool(absl::Time deadline)> on_wait;
 
  private:

@@ -2,14 +2,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/wait.h>
 
 #include <algorithm>
-#include <array>
 #include <fstream>
 #include <string>
+
+#include "tests/unit/segctl_process.h"
 
 namespace segmentd {
 namespace {
@@ -17,31 +15,6 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
-
-struct Result {
-  int status = -1;
-  // Standard output and standard error, as they came.
-  std::string text;
-};
-
-// `arguments` go through a shell.
-Result Segctl(const std::string& arguments) {
-  const char* folder = getenv("SEGMENTD_BIN_DIR");
-  const std::string program = std::string(folder == nullptr ? "build/bin" : folder) + "/segctl ";
-  FILE* pipe = popen(("SEGCTL_SERVER=127.0.0.1:1 " + program + arguments).c_str(), "r");
-  Result result;
-  std::array<char, 4096> part;
-  size_t got = 0;
-  while ((got = fread(part.data(), 1, part.size(), pipe)) > 0) result.text.append(part.data(), got);
-  result.status = WEXITSTATUS(pclose(pipe));
-  return result;
-}
-
-std::string FileWith(const std::string& name, const std::string& text) {
-  std::string path = testing::TempDir() + "segctl_test_" + name;
-  std::ofstream(path) << text;
-  return path;
-}
 
 std::string Booked() {
   return FileWith(
@@ -66,6 +39,10 @@ TEST(Segctl, HelpIsThereForEverything) {
                               "segment apply",
                               "segment diff",
                               "segment export",
+                              "segment pause",
+                              "segment resume",
+                              "segment estimate",
+                              "segment watch",
                               "member",
                               "member check",
                               "member list",
@@ -74,7 +51,7 @@ TEST(Segctl, HelpIsThereForEverything) {
                               "watch",
                               "produce",
                               "replay"}) {
-    const Result result = Segctl(std::string(command) + " --help 2>&1");
+    const SegctlResult result = Segctl(std::string(command) + " --help 2>&1");
     EXPECT_EQ(result.status, 0) << command;
     EXPECT_THAT(result.text, HasSubstr("Usage:")) << command;
     if (std::string(command) != "segment" && std::string(command) != "member") {
@@ -94,30 +71,70 @@ TEST(Segctl, WrongUseIsTwo) {
 
 TEST(Segctl, NoServerIsThreeAndSaysWhere) {
   for (const char* arguments : {"segment list", "segment get x", "member count x", "watch"}) {
-    const Result result = Segctl(std::string(arguments) + " --timeout 2s 2>&1");
+    const SegctlResult result = Segctl(std::string(arguments) + " --timeout 2s 2>&1");
     EXPECT_EQ(result.status, 3) << arguments;
     EXPECT_THAT(result.text, HasSubstr("127.0.0.1:1")) << arguments;
   }
 }
 
 TEST(Segctl, DefinitionsAreCheckedBeforeTheServerIsAsked) {
-  const Result result = Segctl("segment create -f " + Wrong() + " 2>&1");
+  const SegctlResult result = Segctl("segment create -f " + Wrong() + " 2>&1");
   EXPECT_EQ(result.status, 2);
   EXPECT_THAT(result.text, HasSubstr("wrong.yaml:1: live.actions.any_of"));
 }
 
 TEST(Segctl, UpdateNeedsAnEtag) {
-  const Result result = Segctl("segment update -f " + Booked() + " 2>&1");
+  const SegctlResult result = Segctl("segment update -f " + Booked() + " 2>&1");
   EXPECT_EQ(result.status, 2);
   EXPECT_THAT(result.text, HasSubstr("--etag"));
 }
 
 TEST(Segctl, ValidateSaysNoByOne) {
   EXPECT_EQ(Segctl("segment validate --local -f " + Booked()).status, 0);
-  const Result wrong = Segctl("segment validate --local -f " + Wrong());
+  const SegctlResult wrong = Segctl("segment validate --local -f " + Wrong());
   EXPECT_EQ(wrong.status, 1);
   EXPECT_THAT(wrong.text, HasSubstr("live.actions.any_of"));
   EXPECT_EQ(Segctl("segment validate --local -f /there/is/none 2>&1").status, 2);
+}
+
+TEST(Segctl, ReferencesInOneFileMustNotFormACycle) {
+  const std::string file = FileWith("cycle.yaml",
+                                    "id: a\nname: A\npast_behavior: { in_segment: b }\n---\n"
+                                    "id: b\nname: B\npast_behavior: { not: { in_segment: c } }\n"
+                                    "---\n"
+                                    "id: c\nname: C\nlive:\n"
+                                    "  actions: { any_of: [ { event: E } ] }\n"
+                                    "  filter: { in_segment: a }\n---\n"
+                                    "id: d\nname: D\npast_behavior: { in_segment: a }\n");
+  const SegctlResult result = Segctl("segment validate --local -f " + file);
+  EXPECT_EQ(result.status, 1);
+  EXPECT_THAT(result.text, HasSubstr("cycle.yaml:1: past_behavior.in_segment: makes the segment "
+                                     "refer to itself: a -> b -> c -> a; "));
+  EXPECT_THAT(result.text,
+              HasSubstr("cycle.yaml:9: live.filter.in_segment: makes the segment refer "
+                        "to itself: c -> a -> b -> c; "));
+  EXPECT_THAT(result.text, Not(HasSubstr("d -> ")));
+  const std::string self =
+      FileWith("self.yaml", "id: a\nname: A\npast_behavior: { in_segment: a }\n");
+  EXPECT_THAT(Segctl("segment create -f " + self + " 2>&1").text, HasSubstr("a -> a"));
+}
+
+TEST(Segctl, ReplayNeedsTheSegmentsReferredTo) {
+  const std::string outer =
+      FileWith("outer.yaml", "id: outer\nname: Outer\npast_behavior: { in_segment: booked }\n");
+  const std::string events = FileWith("outer.ndjson",
+                                      "{\"type\":\"track\",\"userId\":\"u1\",\"event\":"
+                                      "\"Booked\",\"timestamp\":\"2026-01-01\"}\n");
+  const SegctlResult alone = Segctl("replay --segments " + outer + " --events " + events + " 2>&1");
+  EXPECT_EQ(alone.status, 2);
+  EXPECT_THAT(alone.text, HasSubstr("outer.yaml:1: past_behavior.in_segment: there is no segment "
+                                    "\"booked\" in what was given"));
+  // In whatever order.
+  const SegctlResult both = Segctl("replay --segments " + outer + " --segments " + Booked() +
+                                   " --events " + events + " 2>/dev/null");
+  EXPECT_EQ(both.status, 0);
+  EXPECT_THAT(both.text, HasSubstr(R"("segment_id":"booked")"));
+  EXPECT_THAT(both.text, HasSubstr(R"("segment_id":"outer")"));
 }
 
 TEST(Segctl, ValidateReadsStandardInput) {
@@ -129,11 +146,11 @@ TEST(Segctl, ReplayWritesChangesToStandardOutputAndTheSummaryToStandardError) {
                                       "{\"type\":\"track\",\"userId\":\"u1\",\"event\":\"Booked\","
                                       "\"timestamp\":\"2026-01-01\"}\nnonsense\n");
   const std::string command = "replay --segments " + Booked() + " --events " + events;
-  const Result changes = Segctl(command + " 2>/dev/null");
+  const SegctlResult changes = Segctl(command + " 2>/dev/null");
   EXPECT_EQ(changes.status, 0);
   EXPECT_THAT(changes.text, HasSubstr(R"("segment_id":"booked")"));
   EXPECT_EQ(std::count(changes.text.begin(), changes.text.end(), '\n'), 1);
-  const Result summary = Segctl(command + " 2>&1 >/dev/null");
+  const SegctlResult summary = Segctl(command + " 2>&1 >/dev/null");
   EXPECT_THAT(summary.text, HasSubstr("1 event of 1 user"));
   EXPECT_THAT(summary.text, HasSubstr("line 2: malformed_json"));
   EXPECT_THAT(summary.text, Not(HasSubstr("\x1b[")));
@@ -153,8 +170,8 @@ TEST(Segctl, ReplayWritesChangesToStandardOutputAndTheSummaryToStandardError) {
 TEST(Segctl, ReplayReadsTheSampleData) {
   const std::string visits =
       FileWith("visits.yaml", "name: Blog\nlive: { page_visit: { url: { contains: /blog/ } } }\n");
-  const Result result = Segctl("replay --json --segments " + visits +
-                               " --events data/web-visits.ndjson.gz 2>&1 >/dev/null");
+  const SegctlResult result = Segctl("replay --json --segments " + visits +
+                                     " --events data/web-visits.ndjson.gz 2>&1 >/dev/null");
   EXPECT_EQ(result.status, 0);
   EXPECT_THAT(result.text, HasSubstr(R"("events":4393,"users":1292)"));
   EXPECT_THAT(result.text, HasSubstr(R"("dead_letters":0)"));
@@ -167,7 +184,8 @@ TEST(Segctl, ReplaySaysWhatIsWrongWithItsFiles) {
       Segctl("replay --segments " + Booked() + " --events /dev/null --until soon 2>&1").status, 2);
   const std::string damaged = testing::TempDir() + "segctl_test_damaged.gz";
   EXPECT_EQ(system(("head -c 5000 data/web-visits.ndjson.gz > " + damaged).c_str()), 0);
-  const Result result = Segctl("replay --segments " + Booked() + " --events " + damaged + " 2>&1");
+  const SegctlResult result =
+      Segctl("replay --segments " + Booked() + " --events " + damaged + " 2>&1");
   EXPECT_EQ(result.status, 2);
   EXPECT_THAT(result.text, HasSubstr("too early"));
 }
@@ -178,7 +196,7 @@ TEST(Segctl, ProduceWithoutABrokerIsThree) {
       "{\"type\":\"track\",\"userId\":\"u1\",\"event\":\"Booked\",\"timestamp\":\"2026-01-01\"}\n");
   EXPECT_EQ(Segctl("produce " + events + " --bootstrap 127.0.0.1:1 --timeout 1s 2>&1").status, 3);
   EXPECT_EQ(Segctl("produce /dev/null --bootstrap 127.0.0.1:1 2>&1").status, 2);
-  const Result refused = Segctl("produce " + events + " --kafka acks=0 2>&1");
+  const SegctlResult refused = Segctl("produce " + events + " --kafka acks=0 2>&1");
   EXPECT_EQ(refused.status, 2);
   EXPECT_THAT(refused.text, HasSubstr("acks"));
 }

@@ -1,0 +1,209 @@
+// segctl segment against a server, with the segments in memory.
+
+#include <gmock/gmock.h>
+#include <grpcpp/security/server_credentials.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+
+#include "api/segment_service.h"
+#include "tests/unit/manual_clock.h"
+#include "tests/unit/memory_definition_log.h"
+#include "tests/unit/segctl_process.h"
+#include "tests/unit/uninstrumented.h"
+
+namespace segmentd {
+namespace {
+
+namespace v1 = segments::v1;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::StartsWith;
+
+class SevenOfNine final : public Estimates {
+ public:
+  absl::Status estimate(const v1::Segment&, const std::function<bool(double)>& report,
+                        int64_t* members, int64_t* users) override {
+    report(0.5);
+    *members = 7;
+    *users = 9;
+    return absl::OkStatus();
+  }
+};
+
+class SegctlSegment : public testing::Test {
+ protected:
+  void SetUp() override {
+    SKIP_UNDER_THREAD_SANITIZER();
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
+    builder.RegisterService(&service_.handlers());
+    server_ = builder.BuildAndStart();
+    ASSERT_NE(server_, nullptr);
+  }
+  void TearDown() override {
+    if (server_) server_->Shutdown();
+  }
+
+  SegctlResult Run(const std::string& arguments) {
+    return Segctl("segment " + arguments, absl::StrCat("127.0.0.1:", port_));
+  }
+  static std::vector<std::string> Lines(const SegctlResult& result) {
+    return absl::StrSplit(result.text, '\n', absl::SkipEmpty());
+  }
+
+  void Put(const std::string& id, const std::string& event = "Booked") {
+    v1::Segment segment;
+    segment.set_id(id);
+    segment.set_name("The " + id);
+    segment.set_version(1);
+    segment.mutable_live()->mutable_actions()->add_any_of()->set_event(event);
+    segment.set_status(v1::SEGMENT_STATUS_ACTIVE);
+    log_.Put(segment);
+  }
+  // Each reading sees the next status, and the last one from then on.
+  void Script(std::vector<std::pair<v1::SegmentStatus, double>> statuses) {
+    log_.on_read = [statuses = std::move(statuses),
+                    next = size_t{0}](MemoryDefinitionLog::Segments* all) mutable {
+      const auto& [status, progress] = statuses[std::min(next++, statuses.size() - 1)];
+      for (v1::Segment& segment : *all) {
+        segment.set_status(status);
+        segment.set_build_progress(progress);
+        segment.set_status_detail(status == v1::SEGMENT_STATUS_ACTIVE ? "" : "why");
+      }
+    };
+  }
+
+  ManualClock clock_;
+  MemoryDefinitionLog log_;
+  SevenOfNine estimates_;
+  const Access access_ = Access::Open();
+  SegmentService service_{log_, clock_.function(), access_, &estimates_};
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+constexpr char kOuterAndInner[] =
+    "id: outer\nname: Outer\npast_behavior: { in_segment: inner }\n---\n"
+    "id: inner\nname: Inner\npast_behavior: { did: { event: Booked } }\n";
+
+TEST_F(SegctlSegment, CreatesInTheOrderOfDependency) {
+  const std::string file = FileWith("outer_inner.yaml", kOuterAndInner);
+  const SegctlResult created = Run("create -f " + file);
+  EXPECT_EQ(created.status, 0);
+  EXPECT_THAT(Lines(created),
+              ElementsAre(StartsWith("created inner"), StartsWith("created outer")));
+  EXPECT_EQ(Run("diff -f " + file).status, 0);
+  EXPECT_THAT(
+      Lines(Run("export")),
+      ElementsAre("id: inner", "name: Inner", "past_behavior: { did: { event: Booked } }", "---",
+                  "id: outer", "name: Outer", "past_behavior: { in_segment: inner }"));
+  const SegctlResult refused = Run("delete inner 2>&1");
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_THAT(refused.text, HasSubstr("\"outer\" refers to \"inner\""));
+  EXPECT_EQ(Run("delete inner outer").status, 0);
+}
+
+TEST_F(SegctlSegment, ValidatesReferencesWithinTheFile) {
+  const std::string file = FileWith("outer_inner.yaml", kOuterAndInner);
+  EXPECT_EQ(Run("validate -f " + file).status, 0);
+  ASSERT_EQ(Run("create -f " + file).status, 0);
+  EXPECT_EQ(Run("validate -f " + file).status, 0);
+  const SegctlResult missing =
+      Run("validate -f " +
+          FileWith("missing.yaml", "id: m\nname: M\npast_behavior: { in_segment: nobody }\n"));
+  EXPECT_EQ(missing.status, 1);
+  EXPECT_THAT(missing.text, HasSubstr("there is no segment \"nobody\""));
+  // By way of a stored one.
+  const SegctlResult cycle =
+      Run("validate -f " +
+          FileWith("closing.yaml", "id: inner\nname: I\npast_behavior: { in_segment: outer }\n"));
+  EXPECT_EQ(cycle.status, 1);
+  EXPECT_THAT(cycle.text, HasSubstr("inner -> outer -> inner"));
+}
+
+TEST_F(SegctlSegment, PausesAndResumes) {
+  Put("booked");
+  log_.on_stored = [](v1::Segment* segment) {
+    segment->set_status(segment->paused() ? v1::SEGMENT_STATUS_PAUSED : v1::SEGMENT_STATUS_ACTIVE);
+    segment->set_status_detail(segment->paused() ? "paused by PauseSegment" : "");
+  };
+  const SegctlResult paused = Run("pause booked");
+  EXPECT_EQ(paused.status, 0);
+  EXPECT_THAT(Lines(paused), ElementsAre("paused booked  The booked  (version 2, paused)",
+                                         "  paused by PauseSegment"));
+  EXPECT_THAT(Run("list --status paused").text, HasSubstr("booked"));
+  const SegctlResult watched = Run("watch booked");
+  EXPECT_EQ(watched.status, 1);
+  EXPECT_EQ(watched.text, "booked  version 2, paused: paused by PauseSegment\n");
+  // What the file says goes on.
+  EXPECT_THAT(Run("get booked --json").text, HasSubstr("\"paused\":true"));
+  EXPECT_THAT(Lines(Run("export")).size(), 3u);
+
+  const SegctlResult resumed = Run("resume booked --json");
+  EXPECT_EQ(resumed.status, 0);
+  EXPECT_THAT(resumed.text, HasSubstr("\"version\":3"));
+  EXPECT_EQ(Run("pause nobody 2>&1").status, 1);
+  EXPECT_EQ(Run("resume 2>&1").status, 2);
+}
+
+TEST_F(SegctlSegment, Estimates) {
+  const std::string file = FileWith("outer_inner.yaml", kOuterAndInner);
+  const std::string inner =
+      FileWith("inner.yaml", "name: Inner\npast_behavior: { did: { event: Booked } }\n");
+  const SegctlResult estimated = Run("estimate -f " + inner);
+  EXPECT_EQ(estimated.status, 0);
+  EXPECT_EQ(estimated.text, "Inner: 7 of 9 users (77.8 %)\n");
+  EXPECT_EQ(Run("estimate --json -f " + inner).text,
+            "{\"segment_name\":\"Inner\",\"members\":7,\"users\":9}\n");
+  const SegctlResult live = Run(
+      "estimate 2>&1 -f " + FileWith("live.yaml",
+                                     "name: B\nlive: { actions: { any_of: [ { event: Booked } ] "
+                                     "} }\n"));
+  EXPECT_EQ(live.status, 2);
+  EXPECT_THAT(live.text, HasSubstr("live: can't be estimated"));
+  EXPECT_EQ(Run("estimate -f " + file + " 2>&1").status, 2);
+}
+
+TEST_F(SegctlSegment, WatchesUntilItIsActive) {
+  Put("booked");
+  Script({{v1::SEGMENT_STATUS_PENDING, 0},
+          {v1::SEGMENT_STATUS_BUILDING, 0.251},
+          {v1::SEGMENT_STATUS_BUILDING, 0.255},
+          {v1::SEGMENT_STATUS_BUILDING, 0.9},
+          {v1::SEGMENT_STATUS_ACTIVE, 0}});
+  const SegctlResult watched = Run("watch booked");
+  EXPECT_EQ(watched.status, 0);
+  EXPECT_THAT(
+      Lines(watched),
+      ElementsAre("booked  version 1, pending: why", "booked  version 1, building 25 %: why",
+                  "booked  version 1, building 90 %: why", "booked  version 1, active"));
+  Script({{v1::SEGMENT_STATUS_BUILDING, 0.5}, {v1::SEGMENT_STATUS_INVALID, 0}});
+  const SegctlResult invalid = Run("watch booked --json");
+  EXPECT_EQ(invalid.status, 1);
+  EXPECT_THAT(Lines(invalid),
+              ElementsAre(HasSubstr("\"build_progress\":0.5"), HasSubstr("STATUS_INVALID")));
+  const SegctlResult unknown = Run("watch nobody 2>/dev/null");
+  EXPECT_EQ(unknown.status, 1);
+  EXPECT_THAT(unknown.text, IsEmpty());
+}
+
+TEST_F(SegctlSegment, ListShowsProgress) {
+  Put("booked");
+  Script({{v1::SEGMENT_STATUS_BUILDING, 0.999}});
+  EXPECT_THAT(Run("list").text, HasSubstr("building 99 %"));
+  EXPECT_THAT(Run("get booked").text, HasSubstr("# building 99 %, version 1"));
+}
+
+}  // namespace
+}  // namespace segmentd
