@@ -29,6 +29,7 @@
 #include "stream/kafka_change_feed.h"
 #include "stream/kafka_changelog.h"
 #include "stream/kafka_definition_log.h"
+#include "stream/kafka_history.h"
 #include "stream/kafka_settings.h"
 #include "stream/kafka_source.h"
 #include "stream/kafka_topics.h"
@@ -194,6 +195,10 @@ absl::StatusOr<StreamInstance::Io> Service::make_io(int worker) {
   absl::StatusOr<std::unique_ptr<KafkaChangelog>> changelog =
       KafkaChangelog::Create(kafka_, {.topic = topics_.changelog, .group = names_.group});
   if (!changelog.ok()) return changelog.status();
+  absl::StatusOr<std::unique_ptr<KafkaHistory>> history =
+      KafkaHistory::Create(kafka_, {.topic = topics_.events, .group = names_.group});
+  if (!history.ok()) return history.status();
+  io.history = *std::move(history);
   io.source = *std::move(source);
   io.transactions = *std::move(transactions);
   io.changelog = *std::move(changelog);

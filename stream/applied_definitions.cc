@@ -14,19 +14,48 @@ namespace {
 using segments::v1::AppliedDefinition;
 using segments::v1::Segment;
 
+using segments::v1::Expression;
+
 using BySlot = std::map<Slot, AppliedDefinition>;
+
+ActiveSegment Active(const AppliedDefinition& definition) {
+  return {.slot = definition.slot(),
+          .segment = definition.segment(),
+          .activation_offset = Offset(definition.activation_offset()),
+          .activation_clock = Time::Millis(definition.activation_clock_ms()),
+          .deleting = definition.deleting(),
+          .built = definition.phase() == AppliedDefinition::ACTIVE,
+          .history_offset = Offset(definition.history_offset()),
+          .paused = definition.paused()};
+}
 
 absl::StatusOr<std::shared_ptr<const RuleSet>> Compile(const BySlot& by_slot) {
   std::vector<ActiveSegment> active;
   active.reserve(by_slot.size());
-  for (const auto& [slot, definition] : by_slot) {
-    active.push_back({.slot = slot,
-                      .segment = definition.segment(),
-                      .activation_offset = Offset(definition.activation_offset()),
-                      .activation_clock = Time::Millis(definition.activation_clock_ms()),
-                      .deleting = definition.deleting()});
-  }
+  for (const auto& [slot, definition] : by_slot) active.push_back(Active(definition));
   return RuleSet::Compile(std::move(active));
+}
+
+// Calls `visit` for each node of a segment's expression, if it has one.
+template <typename Visit>
+void ForEach(const Expression& expression, const Visit& visit) {
+  visit(expression);
+  for (const Expression& child : expression.all_of()) ForEach(child, visit);
+  for (const Expression& child : expression.any_of()) ForEach(child, visit);
+  if (expression.has_not_()) ForEach(expression.not_(), visit);
+}
+template <typename Visit>
+void ForEach(const Segment& segment, const Visit& visit) {
+  if (segment.has_past_behavior()) {
+    ForEach(segment.past_behavior(), visit);
+  } else if (segment.live().has_filter()) {
+    ForEach(segment.live().filter(), visit);
+  }
+}
+
+// Whether users must be evaluated whom no event leads to.
+bool TakesTurns(const Segment& segment) {
+  return segment.has_past_behavior() || segment.live().has_date_time() || CountsPast(segment);
 }
 
 // Another segment under the same ID: the first was deleted and the deletion not seen.
@@ -36,6 +65,12 @@ bool Remade(const Segment& applied, const Segment& wanted) {
   return wanted.version() < applied.version() ||
          applied.create_time().seconds() != wanted.create_time().seconds() ||
          applied.create_time().nanos() != wanted.create_time().nanos();
+}
+
+// No other version can follow yet: which members were told is in the users' states only, until all
+// have had their turn.
+bool Waits(const AppliedDefinition& definition) {
+  return definition.untold() && definition.phase() == AppliedDefinition::ACTIVATING;
 }
 
 std::string Describe(const std::vector<Violation>& violations) {
@@ -48,6 +83,12 @@ std::string Describe(const std::vector<Violation>& violations) {
 }
 
 }  // namespace
+
+bool CountsPast(const Segment& segment) {
+  bool any = false;
+  ForEach(segment, [&](const Expression& e) { any = any || e.has_did() || e.has_did_not(); });
+  return any;
+}
 
 void AppliedDefinitions::restore(AppliedDefinition definition) {
   by_slot_[definition.slot()] = std::move(definition);
@@ -75,6 +116,7 @@ bool AppliedDefinitions::differ(const std::vector<Segment>& wanted) const {
       ++kept;
       if (Remade(it->second->segment(), segment)) return true;
       if (it->second->segment().version() == segment.version()) continue;
+      if (Waits(*it->second)) continue;
     } else if (ending.contains(segment.id())) {
       continue;
     }
@@ -89,7 +131,7 @@ bool AppliedDefinitions::differ(const std::vector<Segment>& wanted) const {
 
 AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& wanted,
                                                     Offset activation_offset,
-                                                    Time activation_clock) const {
+                                                    Time activation_clock, bool nobody) const {
   Change change;
   BySlot next = by_slot_;
   absl::flat_hash_map<std::string_view, Slot> live;
@@ -123,8 +165,11 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
     if (ending.contains(segment.id())) continue;
     AppliedDefinition candidate;
     const auto it = live.find(segment.id());
+    const AppliedDefinition* before = nullptr;
     if (it != live.end()) {
-      if (by_slot_.at(it->second).segment().version() == segment.version()) continue;
+      before = &by_slot_.at(it->second);
+      if (before->segment().version() == segment.version()) continue;
+      if (Waits(*before)) continue;
       candidate.set_slot(it->second);
     }
     const auto reject = [&](std::string why) {
@@ -137,13 +182,28 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
       reject(Describe(violations));
       continue;
     }
-    if (it == live.end()) {
+    if (before && segment.shadow() && !before->segment().shadow()) {
+      reject("shadow: can be set only when the segment is created; create another segment");
+      continue;
+    }
+    if (!before) {
       while (next.count(free) != 0) ++free;
       candidate.set_slot(free);
     }
     *candidate.mutable_segment() = segment;
     candidate.set_activation_offset(activation_offset.value());
     candidate.set_activation_clock_ms(activation_clock.millis());
+    candidate.set_history_offset(activation_offset.value());
+    candidate.set_paused(segment.paused());
+    const bool first =
+        !before || (before->first() && before->phase() != AppliedDefinition::ACTIVATING);
+    const bool untold =
+        before && !segment.shadow() && (before->segment().shadow() || before->untold());
+    const bool builds = !segment.paused() && !nobody && (untold || TakesTurns(segment));
+    candidate.set_phase(builds ? AppliedDefinition::BUILDING : AppliedDefinition::ACTIVE);
+    // A paused one has still to be evaluated.
+    candidate.set_first(first && (builds || segment.paused()));
+    candidate.set_untold(untold && (builds || segment.paused()));
     candidates.push_back(candidate);
     next[candidate.slot()] = std::move(candidate);
   }
@@ -189,6 +249,102 @@ void AppliedDefinitions::apply(const Change& change) {
     by_slot_[definition.slot()] = definition;
   }
   rejected_ = change.rejected;
+}
+
+AppliedDefinitions::Change AppliedDefinitions::enter(AppliedDefinition::Phase phase,
+                                                     const std::vector<Slot>& slots, Offset offset,
+                                                     Time clock) const {
+  Change change;
+  BySlot next = by_slot_;
+  for (Slot slot : slots) {
+    AppliedDefinition& definition = next.at(slot);
+    definition.set_phase(phase);
+    const bool date = definition.segment().live().has_date_time();
+    if (phase == AppliedDefinition::ACTIVE) {
+      definition.clear_first();
+      definition.clear_untold();
+      // Its triggers count from here on. Its dates have counted since the users' turns began.
+      definition.set_activation_offset(offset.value());
+      if (!date) definition.set_activation_clock_ms(clock.millis());
+    } else if (date) {
+      definition.set_activation_clock_ms(clock.millis());
+    }
+    change.definitions.push_back(definition);
+  }
+  change.rejected = rejected_;
+  // What compiled compiles in another phase.
+  if (auto rules = Compile(next); rules.ok()) change.rules = *std::move(rules);
+  return change;
+}
+
+AppliedDefinitions::Change AppliedDefinitions::pause(const std::vector<Slot>& slots) const {
+  Change change;
+  // Deadlines end.
+  change.edits = true;
+  BySlot next = by_slot_;
+  for (Slot slot : slots) {
+    AppliedDefinition& definition = next.at(slot);
+    definition.set_paused(true);
+    definition.set_paused_by_guard(true);
+    definition.clear_first();
+    definition.set_phase(AppliedDefinition::ACTIVE);
+    change.definitions.push_back(definition);
+  }
+  change.rejected = rejected_;
+  if (auto rules = Compile(next); rules.ok()) change.rules = *std::move(rules);
+  return change;
+}
+
+std::vector<Slot> AppliedDefinitions::in_phase(AppliedDefinition::Phase phase) const {
+  std::vector<Slot> slots;
+  for (const auto& [slot, definition] : by_slot_) {
+    if (definition.phase() == phase && !definition.deleting() && !definition.paused()) {
+      slots.push_back(slot);
+    }
+  }
+  return slots;
+}
+
+std::vector<Slot> AppliedDefinitions::ready(std::vector<Slot> slots) const {
+  absl::flat_hash_map<std::string, Slot> waiting;
+  for (const auto& [slot, definition] : by_slot_) {
+    if (definition.phase() != AppliedDefinition::ACTIVE && !definition.deleting() &&
+        !definition.paused()) {
+      waiting.emplace(definition.segment().id(), slot);
+    }
+  }
+  for (Slot slot : slots) waiting.erase(by_slot_.at(slot).segment().id());
+  // Whoever refers to one that waits waits too.
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (size_t i = 0; i < slots.size(); ++i) {
+      const Segment& segment = by_slot_.at(slots[i]).segment();
+      bool waits = false;
+      ForEach(segment, [&](const Expression& e) {
+        waits = waits || (!e.in_segment().empty() && waiting.contains(e.in_segment()));
+      });
+      if (!waits) continue;
+      waiting.emplace(segment.id(), slots[i]);
+      slots.erase(slots.begin() + static_cast<ptrdiff_t>(i--));
+      changed = true;
+    }
+  }
+  return slots;
+}
+
+absl::StatusOr<std::shared_ptr<const RuleSet>> AppliedDefinitions::compile(
+    const std::vector<Slot>& slots) const {
+  BySlot some;
+  for (Slot slot : slots) some[slot] = by_slot_.at(slot);
+  return Compile(some);
+}
+
+bool AppliedDefinitions::told(Slot slot, bool built) const {
+  const auto it = by_slot_.find(slot);
+  if (it == by_slot_.end()) return true;
+  const AppliedDefinition& definition = it->second;
+  if (definition.segment().shadow()) return false;
+  return !definition.untold() || (definition.phase() == AppliedDefinition::ACTIVATING && built);
 }
 
 std::optional<Slot> AppliedDefinitions::deleting() const {

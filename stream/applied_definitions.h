@@ -5,6 +5,12 @@
 //
 //   wanted -> applied (version 1) -> applied (version n) -> deleting -> slot free
 //
+// A version that has to be evaluated for users whose events came before it (it counts the past, or
+// reads a date, or ends a shadow) goes through phases before it is ACTIVE:
+//
+//   BUILDING: the input before its history_offset is read; what comes from there on is counted
+//   ACTIVATING: user by user, what was read is added and the segment evaluated
+//
 // A slot is reused only when no user's state names it any more. A segment that is deleted and made
 // again under the same ID waits for the old one's slot to be free, so that its consumers see the
 // old memberships end before new ones begin.
@@ -46,6 +52,9 @@ struct DefinitionStatus {
 // By segment ID.
 using DefinitionStatuses = absl::flat_hash_map<std::string, DefinitionStatus>;
 
+// Whether the segment has conditions on events of the past.
+bool CountsPast(const segments::v1::Segment& segment);
+
 class AppliedDefinitions {
  public:
   // From the changelog.
@@ -70,9 +79,27 @@ class AppliedDefinitions {
     // Segments that can't be run, with the version and why.
     std::map<std::string, DefinitionStatus> rejected;
   };
+  // `nobody`: there is no user yet whose past could count.
   Change plan(const std::vector<segments::v1::Segment>& wanted, Offset activation_offset,
-              Time activation_clock) const;
+              Time activation_clock, bool nobody = false) const;
   void apply(const Change& change);
+
+  // The same definitions in the next phase (ACTIVATING, ACTIVE), as of one point of the input.
+  Change enter(segments::v1::AppliedDefinition::Phase phase, const std::vector<Slot>& slots,
+               Offset offset, Time clock) const;
+  // Paused because too many changes came.
+  Change pause(const std::vector<Slot>& slots) const;
+
+  // Those in the phase that are neither paused nor being deleted.
+  std::vector<Slot> in_phase(segments::v1::AppliedDefinition::Phase phase) const;
+  // Of `slots`, all BUILDING, those that can be activated together: what they refer to is ACTIVE or
+  // paused, or among them.
+  std::vector<Slot> ready(std::vector<Slot> slots) const;
+  // Of the segments in `slots` the rules alone, to read their history by.
+  absl::StatusOr<std::shared_ptr<const RuleSet>> compile(const std::vector<Slot>& slots) const;
+  // Whether consumers have been told of the members of the slot whose state is not, or is, `built`
+  // in the present version.
+  bool told(Slot slot, bool built) const;
 
   // A segment whose members are to be removed.
   std::optional<Slot> deleting() const;

@@ -96,7 +96,7 @@ StreamInstance::StreamInstance(InstanceOptions options, std::vector<Io> ios, Clo
     : options_(std::move(options)), ios_(std::move(ios)) {
   for (Io& io : ios_) {
     workers_.push_back(std::make_unique<Worker>(options_.worker, *io.source, *io.transactions,
-                                                *io.changelog, clock, board_));
+                                                *io.changelog, *io.history, clock, board_));
   }
 }
 

@@ -38,6 +38,8 @@ class StreamInstance final : public Queries {
     std::unique_ptr<Source> source;
     std::unique_ptr<Transactions> transactions;
     std::unique_ptr<Changelog> changelog;
+    // Used by the thread that reads histories.
+    std::unique_ptr<HistorySource> history;
   };
 
   // One worker for each of `ios`. The clock outlives the instance.

@@ -141,6 +141,19 @@ class Changelog {
       absl::FunctionRef<void(int64_t offset, int64_t end)> progress) = 0;
 };
 
+// Reads the input again, beside the source. One thread.
+class HistorySource {
+ public:
+  virtual ~HistorySource() = default;
+  // Begins at `from`, or at the first record held where that is later; returns which. Ends what was
+  // begun before.
+  virtual absl::StatusOr<Offset> open(Partition partition, Offset from) = 0;
+  // Waits up to `wait` for records, then gives what is there, at most some thousands. Valid until
+  // the next call. After an error, open() again.
+  virtual absl::StatusOr<const Batch*> poll(absl::Duration wait) = 0;
+  virtual void close() = 0;
+};
+
 // The wall clock, the only one.
 class Clock {
  public:

@@ -14,6 +14,7 @@ namespace segmentd {
 class Metric {
  public:
   Metric() = default;
+  explicit Metric(int64_t n) : value_(n) {}
   void add(int64_t n) {
     value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
   }
@@ -67,6 +68,8 @@ struct TaskMetrics {
   std::array<Metric, kDecodeErrors> dead_letters;
   // By segments::v1::Action.
   std::array<Metric, 4> changes;
+  // Changes of shadow segments, which are not written.
+  Metric shadow_changes;
   Metric images_saved;
   Metric image_bytes_saved;
   // What the engine's bounds cut off.
@@ -90,6 +93,15 @@ struct TaskMetrics {
   // Changelog offsets read and to be read.
   Metric restored_offset;
   Metric restore_end_offset;
+
+  // Records read again for segments that count the past; written by the thread that reads them.
+  Metric backfill_records;
+  // Of the segments building, the one that is least far, in thousandths; 1000 when none is.
+  Metric backfill_progress{1000};
+  Metric segments_active;
+  Metric segments_building;
+  Metric segments_activating;
+  Metric segments_paused;
 };
 
 // Of one worker.

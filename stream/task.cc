@@ -7,6 +7,7 @@
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
 
+#include "segment/compiled_rules.h"
 #include "state/changelog_codec.h"
 #include "state/user_codec.h"
 
@@ -173,6 +174,7 @@ absl::Status Task::load(Restored& restored, std::pair<Offset, Offset> held) {
   decoder_ = std::make_unique<Decoder>(settings_);
   clock_ = PartitionClock(settings_.deadline_grace);
   members_.assign(definitions_.slots(), 0);
+  minutes_.assign(definitions_.slots(), {});
   statuses_ = std::make_shared<const DefinitionStatuses>(definitions_.statuses());
   scanned_slot_ = definitions_.deleting();
   next_change_ = record_.next_change();
@@ -268,6 +270,9 @@ absl::Status Task::finish_replay() {
   }
   state_ = TaskState::kRunning;
   metrics_.state = state_;
+  plan_builds();
+  statuses_changed_ = true;
+  refresh_statuses();
   publish_metrics();
   return absl::OkStatus();
 }
@@ -354,21 +359,41 @@ void Task::arm(StoredUser& user) {
   wheel_.arm(user.index(), user.armed);
 }
 
-void Task::tell(const StoredUser& user, Step& step) {
+void Task::tell(const StoredUser& user, Step& step, std::optional<Slot> untold) {
   for (const Change& change : changes_) {
     const ActiveSegment* segment = engine_->rules().segment(change.slot);
+    if (change.action == segments::v1::ADD) ++members_[change.slot];
+    if (change.action == segments::v1::REMOVE) --members_[change.slot];
+    if (segment->segment.shadow() || change.slot == untold) {
+      metrics_.shadow_changes.add(1);
+      continue;
+    }
     value_.clear();
     encoder_.append(change, segment->segment, user.id(), next_change_++, &value_);
     step.write({.topic = Write::Topic::kChanges,
                 .partition = partition_,
                 .key = user.id(),
                 .value = value_});
-    if (change.action == segments::v1::ADD) ++members_[change.slot];
-    if (change.action == segments::v1::REMOVE) --members_[change.slot];
+    if (segment->segment.max_changes_per_minute() > 0) guard(*segment);
     metrics_.changes[static_cast<size_t>(change.action)].add(1);
     ++told_;
   }
   changes_.clear();
+}
+
+void Task::guard(const ActiveSegment& segment) {
+  Minute& minute = minutes_[segment.slot];
+  const int64_t now = clock_.now().millis() / 60'000;
+  if (minute.version != segment.segment.version() || minute.minute != now) {
+    minute = {segment.segment.version(), now, 0};
+  }
+  // Told of once a minute; a segment whose members are just being told of can't be stopped.
+  if (++minute.changes != segment.segment.max_changes_per_minute() + 1 || segment.deleting) return;
+  const AppliedDefinition& definition = definitions_.by_slot().at(segment.slot);
+  if (definition.untold()) return;
+  if (std::find(over_.begin(), over_.end(), segment.slot) == over_.end()) {
+    over_.push_back(segment.slot);
+  }
 }
 
 void Task::write_dead_letter(const Record& record, const DecodeResult& error, Step& step) {
@@ -437,7 +462,8 @@ void Task::want(WantedDefinitions definitions) {
 }
 
 bool Task::rules_pending() const {
-  return definitions_differ_ || freed_slot_.has_value() || !Same(settings_, options_.settings);
+  return definitions_differ_ || freed_slot_.has_value() || !ready_.empty() || !over_.empty() ||
+         all_had_turn() || !Same(settings_, options_.settings);
 }
 
 bool Task::has_progress() const {
@@ -462,6 +488,7 @@ void Task::save(Step& step, absl::Duration now, bool everything) {
   }
 
   if (scanned_slot_) scan(step);
+  if (!turns_.empty()) take_turns(step);
   if (everything || rules_pending()) {
     save_oldest(options_.users_drained_per_step, false, step);
   } else {
@@ -530,18 +557,39 @@ void Task::change_rules(Step& step) {
       rules_ = *std::move(left);
     }
   }
-  if (wanted_) {
-    AppliedDefinitions::Change change = definitions_.plan(*wanted_, position_, clock_.now());
+  const auto apply = [&](AppliedDefinitions::Change change) {
     for (const AppliedDefinition& definition : change.definitions) {
       save_definition(definition, step);
     }
+    definitions_.apply(change);
+    edits = edits || change.edits;
+    if (change.rules) rules_ = std::move(change.rules);
+  };
+  if (!over_.empty()) {
+    for (Slot slot : over_) {
+      spdlog::warn("partition {}: segment {} is paused: more changes in a minute than {}",
+                   partition_, rules_->segment(slot)->segment.id(),
+                   rules_->segment(slot)->segment.max_changes_per_minute());
+    }
+    apply(definitions_.pause(over_));
+    over_.clear();
+  }
+  if (all_had_turn()) {
+    apply(definitions_.enter(AppliedDefinition::ACTIVE,
+                             definitions_.in_phase(AppliedDefinition::ACTIVATING), position_,
+                             clock_.now()));
+  } else if (!ready_.empty()) {
+    apply(definitions_.enter(AppliedDefinition::ACTIVATING, definitions_.ready(ready_), position_,
+                             clock_.now()));
+  }
+  if (wanted_) {
+    AppliedDefinitions::Change change =
+        definitions_.plan(*wanted_, position_, clock_.now(), users_->size() == 0);
     for (const auto& [id, status] : change.rejected) {
       spdlog::error("partition {}: version {} of segment {} is not run: {}", partition_,
                     status.rejected_version, id, status.rejected);
     }
-    definitions_.apply(change);
-    edits = change.edits;
-    if (change.rules) rules_ = std::move(change.rules);
+    apply(std::move(change));
   }
   if (!Same(settings_, options_.settings)) {
     settings_ = options_.settings;
@@ -557,6 +605,8 @@ void Task::change_rules(Step& step) {
     engine_->use(rules_);
   }
   members_.resize(std::max<size_t>(members_.size(), definitions_.slots()), 0);
+  minutes_.resize(members_.size());
+  plan_builds();
   definitions_differ_ = wanted_ && definitions_.differ(*wanted_);
   statuses_changed_ = true;
   if (!scanned_slot_) {
@@ -575,8 +625,14 @@ void Task::scan(Step& step) {
   const size_t until = std::min(users_->size(), scan_at_ + options_.users_scanned_per_step);
   for (; scan_at_ < until && !step.full(); ++scan_at_) {
     StoredUser& user = (*users_)[scan_at_];
+    const SegmentState* segment = FindSegment(user.state.present, *scanned_slot_);
+    if (!segment) continue;
+    const bool built =
+        segment->built &&
+        segment->version == rules_->segment(*scanned_slot_)->segment.version();
+    const bool told = definitions_.told(*scanned_slot_, built);
     if (!engine_->remove(*scanned_slot_, clock_.now(), user.state, changes_)) continue;
-    tell(user, step);
+    tell(user, step, told ? std::nullopt : scanned_slot_);
     settle(user, position_, step);
     save_user(user, step);
   }
@@ -584,6 +640,203 @@ void Task::scan(Step& step) {
   freed_slot_ = scanned_slot_;
   scanned_slot_.reset();
   scan_at_ = 0;
+}
+
+// --- Segments that count the past.
+
+const History* Task::history_of(Slot slot) const {
+  const ActiveSegment* segment = rules_->segment(slot);
+  for (const auto& history : histories_) {
+    if (segment && history->has(*segment)) return history.get();
+  }
+  return nullptr;
+}
+
+void Task::plan_builds() {
+  const std::vector<Slot> building = definitions_.in_phase(AppliedDefinition::BUILDING);
+  const std::vector<Slot> activating = definitions_.in_phase(AppliedDefinition::ACTIVATING);
+  const auto reads = [&](Slot slot) {
+    return CountsPast(definitions_.by_slot().at(slot).segment());
+  };
+
+  // What is read at once: all that begin to count at the same offset.
+  std::map<int64_t, std::vector<Slot>> by_offset;
+  for (const auto* slots : {&building, &activating}) {
+    for (Slot slot : *slots) {
+      if (reads(slot)) {
+        by_offset[definitions_.by_slot().at(slot).history_offset()].push_back(slot);
+      }
+    }
+  }
+  std::vector<HistoryRequest> wanted;
+  std::vector<double> read;
+  for (const auto& [offset, slots] : by_offset) {
+    const auto has_all = [&, offset = offset, &slots = slots](const HistoryRequest& request) {
+      return request.until == Offset(offset) && Same(request.settings, settings_) &&
+             std::all_of(slots.begin(), slots.end(), [&](Slot slot) {
+               const ActiveSegment* segment = request.rules->segment(slot);
+               return segment && segment->segment.version() ==
+                                     rules_->segment(slot)->segment.version() &&
+                      segment->segment.id() == rules_->segment(slot)->segment.id();
+             });
+    };
+    // Goes on, though some segment of it may not be wanted any more.
+    const auto same = std::find_if(histories_wanted_.begin(), histories_wanted_.end(), has_all);
+    if (same != histories_wanted_.end()) {
+      read.push_back(read_[static_cast<size_t>(same - histories_wanted_.begin())]);
+      wanted.push_back(*same);
+      continue;
+    }
+    absl::StatusOr<std::shared_ptr<const RuleSet>> rules = definitions_.compile(slots);
+    if (!rules.ok()) continue;  // They run already.
+    HistoryRequest request{.partition = partition_,
+                           .until = Offset(offset),
+                           .rules = *std::move(rules),
+                           .settings = settings_};
+    request.key = fmt::format("{} {} {} {} {}", partition_, offset, settings_.max_lateness.millis(),
+                              settings_.max_future_skew.millis(), settings_.max_message_ids);
+    for (Slot slot : slots) {
+      const segments::v1::Segment& segment = rules_->segment(slot)->segment;
+      request.key += fmt::format(" {}:{}:{}:{}.{}", slot, segment.id(), segment.version(),
+                                 segment.create_time().seconds(), segment.create_time().nanos());
+    }
+    wanted.push_back(std::move(request));
+    read.push_back(0);
+  }
+  histories_wanted_ = std::move(wanted);
+  read_ = std::move(read);
+  histories_.erase(std::remove_if(histories_.begin(), histories_.end(),
+                                  [&](const auto& history) {
+                                    return std::none_of(
+                                        histories_wanted_.begin(), histories_wanted_.end(),
+                                        [&](const HistoryRequest& request) {
+                                          return &history->rules() == request.rules.get();
+                                        });
+                                  }),
+                   histories_.end());
+
+  const auto known = [&](Slot slot) { return !reads(slot) || history_of(slot) != nullptr; };
+  ready_.clear();
+  if (activating.empty()) {
+    std::copy_if(building.begin(), building.end(), std::back_inserter(ready_), known);
+    ready_ = definitions_.ready(std::move(ready_));
+  }
+  std::vector<Slot> turns;
+  if (std::all_of(activating.begin(), activating.end(), known)) turns = activating;
+  const auto& rules = rules_->compiled().rules;
+  std::sort(turns.begin(), turns.end(),
+            [&](Slot a, Slot b) { return rules[a].rank < rules[b].rank; });
+  if (turns != turns_) turn_at_ = 0;
+  turns_ = std::move(turns);
+}
+
+void Task::take_history(size_t index, const std::shared_ptr<const History>& history) {
+  if (std::find(histories_.begin(), histories_.end(), history) != histories_.end()) return;
+  // A reading begun in another life has rules of its own that are the same.
+  histories_wanted_[index].rules = history->rules_in_use();
+  read_[index] = 1;
+  histories_.push_back(history);
+  statuses_changed_ = true;
+  plan_builds();
+}
+
+void Task::note_reading(size_t index, double progress) {
+  if (progress < read_[index] + 0.01) return;
+  read_[index] = progress;
+  statuses_changed_ = true;
+}
+
+void Task::take_turns(Step& step) {
+  const size_t until = std::min(users_->size(), turn_at_ + options_.users_built_per_step);
+  const int64_t bytes = step.bytes() + static_cast<int64_t>(options_.bytes_saved_per_step);
+  for (; turn_at_ < until && !step.full() && step.bytes() < bytes; ++turn_at_) {
+    StoredUser& user = (*users_)[turn_at_];
+    bool any = false;
+    for (Slot slot : turns_) any = take_turn(user, slot, step) || any;
+    if (!any) continue;
+    settle(user, position_, step);
+    save_user(user, step);
+  }
+  statuses_changed_ = true;
+}
+
+bool Task::take_turn(StoredUser& user, Slot slot, Step& step) {
+  const AppliedDefinition& definition = definitions_.by_slot().at(slot);
+  const History* history = history_of(slot);
+  measures_.clear();
+  messages_.clear();
+  const bool any =
+      history && history->take(user.id(), slot, user.state.seen, &measures_, &messages_);
+  const Reason reason = definition.first() || definition.untold() ? segments::v1::BACKFILLED
+                                                                  : segments::v1::DEFINITION_CHANGED;
+  const bool was_member = IsMember(user.state, slot);
+  if (!engine_->build(slot, fired_, any ? &measures_ : nullptr, messages_, reason, user.state,
+                      changes_) &&
+      changes_.empty()) {
+    return false;
+  }
+  if (definition.untold()) {
+    // Whoever is a member becomes one for the consumers now, and was none before.
+    changes_.erase(std::remove_if(changes_.begin(), changes_.end(),
+                                  [&](const Change& change) { return change.slot == slot; }),
+                   changes_.end());
+    if (was_member) --members_[slot];
+    if (IsMember(user.state, slot)) {
+      changes_.push_back({segments::v1::ADD,
+                          slot,
+                          std::max(fired_, user.state.newest_event),
+                          segments::v1::BACKFILLED,
+                          {},
+                          Time(),
+                          {}});
+    }
+  }
+  tell(user, step);
+  return true;
+}
+
+DefinitionStatuses Task::progress() const {
+  DefinitionStatuses statuses = definitions_.statuses();
+  for (const auto& [slot, definition] : definitions_.by_slot()) {
+    const auto it = statuses.find(definition.segment().id());
+    if (definition.deleting() || it == statuses.end() || !it->second.building) continue;
+    double read = 1;
+    for (size_t i = 0; i < histories_wanted_.size(); ++i) {
+      if (CountsPast(definition.segment()) && histories_wanted_[i].rules->segment(slot)) {
+        read = std::min(read, read_[i]);
+      }
+    }
+    // A tenth for the users' turns.
+    it->second.progress = 0.9 * read;
+    if (definition.phase() != AppliedDefinition::ACTIVATING || turns_.empty()) continue;
+    const auto users = static_cast<double>(std::max<size_t>(users_->size(), 1));
+    it->second.progress += 0.1 * static_cast<double>(turn_at_) / users;
+  }
+  return statuses;
+}
+
+bool Task::refresh_statuses() {
+  if (!statuses_changed_) return false;
+  statuses_ = std::make_shared<const DefinitionStatuses>(progress());
+  statuses_changed_ = false;
+  int64_t paused = 0;
+  int64_t active = 0;
+  for (const auto& [slot, definition] : definitions_.by_slot()) {
+    if (definition.paused()) ++paused;
+    active += !definition.paused() && definition.phase() == AppliedDefinition::ACTIVE;
+  }
+  metrics_.segments_active.set(active);
+  metrics_.segments_paused.set(paused);
+  metrics_.segments_building.set(
+      static_cast<int64_t>(definitions_.in_phase(AppliedDefinition::BUILDING).size()));
+  metrics_.segments_activating.set(
+      static_cast<int64_t>(definitions_.in_phase(AppliedDefinition::ACTIVATING).size()));
+  double least = 1;
+  for (const auto& [id, status] : *statuses_) {
+    if (status.building && !status.paused) least = std::min(least, status.progress);
+  }
+  metrics_.backfill_progress.set(static_cast<int64_t>(least * 1000));
+  return true;
 }
 
 Offset Task::replay_offset() const {
@@ -620,10 +873,7 @@ void Task::write_record(Step& step) {
 
 void Task::committed() {
   told_ = 0;
-  if (statuses_changed_) {
-    statuses_ = std::make_shared<const DefinitionStatuses>(definitions_.statuses());
-    statuses_changed_ = false;
-  }
+  refresh_statuses();
   publish_metrics();
 }
 

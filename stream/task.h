@@ -46,6 +46,7 @@
 #include "state/timing_wheel.h"
 #include "state/user_store.h"
 #include "stream/applied_definitions.h"
+#include "stream/backfill.h"
 #include "stream/change_codec.h"
 #include "stream/decoder.h"
 #include "stream/io.h"
@@ -81,6 +82,8 @@ struct TaskOptions {
   size_t bytes_saved_per_step = 16 << 20;
   size_t deadlines_per_portion = 1'000;
   size_t users_scanned_per_step = 100'000;
+  // Users who have their turn with a segment that is activated; each is saved.
+  size_t users_built_per_step = 2'000;
 };
 
 class Task {
@@ -126,8 +129,20 @@ class Task {
   bool has_touched() const { return touched_; }
   // There is something to record.
   bool has_progress() const;
-  // Steps are waited for: by definitions to be applied, by members to be removed.
-  bool has_work() const { return running() && (rules_pending() || scanned_slot_.has_value()); }
+  // Steps are waited for: by definitions to be applied, by members to be removed, by users to have
+  // their turn.
+  bool has_work() const {
+    return running() && (rules_pending() || scanned_slot_.has_value() || !turns_.empty());
+  }
+
+  // What is to be read of the input's past, for segments that are not ACTIVE; while RUNNING.
+  const std::vector<HistoryRequest>& histories_wanted() const { return histories_wanted_; }
+  // The one at `index` was read. Without effect when it is known.
+  void take_history(size_t index, const std::shared_ptr<const History>& history);
+  // How much of it was, from 0 to 1.
+  void note_reading(size_t index, double progress);
+  // Between steps: statuses() are up to date. True when they have changed.
+  bool refresh_statuses();
 
   // Ends the task's part of a step: puts users' images and the task record into it. With
   // `everything` as many images as one transaction should hold. `now` is monotonic.
@@ -146,6 +161,8 @@ class Task {
   Time fired() const { return fired_; }
   int64_t next_change() const { return next_change_; }
   int64_t members(Slot slot) const { return slot < members_.size() ? members_[slot] : 0; }
+  // Those in force, as committed between steps.
+  const AppliedDefinitions& definitions() const { return definitions_; }
   // How far the definitions are, as committed; never null.
   const std::shared_ptr<const DefinitionStatuses>& statuses() const { return statuses_; }
 
@@ -158,8 +175,11 @@ class Task {
   // Keeps the books of a user whose state has changed by the record at `since`, or just before it.
   void settle(StoredUser& user, Offset since, Step& step);
   void arm(StoredUser& user);
-  // Numbers and writes what the engine found.
-  void tell(const StoredUser& user, Step& step);
+  // Numbers and writes what the engine found, but for shadow segments and the slot in `untold`,
+  // whose members nobody knows.
+  void tell(const StoredUser& user, Step& step, std::optional<Slot> untold = std::nullopt);
+  // Watches over a segment's max_changes_per_minute.
+  void guard(const ActiveSegment& segment);
   void write_dead_letter(const Record& record, const DecodeResult& error, Step& step);
 
   void save_user(StoredUser& user, Step& step);
@@ -172,6 +192,15 @@ class Task {
   void change_rules(Step& step);
   // Removes a deleted segment from the next users' states.
   void scan(Step& step);
+  // What is to be done for segments that are not ACTIVE, after the definitions or histories have
+  // changed.
+  void plan_builds();
+  const History* history_of(Slot slot) const;
+  // The next users have their turn with the segments being activated.
+  void take_turns(Step& step);
+  bool take_turn(StoredUser& user, Slot slot, Step& step);
+  bool all_had_turn() const { return !turns_.empty() && turn_at_ >= users_->size(); }
+  DefinitionStatuses progress() const;
   void write_record(Step& step);
   Offset replay_offset() const;
   void publish_metrics();
@@ -234,11 +263,33 @@ class Task {
   UserIndex scan_at_ = 0;
   // Through with all users.
   std::optional<Slot> freed_slot_;
+  // What segments that are not ACTIVE need of the past, how much of each is read, and what was.
+  std::vector<HistoryRequest> histories_wanted_;
+  std::vector<double> read_;
+  std::vector<std::shared_ptr<const History>> histories_;
+  // BUILDING with all that it takes: next to be activated.
+  std::vector<Slot> ready_;
+  // Being activated, those that others refer to first, and the next user whose turn it is.
+  std::vector<Slot> turns_;
+  UserIndex turn_at_ = 0;
+
+  // By slot: changes in the present minute of the clock.
+  struct Minute {
+    int64_t version = 0;
+    int64_t minute = 0;
+    int64_t changes = 0;
+  };
+  std::vector<Minute> minutes_;
+  // Past their max_changes_per_minute.
+  std::vector<Slot> over_;
+
   std::shared_ptr<const DefinitionStatuses> statuses_;
   bool statuses_changed_ = false;
 
   // Scratch.
   Changes changes_;
+  std::vector<MeasureState> measures_;
+  std::vector<SeenMessage> messages_;
   std::vector<uint64_t> hashes_;
   std::vector<TimingWheel::Due> due_;
   std::string key_;

@@ -45,13 +45,14 @@ const char* Name(CommitResult result) {
 }  // namespace
 
 Worker::Worker(const WorkerOptions& options, Source& source, Transactions& transactions,
-               Changelog& changelog, Clock& clock, TaskBoard& board)
+               Changelog& changelog, HistorySource& history, Clock& clock, TaskBoard& board)
     : options_(options),
       source_(source),
       transactions_(transactions),
       changelog_(changelog),
       clock_(clock),
       board_(board),
+      backfill_(options.backfill, history, clock),
       step_(transactions, options.step) {
   source_.listen({.given = [this](const std::vector<Partition>& p) { give(p); },
                   .revoked = [this](const std::vector<Partition>& p) { revoke(p); },
@@ -66,12 +67,20 @@ Worker::~Worker() {
 }
 
 bool Worker::turn() {
+  const absl::Duration now = clock_.monotonic();
+  // At least half of the last round went into work.
+  backfill_.set_busy(behind_ || waited_ * 2 < now - turn_began_);
+  turn_began_ = now;
+  waited_ = absl::ZeroDuration();
   take_up_definitions();
   recover();
+  read_histories();
   // Definitions that were there first hold from the first record on.
   if (std::exchange(commit_now_, false) && !commit()) return true;
 
-  const absl::StatusOr<const Batch*> batch = source_.poll(wait(clock_.monotonic()));
+  const absl::Duration polled = clock_.monotonic();
+  const absl::StatusOr<const Batch*> batch = source_.poll(wait(polled));
+  waited_ = clock_.monotonic() - polled;
   if (!batch.ok()) {
     fail_to_poll(batch.status());
     answer();
@@ -318,6 +327,38 @@ void Worker::retry_or_fail(Partition partition, Seat& seat, const absl::Status& 
   }
   spdlog::error("partition {}: FAILED: {}", partition, why);
   post(partition, seat);
+}
+
+void Worker::read_histories() {
+  backfill_.turn();
+  for (auto& [partition, seat] : seats_) {
+    Task& task = *seat.task;
+    // A task that is being restored may want the same again.
+    if (!task.running() || (seat.readings.empty() && task.histories_wanted().empty())) continue;
+    std::vector<std::shared_ptr<HistoryReading>> wanted;
+    for (size_t i = 0; i < task.histories_wanted().size(); ++i) {
+      const HistoryRequest& request = task.histories_wanted()[i];
+      const auto found =
+          std::find_if(seat.readings.begin(), seat.readings.end(),
+                       [&](const auto& reading) { return reading->request().key == request.key; });
+      if (found == seat.readings.end()) {
+        spdlog::info("partition {}: reading the history before offset {}", partition,
+                     request.until.value());
+        wanted.push_back(backfill_.begin(request, board_.metrics(partition)));
+        continue;
+      }
+      wanted.push_back(*found);
+    }
+    seat.readings = std::move(wanted);
+    for (size_t i = 0; i < seat.readings.size(); ++i) {
+      if (seat.readings[i]->done()) {
+        task.take_history(i, seat.readings[i]->history());
+      } else {
+        task.note_reading(i, seat.readings[i]->progress());
+      }
+    }
+    if (task.refresh_statuses()) post(partition, seat);
+  }
 }
 
 // --- Steps.

@@ -26,6 +26,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 
+#include "stream/backfill.h"
 #include "stream/io.h"
 #include "stream/metrics.h"
 #include "stream/recovery.h"
@@ -56,13 +57,15 @@ struct WorkerOptions {
   int attempts = 10;
   // Changelogs are read on a thread of their own, so that other tasks go on. Not in a simulation.
   bool restore_in_background = true;
+  // How the past is read for segments that count it.
+  Backfill::Options backfill;
 };
 
 class Worker {
  public:
   // Everything outlives the worker.
   Worker(const WorkerOptions& options, Source& source, Transactions& transactions,
-         Changelog& changelog, Clock& clock, TaskBoard& board);
+         Changelog& changelog, HistorySource& history, Clock& clock, TaskBoard& board);
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -82,6 +85,12 @@ class Worker {
 
   // For questions. Null unless the task is RUNNING.
   const Task* running(Partition partition) const;
+  // For questions: reads a partition's past for somebody who keeps what is returned until it is
+  // done.
+  std::shared_ptr<HistoryReading> read_history(HistoryRequest request) {
+    TaskMetrics& metrics = board_.metrics(request.partition);
+    return backfill_.begin(std::move(request), metrics);
+  }
 
   const WorkerMetrics& metrics() const { return metrics_; }
 
@@ -95,6 +104,8 @@ class Worker {
     std::optional<Offset> committed;
     // When the input's end was last known.
     absl::Duration end_known_at = absl::ZeroDuration();
+    // What the task wants of the past; they outlive a restore.
+    std::vector<std::shared_ptr<HistoryReading>> readings;
   };
   // A changelog being read.
   struct Reading {
@@ -120,6 +131,9 @@ class Worker {
   absl::Status begin_task(Partition partition, Seat& seat, std::unique_ptr<Restored> restored);
   void retry_or_fail(Partition partition, Seat& seat, const absl::Status& status);
 
+  // Takes the tasks' histories further.
+  void read_histories();
+
   // False when the batch must be left: the tasks were dropped.
   bool process(const Batch& batch);
   bool fire();
@@ -144,6 +158,7 @@ class Worker {
   Clock& clock_;
   TaskBoard& board_;
   WorkerMetrics metrics_;
+  Backfill backfill_;
 
   std::map<Partition, Seat> seats_;
   Step step_;
@@ -151,6 +166,9 @@ class Worker {
 
   // The last poll brought so much that there is more to come.
   bool behind_ = false;
+  // Of the present round: when it began, and how long it waited for input.
+  absl::Duration turn_began_ = absl::ZeroDuration();
+  absl::Duration waited_ = absl::ZeroDuration();
   // Until then the step is held back.
   absl::Duration settled_at_ = -absl::InfiniteDuration();
 

@@ -231,4 +231,40 @@ absl::Status SimulatedChangelog::read(
   return absl::OkStatus();
 }
 
+absl::StatusOr<Offset> SimulatedHistory::open(Partition partition, Offset from) {
+  MaybeCrash(cluster_);
+  position_.reset();
+  if (absl::Status status = MaybeError(cluster_); !status.ok()) return status;
+  partition_ = partition;
+  position_ = std::max(from, Offset(cluster_.first(partition)));
+  return *position_;
+}
+
+absl::StatusOr<const Batch*> SimulatedHistory::poll(absl::Duration) {
+  Require(position_.has_value(), "poll() of a history that is not open");
+  MaybeCrash(cluster_);
+  if (absl::Status status = MaybeError(cluster_); !status.ok()) {
+    position_.reset();
+    return status;
+  }
+  batch_.records.clear();
+  batch_.ends.clear();
+  const Cluster::Input& input = cluster_.input(partition_);
+  const auto end = static_cast<int64_t>(input.size());
+  const int64_t until = std::min(end, position_->value() + cluster_.random.between(0, 30));
+  for (int64_t i = position_->value(); i < until; ++i) {
+    const std::optional<InputRecord>& record = input[static_cast<size_t>(i)];
+    if (!record) continue;
+    batch_.records.push_back({.partition = partition_,
+                              .offset = Offset(i),
+                              .record_time = record->record_time,
+                              .has_key = record->has_key,
+                              .key = record->key,
+                              .value = record->value});
+  }
+  position_ = Offset(until);
+  if (until == end) batch_.ends.push_back({partition_, *position_, cluster_.wall});
+  return &batch_;
+}
+
 }  // namespace segmentd::simulation

@@ -79,4 +79,19 @@ class SimulatedChangelog final : public Changelog {
   Cluster& cluster_;
 };
 
+class SimulatedHistory final : public HistorySource {
+ public:
+  explicit SimulatedHistory(Cluster& cluster) : cluster_(cluster) {}
+
+  absl::StatusOr<Offset> open(Partition partition, Offset from) override;
+  absl::StatusOr<const Batch*> poll(absl::Duration wait) override;
+  void close() override { position_.reset(); }
+
+ private:
+  Cluster& cluster_;
+  Partition partition_ = 0;
+  std::optional<Offset> position_;
+  Batch batch_;
+};
+
 }  // namespace segmentd::simulation

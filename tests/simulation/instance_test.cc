@@ -57,10 +57,12 @@ class InstanceTest : public ::testing::Test {
     options.partitions = kPartitions;
     // The simulated cluster is for one thread.
     options.worker.restore_in_background = false;
+    options.worker.backfill.background = false;
     std::vector<StreamInstance::Io> ios(1);
     ios[0].source = std::make_unique<SimulatedSource>(cluster_, "one");
     ios[0].transactions = std::make_unique<SimulatedTransactions>(cluster_, "one");
     ios[0].changelog = std::make_unique<SimulatedChangelog>(cluster_);
+    ios[0].history = std::make_unique<SimulatedHistory>(cluster_);
     if (source_is_dead) cluster_.faults.call_error = 10'000;
     instance_ = std::make_unique<StreamInstance>(options, std::move(ios), clock_);
     instance_->want(wanted_);

@@ -18,7 +18,8 @@ class Process {
         source_(cluster, name),
         transactions_(cluster, name),
         changelog_(cluster),
-        worker_(options_, source_, transactions_, changelog_, clock_, board_) {}
+        history_(cluster),
+        worker_(options_, source_, transactions_, changelog_, history_, clock_, board_) {}
 
   Worker& worker() { return worker_; }
   const TaskBoard& board() const { return board_; }
@@ -29,6 +30,7 @@ class Process {
   SimulatedSource source_;
   SimulatedTransactions transactions_;
   SimulatedChangelog changelog_;
+  SimulatedHistory history_;
   TaskBoard board_;
   Worker worker_;
 };

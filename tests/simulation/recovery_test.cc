@@ -43,6 +43,7 @@ class Recovery : public ::testing::Test {
   Recovery() {
     spdlog::set_level(spdlog::level::off);
     options_.restore_in_background = false;
+    options_.backfill.background = false;
     options_.attempts = 3;
     options_.task.max_replay_time = absl::Hours(1);
     definitions_ = Definitions(kCart);

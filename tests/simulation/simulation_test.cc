@@ -18,6 +18,7 @@
 #include "google/protobuf/util/time_util.h"
 #include "spdlog/spdlog.h"
 
+#include "segment/definition_text.h"
 #include "stream/change_codec.h"
 #include "stream/worker.h"
 #include "tests/simulation/cluster.h"
@@ -30,8 +31,10 @@ namespace {
 using segments::v1::MembershipChange;
 
 struct Kind {
-  // Definitions change on the way, and settings from start to start.
+  // Definitions change on the way.
   bool edits = false;
+  // Settings change from start to start.
+  bool settings = false;
   bool faults = true;
   // Record times neither ascend nor keep to the wall clock.
   bool producer_times = false;
@@ -40,6 +43,7 @@ struct Kind {
 WorkerOptions RandomOptions(Random& random) {
   WorkerOptions options;
   options.restore_in_background = false;
+  options.backfill.background = false;
   options.task.max_replay_events = random.between(0, 60);
   options.task.max_replay_time = absl::Milliseconds(random.between(10, 5'000));
   options.task.users_saved_per_step = static_cast<size_t>(random.between(1, 5));
@@ -47,6 +51,7 @@ WorkerOptions RandomOptions(Random& random) {
   options.task.bytes_saved_per_step = static_cast<size_t>(random.between(1'000, 100'000));
   options.task.deadlines_per_portion = static_cast<size_t>(random.between(1, 4));
   options.task.users_scanned_per_step = static_cast<size_t>(random.between(1, 6));
+  options.task.users_built_per_step = static_cast<size_t>(random.between(1, 6));
   options.step.records = random.between(1, 40);
   options.commit_interval = absl::Milliseconds(random.between(0, 50));
   options.settle_time = absl::Milliseconds(random.between(0, 20));
@@ -62,7 +67,10 @@ class Trial {
       : kind_(kind),
         random_(seed),
         cluster_(static_cast<int32_t>(1 + seed % 3), random_.next()),
-        workload_(random_.next(), kind.producer_times) {}
+        workload_(random_.next(), kind.producer_times) {
+    // A limit takes effect between two steps, and steps differ.
+    if (!kind.edits) workload_.use(workload_.plain_definitions());
+  }
 
   // Crashes and all, until everything is done.
   void go() {
@@ -82,8 +90,10 @@ class Trial {
     finish();
   }
 
-  // The same input, and no fault: what a single process makes of it.
-  void go_without_faults(const Trial& other) {
+  // The same input, and no fault: what a single process makes of it. With `final_definitions` those
+  // that the other ended with hold from the first record on.
+  void go_without_faults(const Trial& other, bool final_definitions = false) {
+    if (final_definitions) workload_.use(other.workload_.plain_definitions());
     for (Partition p = 0; p < cluster_.partitions(); ++p) {
       for (const auto& record : other.cluster_.input(p)) cluster_.append(p, record);
     }
@@ -110,6 +120,17 @@ class Trial {
     }
     return members;
   }
+  // Who is in which past-behaviour segment, of the segments that run and refer to none that does
+  // not.
+  using PastMembers = std::map<std::string, std::set<std::string>>;
+  const PastMembers& past_members() const { return past_members_; }
+  std::string describe() const {
+    std::string text;
+    for (const segments::v1::Segment& segment : *workload_.definitions()) {
+      text += fmt::format("version {}\n{}\n", segment.version(), SegmentToYaml(segment));
+    }
+    return text;
+  }
   const Cluster& cluster() const { return cluster_; }
   // Up to here deadlines have fired everywhere.
   Time fired() const { return fired_; }
@@ -119,7 +140,7 @@ class Trial {
  private:
   void start(const std::string& name) {
     WorkerOptions options = RandomOptions(random_);
-    if (kind_.edits && random_.percent(20)) {
+    if (kind_.settings && random_.percent(20)) {
       options.task.settings.deadline_grace = Duration::Millis(random_.between(0, 3'000));
       options.task.settings.max_lateness = Duration::Minutes(random_.between(1, 200));
     }
@@ -201,6 +222,9 @@ class Trial {
           running->position() < Offset(static_cast<int64_t>(cluster_.input(p).size()))) {
         return false;
       }
+      for (const auto& [id, status] : *running->statuses()) {
+        if (status.building || status.deleting) return false;
+      }
     }
     return true;
   }
@@ -263,10 +287,11 @@ class Trial {
       for (const SegmentState& state : user.state.present.segments) {
         if (!state.member) continue;
         ++counts[state.slot];
-        in_memory[{std::string(user.id()),
-                   running->engine().rules().segment(state.slot)->segment.id()}] = true;
+        const auto& segment = running->engine().rules().segment(state.slot)->segment;
+        if (running->definitions().told(state.slot, state.built)) in_memory[{std::string(user.id()), segment.id()}] = true;
       }
     }
+    note_past_members(*running);
     for (auto it = member.begin(); it != member.end();) {
       it = it->second ? std::next(it) : member.erase(it);
     }
@@ -298,7 +323,44 @@ class Trial {
     EXPECT_EQ(dead, expected);
   }
 
+  void note_past_members(const Task& task) {
+    const auto stands_still = [&](const std::string& id) {
+      const auto it = task.statuses()->find(id);
+      return it == task.statuses()->end() || it->second.paused;
+    };
+    for (const ActiveSegment& active : task.engine().rules().segments()) {
+      const segments::v1::Segment& segment = active.segment;
+      if (!segment.has_past_behavior()) continue;
+      // Along the references, as deep as they go.
+      bool runs = true;
+      std::vector<std::string> refers = {segment.id()};
+      for (size_t i = 0; i < refers.size() && runs; ++i) {
+        const ActiveSegment* inner = task.engine().rules().find(refers[i]);
+        // Nobody is in one that is not there.
+        if (!inner) continue;
+        runs = !stands_still(refers[i]);
+        for (const auto& part : inner->segment.past_behavior().all_of()) {
+          if (!part.in_segment().empty()) refers.push_back(part.in_segment());
+          if (!part.not_().in_segment().empty()) refers.push_back(part.not_().in_segment());
+        }
+      }
+      if (!runs) {
+        unknown_.insert(segment.id());
+        continue;
+      }
+      std::set<std::string>& members = past_members_[segment.id()];
+      for (UserIndex i = 0; i < task.users().size(); ++i) {
+        const StoredUser& user = task.users()[i];
+        if (IsMember(user.state, active.slot)) members.emplace(user.id());
+      }
+    }
+    for (const std::string& id : unknown_) past_members_.erase(id);
+  }
+
   const Kind kind_;
+  PastMembers past_members_;
+  // Segments that stand still in some partition.
+  std::set<std::string> unknown_;
   Random random_;
   Cluster cluster_;
   Workload workload_;
@@ -386,10 +448,31 @@ TEST(Simulation, EndsInTheSameMembershipsWhateverTheRecordTimes) {
 
 TEST(Simulation, KeepsItsPromisesWhileDefinitionsChange) {
   ForSeeds(1'000, [](uint64_t seed) {
-    Trial trial(seed, {.edits = true});
+    Trial trial(seed, {.edits = true, .settings = true});
     trial.go();
     if (!::testing::Test::HasFailure()) trial.check();
   });
+}
+
+TEST(Simulation, CountsThePastAsIfTheSegmentHadAlwaysBeen) {
+  size_t members = 0;
+  ForSeeds(1'000, [&](uint64_t seed) {
+    Trial trial(seed, {.edits = true});
+    trial.go();
+    if (::testing::Test::HasFailure()) return;
+    trial.check();
+    Trial calm(seed, {.faults = false});
+    calm.go_without_faults(trial, /*final_definitions=*/true);
+    if (::testing::Test::HasFailure()) return;
+    calm.check();
+    for (const auto& [id, users] : trial.past_members()) {
+      EXPECT_EQ(users, calm.past_members().at(id)) << id << " of:\n" << trial.describe();
+      members += users.size();
+    }
+  });
+  if (!::testing::Test::HasFailure()) {
+    EXPECT_GT(members, 0u);
+  }
 }
 
 }  // namespace

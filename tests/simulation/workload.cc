@@ -30,6 +30,33 @@ constexpr const char* kKinds[] = {
     "live: { page_count: { at_least: 3, within: 10s }, exit: { after: 5s } }",
 };
 
+// Windows that slide while the simulation runs, and such as do not.
+constexpr const char* kPastKinds[] = {
+    "past_behavior: { did: { event: A, within_last: 4s, count: { at_least: 2 } } }",
+    "past_behavior: { did: { event: A, within_last: 1h, count: { at_least: 3 } } }",
+    "past_behavior: { did: { event: B, sum: { property: n, greater_than: 20 } } }",
+    "past_behavior: { all_of: [ { did: { event: A, within_last: 10s } }, { did_not: { event: B, "
+    "within_last: 3s } } ] }",
+    "past_behavior: { did: { event: C, first_time: true, within_last: 20s } }",
+    "past_behavior: { did: { event: C, within_last: 1h, where: [ { property: n, at_least: 5 } ], "
+    "average: { property: n, less_than: 8 } } }",
+    "past_behavior: { did: { event: B, within_last: 30d, count: { less_than: 3 }, "
+    "include_users_who_did_not: true } }",
+    "past_behavior: { property: { property: city, equals: Pune } }",
+    "past_behavior: { any_of: [ { not: { property: { property: city, exists: true } } }, { did: { "
+    "event: D, count: { at_least: 4 } } } ] }",
+    "past_behavior: { did: { event: A, during: today, count: { at_most: 6 } } }",
+};
+constexpr const char* kLiveOnPast[] = {
+    "live: { actions: { any_of: [ { event: A } ] }, filter: { did: { event: B, within_last: 1h } } "
+    "}",
+    "live: { actions: { any_of: [ { event: C } ] }, exit: { after: 4s }, filter: { did_not: { "
+    "event: A, within_last: 5s } } }",
+    "live: { inaction: { trigger: { event: A }, does_not_do: [ { event: B } ], within: 2s }, "
+    "filter: { did: { event: A, count: { at_least: 2 } } } }",
+    "live: { date_time: { property: due }, exit: { after: 3s } }",
+};
+
 segments::v1::Segment Make(const std::string& id, int64_t version, const char* kind) {
   const std::string text = fmt::format("id: {}\nname: Segment {}\n{}\n", id, id, kind);
   auto documents = ReadSegmentDocuments(text);
@@ -48,8 +75,9 @@ segments::v1::Segment Make(const std::string& id, int64_t version, const char* k
   return segment;
 }
 
-const char* AnyKind(Random& random) {
-  return kKinds[random.below(static_cast<int64_t>(std::size(kKinds)))];
+template <size_t kSize>
+const char* Any(const char* const (&kinds)[kSize], Random& random) {
+  return kinds[random.below(static_cast<int64_t>(kSize))];
 }
 
 }  // namespace
@@ -60,9 +88,49 @@ Workload::Workload(uint64_t seed, bool producer_times)
       users_(random_.between(2, 25)),
       grain_ms_(random_.percent(50) ? 1 : 1'000) {
   for (int64_t n = random_.between(1, 6); n > 0; --n) {
-    segments_.push_back(Make(fmt::format("s{}", created_++), 1, AnyKind(random_)));
+    segments_.push_back(create(fmt::format("s{}", created_++)));
   }
   publish();
+}
+
+segments::v1::Segment Workload::make(const std::string& id, int64_t version, bool past) {
+  const char* kind = past                  ? Any(kPastKinds, random_)
+                     : random_.percent(30) ? Any(kLiveOnPast, random_)
+                                           : Any(kKinds, random_);
+  segments::v1::Segment segment = Make(id, version, kind);
+  // Past behaviour refers to older past behaviour, so never in a circle.
+  if (!past || segments_.empty() || !random_.percent(30)) return segment;
+  const auto& inner = segments_[static_cast<size_t>(
+      random_.below(static_cast<int64_t>(segments_.size())))];
+  if (!inner.has_past_behavior() || std::stoi(inner.id().substr(1)) >= std::stoi(id.substr(1))) {
+    return segment;
+  }
+  segments::v1::Expression outer;
+  *outer.add_all_of() = segment.past_behavior();
+  if (random_.percent(50)) {
+    outer.add_all_of()->set_in_segment(inner.id());
+  } else {
+    outer.add_all_of()->mutable_not_()->set_in_segment(inner.id());
+  }
+  *segment.mutable_past_behavior() = outer;
+  return segment;
+}
+
+segments::v1::Segment Workload::create(const std::string& id) {
+  segments::v1::Segment segment = make(id, 1, random_.percent(40));
+  segment.set_shadow(random_.percent(15));
+  if (random_.percent(10)) segment.set_max_changes_per_minute(random_.between(1, 60));
+  return segment;
+}
+
+WantedDefinitions Workload::plain_definitions() const {
+  auto plain = std::make_shared<std::vector<segments::v1::Segment>>(*wanted_);
+  for (auto& segment : *plain) {
+    segment.clear_shadow();
+    segment.clear_paused();
+    segment.clear_max_changes_per_minute();
+  }
+  return plain;
 }
 
 void Workload::publish() {
@@ -77,12 +145,24 @@ void Workload::change_definitions() {
   const auto at = static_cast<size_t>(
       segments_.empty() ? 0 : random_.below(static_cast<int64_t>(segments_.size())));
   if (what == 0) {
-    segments_.push_back(Make(fmt::format("s{}", created_++), 1, AnyKind(random_)));
+    segments_.push_back(create(fmt::format("s{}", created_++)));
   } else if (what == 1) {
-    segments_[at] = Make(segments_[at].id(), segments_[at].version() + 1, AnyKind(random_));
+    const segments::v1::Segment before = segments_[at];
+    segments::v1::Segment& segment = segments_[at];
+    if (random_.percent(60)) {
+      segment = make(before.id(), before.version(), before.has_past_behavior());
+      segment.set_max_changes_per_minute(before.max_changes_per_minute());
+      segment.set_shadow(before.shadow());
+      segment.set_paused(before.paused());
+    }
+    *segment.mutable_create_time() = before.create_time();
+    segment.set_version(before.version() + 1);
+    // A shadow can end, and a pause come and go.
+    if (random_.percent(60)) segment.set_shadow(false);
+    if (random_.percent(25)) segment.set_paused(!before.paused());
   } else if (random_.percent(30)) {
     // Deleted and made again at once, under the same ID.
-    segments_[at] = Make(segments_[at].id(), 1, AnyKind(random_));
+    segments_[at] = create(segments_[at].id());
     segments_[at].mutable_create_time()->set_seconds(++created_);
   } else {
     segments_.erase(segments_.begin() + static_cast<ptrdiff_t>(at));
@@ -101,6 +181,11 @@ std::string Workload::event(const std::string& user, Time now) {
                               : random_.percent(7)
                                   ? fmt::format(R"("messageId":"m{}",)", events_ - 1)
                                   : fmt::format(R"("messageId":"m{}",)", events_);
+  if (random_.percent(3)) {
+    return fmt::format(
+        R"({{"type":"identify","userId":"{}",{}"timestamp":{},"traits":{{"due":"{}"}}}})", user,
+        message, at, FormatTimestamp(Time::Millis(at + random_.between(-2'000, 20'000))));
+  }
   if (random_.percent(10)) {
     return fmt::format(
         R"({{"type":"identify","userId":"{}",{}"timestamp":{},"traits":{{"city":{}}}}})", user,
@@ -121,6 +206,8 @@ std::string Workload::event(const std::string& user, Time now) {
 }
 
 void Workload::append(Cluster& cluster) {
+  // One that comes twice is told from its first by the record time.
+  cluster.pass(Duration::Millis(1));
   const std::string user = fmt::format("user-{}", random_.below(users_));
   const Partition partition = PartitionOf(user, cluster.partitions());
   if (random_.percent(10)) cluster.append(partition, std::nullopt);

@@ -19,6 +19,9 @@ class Workload {
 
   // What should run at present.
   WantedDefinitions definitions() const { return wanted_; }
+  // The same without what stops a segment or its changes: neither shadows, pauses nor limits.
+  WantedDefinitions plain_definitions() const;
+  void use(WantedDefinitions definitions) { wanted_ = std::move(definitions); }
   // Creates, edits or deletes a segment.
   void change_definitions();
 
@@ -27,6 +30,8 @@ class Workload {
 
  private:
   void publish();
+  segments::v1::Segment make(const std::string& id, int64_t version, bool past);
+  segments::v1::Segment create(const std::string& id);
   std::string event(const std::string& user, Time now);
 
   Random random_;

@@ -1,0 +1,138 @@
+#include "segment/history.h"
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+#include "segment/absl_view.h"
+#include "segment/compiled_rules.h"
+
+namespace segmentd {
+
+History::History(std::shared_ptr<const RuleSet> rules, const Settings& settings)
+    : rules_(std::move(rules)), settings_(settings), matcher_(rules_->compiled()) {
+  for (const Rule& rule : rules_->compiled().rules) {
+    first_.push_back(static_cast<uint32_t>(measures_.size()));
+    for (const Measure& measure : rule.measures) measures_.push_back(&measure);
+  }
+}
+
+History::~History() = default;
+
+History::User& History::user_of(std::string_view id) {
+  const auto it = index_.find(AbslView(id));
+  if (it != index_.end()) return users_[it->second];
+  index_.emplace(id, static_cast<uint32_t>(users_.size()));
+  return users_.emplace_back();
+}
+
+void History::count(const Recent& event, std::vector<MeasureState>& measures) const {
+  if (measures.empty()) measures.resize(measures_.size());
+  for (const auto& [measure, value] : event.counted) {
+    measures_[measure]->add(event.at, std::bit_cast<double>(value), event.now, measures[measure]);
+  }
+}
+
+void History::settle(Time oldest, User& user) const {
+  const auto end = std::find_if(user.recent.begin(), user.recent.end(),
+                                [&](const Recent& r) { return r.record_time >= oldest; });
+  if (end == user.recent.begin()) return;
+  for (auto it = user.recent.begin(); it != end; ++it) count(*it, user.measures);
+  user.recent.erase(user.recent.begin(), end);
+}
+
+void History::add(std::string_view id, const Event& event) {
+  ++records_;
+  newest_record_ = std::max(newest_record_, event.record_time);
+  User& user = user_of(id);
+  const Time oldest = event.record_time - settings_.max_lateness;
+  const uint64_t message =
+      event.message_id.empty() ? 0 : ValueFingerprint(Value::String(event.message_id));
+  if (message != 0) {
+    const auto same = std::find_if(user.recent.begin(), user.recent.end(), [&](const Recent& r) {
+      return r.message == message && r.record_time >= oldest;
+    });
+    if (same != user.recent.end()) {
+      same->repeated_at = event.record_time;
+      return;
+    }
+  }
+  const Time before = user.newest;
+  user.newest = std::max(before, event.time);
+  matcher_.match(event);
+  if (matcher_.hits().empty()) return;
+
+  const bool too_late = event.time < oldest ||
+                        (before != Time::Min() && event.time < before - settings_.max_lateness);
+  event_ = {.message = message,
+            .record_time = event.record_time,
+            .repeated_at = event.record_time,
+            .at = event.time,
+            .now = too_late ? std::max(event.record_time, user.newest) : event.time,
+            .counted = {}};
+  for (const Hit& hit : matcher_.hits()) {
+    for (const Subscription& s : rules_->compiled().atoms[hit.atom].subscriptions) {
+      if (s.roles == kMeasured) event_.counted.emplace_back(first_[s.slot] + s.measure, hit.value);
+    }
+  }
+  if (event_.counted.empty()) return;
+  if (message == 0) {
+    count(event_, user.measures);
+    return;
+  }
+  // In doubling portions, as the list is gone through.
+  const size_t size = user.recent.size();
+  if (size >= 4 && (size & (size - 1)) == 0) settle(oldest, user);
+  if (user.recent.size() >= settings_.max_message_ids) {
+    count(user.recent.front(), user.measures);
+    user.recent.erase(user.recent.begin());
+  }
+  user.recent.push_back(event_);
+}
+
+void History::finish() {
+  for (User& user : users_) settle(newest_record_ - settings_.max_lateness, user);
+}
+
+bool History::has(const ActiveSegment& segment) const {
+  const ActiveSegment* mine = rules_->segment(segment.slot);
+  return mine != nullptr && mine->segment.id() == segment.segment.id() &&
+         mine->segment.version() == segment.segment.version() &&
+         !rules_->compiled().rules[segment.slot].measures.empty();
+}
+
+bool History::take(std::string_view id, Slot slot, absl::Span<const SeenMessage> seen,
+                   std::vector<MeasureState>* measures, std::vector<SeenMessage>* messages) const {
+  const auto it = index_.find(AbslView(id));
+  if (it == index_.end()) return false;
+  const User& user = users_[it->second];
+  if (user.measures.empty() && user.recent.empty()) return false;
+  const uint32_t first = first_[slot];
+  const size_t size = rules_->compiled().rules[slot].measures.size();
+  const auto mine = user.measures.begin() + first;
+  if (user.measures.empty()) {
+    measures->assign(size, MeasureState());
+  } else {
+    measures->assign(mine, mine + static_cast<ptrdiff_t>(size));
+  }
+  for (const Recent& event : user.recent) {
+    const bool again = std::any_of(seen.begin(), seen.end(), [&](const SeenMessage& s) {
+      return s.id == event.message && s.record_time != event.record_time &&
+             s.record_time != event.repeated_at &&
+             s.record_time >= event.record_time - settings_.max_lateness &&
+             event.record_time >= s.record_time - settings_.max_lateness;
+    });
+    if (again) continue;
+    bool counted = false;
+    for (const auto& [measure, value] : event.counted) {
+      if (measure < first || measure >= first + size) continue;
+      measures_[measure]->add(event.at, std::bit_cast<double>(value), event.now,
+                              (*measures)[measure - first]);
+      counted = true;
+    }
+    if (counted) messages->push_back({event.message, event.record_time});
+  }
+  return true;
+}
+
+}  // namespace segmentd

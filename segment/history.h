@@ -1,0 +1,103 @@
+// What the records before some point of the input have for the measures of rules that are being
+// built: each user's as summaries that Engine::build() takes in.
+//
+// No facts and no folding again: a summary is of a set of events, in whatever order they come. The
+// rules by which an event counts are the engine's: one that came too late counts from the later of
+// its record time and the user's newest event on, and a message ID seen within max_lateness makes a
+// duplicate.
+//
+// Memory: for each user some 100 bytes with their ID, and for each of whom an event counts a
+// MeasureState a measure of the rules (bounded as the users' own states are) and what was counted
+// within max_lateness of their newest record, at most max_message_ids messages.
+//
+// add() and finish() are for one thread; after that any may read.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/types/span.h"
+
+#include "segment/event.h"
+#include "segment/matcher.h"
+#include "segment/measure.h"
+#include "segment/rule_set.h"
+#include "segment/settings.h"
+#include "segment/user_state.h"
+
+namespace segmentd {
+
+class History {
+ public:
+  // All measures of `rules` are counted, whatever their history_offset.
+  History(std::shared_ptr<const RuleSet> rules, const Settings& settings);
+  ~History();
+  History(const History&) = delete;
+  History& operator=(const History&) = delete;
+
+  const RuleSet& rules() const { return *rules_; }
+  const std::shared_ptr<const RuleSet>& rules_in_use() const { return rules_; }
+
+  // The next record, of any user; a user's in the order of offsets. Its fields are those of rules().
+  void add(std::string_view user, const Event& event);
+  // No more records.
+  void finish();
+
+  size_t users() const { return users_.size(); }
+  int64_t records() const { return records_; }
+
+  // The same segment in the same version is among the rules, with measures.
+  bool has(const ActiveSegment& segment) const;
+
+  // What the user's records have for the measures of the rule in `slot`; false for nothing.
+  // Messages that had a part and may come again are appended to `messages`. `seen` is what the
+  // stream has seen of the user since: of an event that it has counted again, because nothing was
+  // known of the first, this one is left out.
+  bool take(std::string_view user, Slot slot, absl::Span<const SeenMessage> seen,
+            std::vector<MeasureState>* measures, std::vector<SeenMessage>* messages) const;
+
+ private:
+  // An event counted that may still turn out to be one of two.
+  struct Recent {
+    uint64_t message = 0;
+    Time record_time;
+    // Of the last record with the same message.
+    Time repeated_at;
+    Time at;
+    // From which it counts.
+    Time now;
+    // By measure, the bits of the number.
+    absl::InlinedVector<std::pair<uint32_t, uint64_t>, 1> counted;
+  };
+  struct User {
+    Time newest = Time::Min();
+    // Of all rules, one after the other; empty until an event counts.
+    std::vector<MeasureState> measures;
+    std::vector<Recent> recent;
+  };
+
+  void count(const Recent& event, std::vector<MeasureState>& measures) const;
+  // Those recorded before `oldest` can't come again.
+  void settle(Time oldest, User& user) const;
+  User& user_of(std::string_view id);
+
+  std::shared_ptr<const RuleSet> rules_;
+  const Settings settings_;
+  Matcher matcher_;
+  // By slot: the place of its first measure.
+  std::vector<uint32_t> first_;
+  std::vector<const Measure*> measures_;
+  absl::flat_hash_map<std::string, uint32_t> index_;
+  std::deque<User> users_;
+  Time newest_record_ = Time::Min();
+  int64_t records_ = 0;
+  // Scratch.
+  Recent event_;
+};
+
+}  // namespace segmentd
