@@ -1,12 +1,15 @@
 #include "segment/explain.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 
 #include "segment/absl_view.h"
 #include "segment/compiled_rules.h"
+#include "segment/definition_words.h"
 #include "segment/timestamp.h"
 
 namespace segmentd {
@@ -17,108 +20,86 @@ namespace pb = segments::v1;
 std::string KindOf(const pb::Live& live) {
   if (live.has_actions()) return "actions";
   if (live.has_inaction()) return "inaction";
+  if (live.has_date_time()) return "date_time";
   if (live.has_page_visit()) return "page_visit";
   if (live.has_referrer()) return "referrer";
+  if (live.has_sequence()) return "sequence";
   return "page_count";
 }
 
-std::string Quoted(const google::protobuf::Value& value) {
-  switch (value.kind_case()) {
-    case google::protobuf::Value::kStringValue:
-      return absl::StrCat("\"", value.string_value(), "\"");
-    case google::protobuf::Value::kNumberValue:
-      return absl::StrCat(value.number_value());
-    case google::protobuf::Value::kBoolValue:
-      return value.bool_value() ? "true" : "false";
-    default:
-      return "?";
+// Moments at which something may turn are tried one after the other; a sum has so many events and
+// no more.
+constexpr size_t kMostTurns = kMaxSamples + 8;
+
+// When what `holds` says at `now` ends; Time::Max() for never. `next` is the earliest moment after
+// one at which it may.
+template <typename Holds, typename Next>
+Time EndOf(Time now, Holds holds, Next next) {
+  const bool held = holds(now);
+  for (size_t i = 0; i < kMostTurns; ++i) {
+    now = next(now);
+    if (now == Time::Max() || holds(now) != held) return now;
   }
+  return now;
 }
 
-std::string Quoted(const google::protobuf::ListValue& list) {
-  std::string out = "[";
-  for (const auto& value : list.values()) {
-    absl::StrAppend(&out, out.size() > 1 ? ", " : "", Quoted(value));
+// When it came to be so, of what turned after `from` without an event; Time::Min() where it did
+// not.
+template <typename Holds, typename Next>
+Time BeginOf(Time from, Time now, Holds holds, Next next) {
+  Time begin = Time::Min();
+  bool held = holds(from);
+  for (size_t i = 0; i < kMostTurns; ++i) {
+    from = next(from);
+    if (from > now) break;
+    if (holds(from) == held) continue;
+    held = !held;
+    begin = from;
   }
-  return out + "]";
+  return begin;
 }
 
-// "amount greater_than 500", the words of the definition.
-std::string Words(const pb::PropertyCondition& c, std::string_view property) {
-  std::string out(property);
-  const auto add = [&](std::string_view op, std::string_view operand) {
-    absl::StrAppend(&out, " ", AbslView(op), " ", AbslView(operand));
-  };
-  if (c.has_equals()) add("equals", Quoted(c.equals()));
-  if (c.has_not_equals()) add("not_equals", Quoted(c.not_equals()));
-  if (c.has_in()) add("in", Quoted(c.in()));
-  if (c.has_not_in()) add("not_in", Quoted(c.not_in()));
-  if (c.has_greater_than()) add("greater_than", Quoted(c.greater_than()));
-  if (c.has_at_least()) add("at_least", Quoted(c.at_least()));
-  if (c.has_less_than()) add("less_than", Quoted(c.less_than()));
-  if (c.has_at_most()) add("at_most", Quoted(c.at_most()));
-  if (c.has_between()) add("between", Quoted(c.between()));
-  if (c.has_contains()) add("contains", absl::StrCat("\"", c.contains(), "\""));
-  if (c.has_not_contains()) add("not_contains", absl::StrCat("\"", c.not_contains(), "\""));
-  if (c.has_starts_with()) add("starts_with", absl::StrCat("\"", c.starts_with(), "\""));
-  if (c.has_ends_with()) add("ends_with", absl::StrCat("\"", c.ends_with(), "\""));
-  if (c.has_matches()) add("matches", absl::StrCat("\"", c.matches(), "\""));
-  if (c.has_exists()) add("exists", c.exists() ? "true" : "false");
-  if (c.has_before()) add("before", c.before());
-  if (c.has_after()) add("after", c.after());
-  if (c.has_within_last()) add("within_last", c.within_last());
-  if (c.has_within_next()) add("within_next", c.within_next());
-  if (c.ignore_case()) absl::StrAppend(&out, " (ignore_case)");
-  return out;
-}
-
-std::string Words(const pb::EventCondition& condition) {
-  std::string out = condition.event();
-  for (int i = 0; i < condition.where_size(); ++i) {
-    absl::StrAppend(&out, i == 0 ? " where " : " and ",
-                    Words(condition.where(i), condition.where(i).property()));
-  }
-  return out;
-}
-
-std::string Words(const Value& value) {
-  switch (value.type()) {
-    case ValueType::kMissing:
-      return "missing";
-    case ValueType::kString:
-      return absl::StrCat("\"", AbslView(value.text()), "\"");
-    case ValueType::kNumber:
-      return absl::StrCat(value.number());
-    case ValueType::kBoolean:
-      return value.boolean() ? "true" : "false";
-    case ValueType::kList: {
-      std::string out = "[";
-      for (const Value& item : value.items()) {
-        absl::StrAppend(&out, out.size() > 1 ? ", " : "", Words(item));
-      }
-      return out + "]";
-    }
-  }
-  return "";
+void SetUntil(Time until, pb::Finding& out) {
+  if (until != Time::Max()) SetTimestamp(until, out.mutable_until());
 }
 
 // Writes the findings of one segment and user, in the order of the definition.
 class Explainer {
  public:
-  Explainer(const Rule& rule, const pb::Live& live, const SegmentState* state,
-            const UserState& user, Time now, Fold& fold)
-      : rule_(rule), live_(live), state_(state), user_(user), now_(now), fold_(fold) {}
+  Explainer(const RuleSet& rules, const Rule& rule, const pb::Segment& segment,
+            const SegmentState* state, const UserState& user, Time now, Fold& fold)
+      : rules_(rules),
+        rule_(rule),
+        segment_(segment),
+        live_(segment.live()),
+        state_(state),
+        user_(user),
+        now_(now),
+        fold_(fold) {}
 
   void explain(pb::Finding& root) {
+    if (rule_.kind == Rule::Kind::kPast) {
+      expression(segment_.past_behavior(), "past_behavior", 0, *root.add_children());
+      if (root.children(0).has_until()) *root.mutable_until() = root.children(0).until();
+      return;
+    }
     const std::string path = absl::StrCat("live.", KindOf(live_));
-    if (rule_.kind == Rule::Kind::kInaction) {
-      inaction(path, *root.add_children());
-    } else {
-      triggers(path, root);
+    switch (rule_.kind) {
+      case Rule::Kind::kInaction:
+        inaction(path, *root.add_children());
+        break;
+      case Rule::Kind::kDateTime:
+        date_time(path, *root.add_children());
+        break;
+      case Rule::Kind::kSequence:
+        sequence(path, root);
+        break;
+      default:
+        triggers(path, root);
     }
     exit(*root.add_children());
     if (live_.has_filter()) {
-      filter(live_.filter(), "live.filter", 0, *root.add_children());
+      expression(live_.filter(), "live.filter", 0, *root.add_children());
     }
   }
 
@@ -126,10 +107,10 @@ class Explainer {
   void inaction(const std::string& path, pb::Finding& out) {
     const pb::Inaction& inaction = live_.inaction();
     out.set_path(absl::StrCat(path, ".trigger"));
-    std::string text =
-        absl::StrCat(Words(inaction.trigger()), ", then within ", inaction.within(), " none of: ");
+    std::string text = absl::StrCat(WordsOf(inaction.trigger()), ", then within ",
+                                    inaction.within(), " none of: ");
     for (int i = 0; i < inaction.does_not_do_size(); ++i) {
-      absl::StrAppend(&text, i == 0 ? "" : "; ", Words(inaction.does_not_do(i)));
+      absl::StrAppend(&text, i == 0 ? "" : "; ", WordsOf(inaction.does_not_do(i)));
     }
     out.set_text(text);
     bool waiting = false;
@@ -178,14 +159,14 @@ class Explainer {
     };
     if (live_.has_actions()) {
       for (int i = 0; i < live_.actions().any_of_size(); ++i) {
-        found(absl::StrCat(path, ".any_of[", i, "]"), Words(live_.actions().any_of(i)),
+        found(absl::StrCat(path, ".any_of[", i, "]"), WordsOf(live_.actions().any_of(i)),
               member && state_->trigger == i);
       }
     } else if (live_.has_page_visit()) {
-      found(absl::StrCat(path, ".url"), Words(live_.page_visit().url(), "url"), member);
+      found(absl::StrCat(path, ".url"), WordsOf(live_.page_visit().url(), "url"), member);
     } else if (live_.has_referrer()) {
       found(absl::StrCat(path, ".url"),
-            absl::StrCat("first page of a session, ", Words(live_.referrer().url(), "referrer")),
+            absl::StrCat("first page of a session, ", WordsOf(live_.referrer().url(), "referrer")),
             member);
       session(path, root);
     } else {
@@ -233,10 +214,12 @@ class Explainer {
         out.set_text("a member stays");
         break;
       case Rule::Exit::kAfter:
-        out.set_text(absl::StrCat(
-            "leaves ", FormatDuration(rule_.exit_after),
-            rule_.kind == Rule::Kind::kInaction ? " after joining" : " after last qualifying",
-            member ? absl::StrCat(": at ", FormatTimestamp(state_->exit_at)) : ""));
+        out.set_text(
+            absl::StrCat("leaves ", FormatDuration(rule_.exit_after),
+                         rule_.kind == Rule::Kind::kInaction   ? " after joining"
+                         : rule_.kind == Rule::Kind::kDateTime ? " after the latest moment"
+                                                               : " after last qualifying",
+                         member ? absl::StrCat(": at ", FormatTimestamp(state_->exit_at)) : ""));
         if (member) SetTimestamp(state_->exit_at, out.mutable_until());
         break;
       case Rule::Exit::kOn:
@@ -248,18 +231,137 @@ class Explainer {
     }
   }
 
-  // `node` follows the compiled filter, which has the same shape.
-  uint32_t filter(const pb::Expression& expression, const std::string& path, uint32_t node,
-                  pb::Finding& out) {
+  // The dates that the property has, and where they lead to.
+  void date_time(const std::string& path, pb::Finding& out) {
+    std::vector<Value> items;
+    const Value value = user_.present.profile.find(rule_.property, &items);
+    out.set_path(absl::StrCat(path, ".property"));
+    const Time next =
+        state_ && !state_->occurrences.empty() ? state_->occurrences[0].due : Time::Max();
+    out.set_text(absl::StrCat(rule_.property, " is ", WordsOf(value),
+                              next == Time::Max()
+                                  ? "; no moment to come"
+                                  : absl::StrCat("; the next moment is ", FormatTimestamp(next))));
+    SetUntil(next, out);
+    const auto each = [&](const Value& item) {
+      pb::Finding& child = *out.add_children();
+      child.set_path(out.path());
+      date(item, next, child);
+    };
+    if (value.type() == ValueType::kList) {
+      for (const Value& item : value.items()) each(item);
+    } else if (!value.missing()) {
+      each(value);
+    }
+  }
+
+  void date(const Value& value, Time next, pb::Finding& out) {
+    Time date;
+    if (value.type() != ValueType::kString ||
+        (!rule_.calendar->parse(value.text(), &date) && !ParseTimestamp(value.text(), &date))) {
+      out.set_text(absl::StrCat(WordsOf(value), " is no date"));
+      out.set_holds(false);
+      return;
+    }
+    const Time moment = rule_.calendar->shift(date, rule_.offset, rule_.time_of_day);
+    const std::string to =
+        absl::StrCat(WordsOf(value), " leads to ", FormatTimestamp(moment),
+                     rule_.yearly ? ", and to the same day of the years after" : "");
+    if (moment > now_ || (rule_.yearly && next != Time::Max())) {
+      out.set_text(absl::StrCat(to, ", still to come"));
+      if (moment > now_) SetTimestamp(moment, out.mutable_until());
+      return;
+    }
+    out.set_holds(false);
+    const Time set_at = written_at(rule_.property);
+    if (moment <= rule_.activation_clock) {
+      out.set_text(absl::StrCat(to, ", not after the segment's activation at ",
+                                FormatTimestamp(rule_.activation_clock), ": it did not fire"));
+    } else if (moment < set_at - kLatestDate) {
+      out.set_text(absl::StrCat(to, ", more than ", FormatDuration(kLatestDate),
+                                " before it became known at ", FormatTimestamp(set_at),
+                                ": it did not fire"));
+    } else {
+      const bool member = state_ && state_->member;
+      out.set_text(absl::StrCat(
+          to, ", past",
+          !member && live_.has_filter() ? "; the filter was judged at that moment" : ""));
+      out.clear_holds();
+    }
+  }
+
+  Time written_at(std::string_view name) const {
+    for (const Profile::Property& property : user_.present.profile.properties()) {
+      if (property.name == name) return property.newest.time;
+    }
+    return Time::Min();
+  }
+
+  void sequence(const std::string& path, pb::Finding& root) {
+    const pb::Sequence& sequence = live_.sequence();
+    const bool member = state_ && state_->member && state_->trigger != kNoTrigger;
+    for (int i = 0; i < sequence.steps_size(); ++i) {
+      pb::Finding& out = *root.add_children();
+      out.set_path(absl::StrCat(path, ".steps[", i, "]"));
+      std::string text = WordsOf(sequence.steps(i));
+      if (member && i == sequence.steps_size() - 1) {
+        absl::StrAppend(&text, ": last qualified by ",
+                        state_->trigger < rule_.triggers.size() ? rule_.triggers[state_->trigger]
+                                                                : std::string(),
+                        " at ", FormatTimestamp(state_->cause_at));
+        out.set_holds(true);
+      }
+      if (state_) {
+        for (const Occurrence& instance : state_->occurrences) {
+          if (instance.value == static_cast<uint64_t>(i)) wait(instance, out);
+        }
+      }
+      if (out.children_size() == 0 && !out.has_holds()) {
+        absl::StrAppend(&text, i == 0 ? ": begins an instance" : ": no instance waits for it");
+      }
+      out.set_text(std::move(text));
+    }
+  }
+
+  // Of an instance of a sequence, the step it waits for.
+  void wait(const Occurrence& instance, pb::Finding& step) {
+    const Rule::Step& rule = rule_.steps[instance.value];
+    const Time end = instance.at + rule.within;
+    if (!rule.absence && end <= now_) return;
+    pb::Finding& out = *step.add_children();
+    out.set_path(step.path());
+    SetTimestamp(instance.at, out.mutable_since());
+    SetUntil(end, out);
+    std::string text = absl::StrCat("an instance waits since ", FormatTimestamp(instance.at));
+    if (end != Time::Max()) {
+      absl::StrAppend(&text, rule.absence ? ", done at " : ", ends at ", FormatTimestamp(end),
+                      rule.absence ? " unless the event comes before" : "");
+    }
+    out.set_text(std::move(text));
+  }
+
+  // `node` follows the compiled expression, which has the same shape.
+  uint32_t expression(const pb::Expression& expression, const std::string& path, uint32_t node,
+                      pb::Finding& out) {
     out.set_path(path);
-    Time until;
-    out.set_holds(fold_.holds(rule_, node, user_.present, now_, &until));
+    const auto holds = [&](Time at) {
+      Time until;
+      return fold_.holds(rule_, node, user_.present, at, &until);
+    };
+    const auto next = [&](Time at) {
+      Time until;
+      fold_.holds(rule_, node, user_.present, at, &until);
+      return until;
+    };
+    out.set_holds(holds(now_));
+    // Whatever changes the segments referred to changes this too.
+    if (!refers(node)) SetUntil(EndOf(now_, holds, next), out);
     const auto children = [&](std::string_view name, const auto& list) {
       out.set_text(name == "all_of" ? "all of" : "any of");
-      uint32_t next = node + 1;
+      uint32_t child = node + 1;
       for (int i = 0; i < list.size(); ++i) {
-        next = filter(list.Get(i), absl::StrCat(path, ".", AbslView(name), "[", i, "]"), next,
-                      *out.add_children());
+        child = this->expression(list.Get(i), absl::StrCat(path, ".", AbslView(name), "[", i, "]"),
+                                 child, *out.add_children());
       }
     };
     if (expression.all_of_size() > 0) {
@@ -268,17 +370,118 @@ class Explainer {
       children("any_of", expression.any_of());
     } else if (expression.has_not_()) {
       out.set_text("not");
-      filter(expression.not_(), path + ".not", node + 1, *out.add_children());
+      this->expression(expression.not_(), path + ".not", node + 1, *out.add_children());
+    } else if (expression.has_did()) {
+      did(expression.did(), node, "", out);
+    } else if (expression.has_did_not()) {
+      did(expression.did_not(), node + 1, "not ", out);
+    } else if (!expression.in_segment().empty()) {
+      in_segment(expression.in_segment(), node, out);
     } else {
       std::vector<Value> items;
       const std::string& property = expression.property().property();
-      out.set_text(absl::StrCat(Words(expression.property(), property), "; it is ",
-                                Words(user_.present.profile.find(property, &items))));
+      out.set_text(absl::StrCat(WordsOf(expression.property(), property), "; it is ",
+                                WordsOf(user_.present.profile.find(property, &items))));
     }
     return rule_.expression[node].end;
   }
 
+  bool refers(uint32_t node) const {
+    const auto& nodes = rule_.expression;
+    return std::any_of(
+        nodes.begin() + node, nodes.begin() + nodes[node].end,
+        [](const ExpressionNode& n) { return n.kind == ExpressionNode::Kind::kInSegment; });
+  }
+
+  void in_segment(const std::string& id, uint32_t node, pb::Finding& out) {
+    const Slot slot = rule_.expression[node].slot;
+    const ActiveSegment* inner = rules_.segment(slot);
+    if (!inner) {
+      out.set_text(absl::StrCat("in segment ", id, ": there is none, so nobody is in it"));
+      return;
+    }
+    const SegmentState* state = FindSegment(user_.present, slot);
+    const bool member = state && state->member;
+    out.set_text(absl::StrCat(
+        "in segment ", id, " (", inner->segment.name(), "): ",
+        member ? absl::StrCat("a member since ", FormatTimestamp(state->since)) : "not a member"));
+    if (state && state->since != Time::Min()) SetTimestamp(state->since, out.mutable_since());
+    if (member && inner->segment.has_live()) SetUntil(state->exit_at, out);
+  }
+
+  void did(const pb::Did& did, uint32_t node, std::string_view negation, pb::Finding& out) {
+    const ExpressionNode& compiled = rule_.expression[node];
+    // In the order of Measure::Compile.
+    std::vector<std::string_view> numbers;
+    if (did.has_count()) numbers.push_back("count");
+    if (did.has_sum()) numbers.push_back("sum");
+    if (did.has_average()) numbers.push_back("average");
+    if (did.first_time()) numbers.push_back("first_time");
+    if (numbers.empty()) numbers.push_back("");
+    const std::string event = absl::StrCat(AbslView(negation), WordsOf(did));
+    if (numbers.size() > 1) {
+      out.set_text(absl::StrCat(event, ": all of"));
+    }
+    for (size_t i = 0; i < numbers.size(); ++i) {
+      const size_t index = compiled.first_measure + i;
+      const Measure& measure = rule_.measures[index];
+      static const MeasureState kNothing;
+      const bool counted = state_ && !state_->measures.empty();
+      const MeasureState& state = counted ? state_->measures[index] : kNothing;
+      const auto holds = [&](Time at) { return measure.holds(state, at); };
+      const auto next = [&](Time at) { return measure.next_change(state, at); };
+      const Measure::Reading reading = measure.read(state, now_);
+      std::string text = number_words(did, numbers[i], reading);
+      if (did.include_users_who_did_not()) absl::StrAppend(&text, ", none counts as 0");
+      if (reading.newest != Time::Min() && numbers[i] != "first_time") {
+        absl::StrAppend(&text, ", the last at ", FormatTimestamp(reading.newest));
+      }
+      // What happened without an event since the newest one that is still known.
+      Time begin = Time::Min();
+      if (!state.samples.empty() && state.samples.back().at <= now_) {
+        begin = BeginOf(state.samples.back().at, now_, holds, next);
+      }
+      pb::Finding& of = numbers.size() > 1 ? *out.add_children() : out;
+      if (numbers.size() > 1) {
+        of.set_path(absl::StrCat(out.path(), ".", AbslView(numbers[i])));
+        of.set_text(std::move(text));
+        of.set_holds(holds(now_));
+        SetUntil(EndOf(now_, holds, next), of);
+      } else {
+        of.set_text(absl::StrCat(event, ": ", text));
+      }
+      if (begin != Time::Min()) SetTimestamp(begin, of.mutable_since());
+    }
+  }
+
+  static std::string number_words(const pb::Did& did, std::string_view number,
+                                  const Measure::Reading& reading) {
+    if (number == "sum") {
+      return absl::StrCat("sum of ", did.sum().property(), " ", WordsOf(reading.sum), " of ",
+                          WordsOf(did.sum()));
+    }
+    if (number == "average") {
+      const double average =
+          reading.count == 0 ? 0 : reading.sum / static_cast<double>(reading.count);
+      return absl::StrCat("average of ", did.average().property(), " ", WordsOf(average), " of ",
+                          WordsOf(did.average()), ", over ", reading.count,
+                          reading.count == 1 ? " event" : " events");
+    }
+    if (number == "first_time") {
+      return reading.newest == Time::Min()
+                 ? "for the first time: never done"
+                 : absl::StrCat("for the first time at ", FormatTimestamp(reading.newest));
+    }
+    // A window is counted as far as its test asks.
+    const int64_t enough = did.has_count() ? NumberTest::Of(did.count()).deciding_count() : 1;
+    const bool more = !did.within_last().empty() && reading.count >= std::max<int64_t>(1, enough);
+    return absl::StrCat(reading.count, more ? " or more" : "", " of ",
+                        did.has_count() ? WordsOf(did.count()) : "at least 1");
+  }
+
+  const RuleSet& rules_;
   const Rule& rule_;
+  const pb::Segment& segment_;
   const pb::Live& live_;
   const SegmentState* state_;
   const UserState& user_;
@@ -293,29 +496,40 @@ pb::Explanation ExplainMembership(const RuleSet& rules, Fold& fold, Slot slot, T
   pb::Explanation out;
   const ActiveSegment* active = rules.segment(slot);
   if (!active || active->deleting) return out;
+  const pb::Segment& segment = active->segment;
+  const Rule& rule = rules.compiled().rules[slot];
   const SegmentState* state = FindSegment(user.present, slot);
   const bool member = state && state->member;
-  out.set_segment_version(active->segment.version());
+  const bool built = rule.built || (state && state->built && state->version == rule.version);
+  out.set_segment_version(segment.version());
   out.set_member(member);
   if (member) SetTimestamp(state->since, out.mutable_since());
   SetTimestamp(now, out.mutable_now());
   pb::Finding& root = *out.mutable_root();
-  root.set_path("live");
+  root.set_path(segment.has_live() ? "live" : "past_behavior");
   root.set_holds(member);
+  std::string text;
   if (user.exists_since == Time::Max()) {
-    root.set_text("the user is not known: no event was read");
+    text = "the user is not known: no event was read";
+  } else if (member) {
+    const bool by_earlier = state->trigger == kNoTrigger && segment.has_live();
+    text = absl::StrCat("a member since ", FormatTimestamp(state->since),
+                        by_earlier ? ", by an earlier version" : "");
   } else {
-    root.set_text(
-        !member ? "not a member"
-                : absl::StrCat("a member since ", FormatTimestamp(state->since),
-                               state->trigger == kNoTrigger ? ", by an earlier version" : ""));
+    text = "not a member";
   }
-  if (member) {
-    SetTimestamp(state->since, root.mutable_since());
-    if (state->exit_at != Time::Max()) SetTimestamp(state->exit_at, root.mutable_until());
+  if (active->paused) {
+    absl::StrAppend(&text, "; paused: memberships stay as they are");
+  } else if (!built) {
+    absl::StrAppend(&text,
+                    "; building: the history is still being read, until then nothing changes");
   }
-  Explainer(rules.compiled().rules[slot], active->segment.live(), state, user, now, fold)
-      .explain(root);
+  if (segment.shadow()) absl::StrAppend(&text, "; a shadow: its changes are not written");
+  root.set_text(std::move(text));
+  if (member) SetTimestamp(state->since, root.mutable_since());
+  if (active->paused || !built) return out;
+  if (member && segment.has_live()) SetUntil(state->exit_at, root);
+  Explainer(rules, rule, segment, state, user, now, fold).explain(root);
   return out;
 }
 

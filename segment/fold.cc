@@ -10,9 +10,6 @@
 namespace segmentd {
 namespace {
 
-// A date that is further past when it becomes known does not fire.
-constexpr Duration kLatestDate = Duration::Hours(1);
-
 SegmentState& FindOrAdd(std::vector<SegmentState>& segments, const Rule& rule) {
   auto it = std::lower_bound(segments.begin(), segments.end(), rule.slot,
                              [](const SegmentState& s, Slot slot) { return s.slot < slot; });

@@ -43,5 +43,7 @@ inline constexpr Duration kMaxWindow = Duration::Days(540);
 inline constexpr Duration kMinWithin = Duration::Seconds(1);
 inline constexpr Duration kMaxWithin = Duration::Days(90);
 inline constexpr Duration kSessionGap = Duration::Minutes(30);
+// A date that is further past when it becomes known does not fire.
+inline constexpr Duration kLatestDate = Duration::Hours(1);
 
 }  // namespace segmentd
