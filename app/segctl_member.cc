@@ -158,8 +158,15 @@ void PrintFinding(const pb::Finding& finding, const std::string& indent) {
   const std::string mark = !finding.has_holds() ? Paint("-", Color::kDim, stdout)
                            : finding.holds()    ? Paint("✓", Color::kGreen, stdout)
                                                 : Paint("✗", Color::kRed, stdout);
-  Print(absl::StrCat(indent, mark, " ", finding.text(), "  ",
-                     Paint(finding.path(), Color::kDim, stdout), "\n"));
+  std::string text = finding.text();
+  const auto say = [&](const char* word, const google::protobuf::Timestamp& at) {
+    const std::string moment = Moment(at);
+    if (text.find(moment) == std::string::npos) absl::StrAppend(&text, ", ", word, " ", moment);
+  };
+  if (finding.has_since()) say("since", finding.since());
+  if (finding.has_until()) say("until", finding.until());
+  Print(absl::StrCat(indent, mark, " ", text, "  ", Paint(finding.path(), Color::kDim, stdout),
+                     "\n"));
   for (const pb::Finding& child : finding.children()) PrintFinding(child, indent + "  ");
 }
 

@@ -246,7 +246,7 @@ class Explainer {
     const auto each = [&](const Value& item) {
       pb::Finding& child = *out.add_children();
       child.set_path(out.path());
-      date(item, next, child);
+      date(item, child);
     };
     if (value.type() == ValueType::kList) {
       for (const Value& item : value.items()) each(item);
@@ -255,7 +255,7 @@ class Explainer {
     }
   }
 
-  void date(const Value& value, Time next, pb::Finding& out) {
+  void date(const Value& value, pb::Finding& out) {
     Time date;
     if (value.type() != ValueType::kString ||
         (!rule_.calendar->parse(value.text(), &date) && !ParseTimestamp(value.text(), &date))) {
@@ -264,12 +264,15 @@ class Explainer {
       return;
     }
     const Time moment = rule_.calendar->shift(date, rule_.offset, rule_.time_of_day);
-    const std::string to =
-        absl::StrCat(WordsOf(value), " leads to ", FormatTimestamp(moment),
-                     rule_.yearly ? ", and to the same day of the years after" : "");
-    if (moment > now_ || (rule_.yearly && next != Time::Max())) {
+    if (rule_.yearly) {
+      out.set_text(absl::StrCat(WordsOf(value), " leads to each year's day and month from ",
+                                FormatTimestamp(moment), " on"));
+      return;
+    }
+    const std::string to = absl::StrCat(WordsOf(value), " leads to ", FormatTimestamp(moment));
+    if (moment > now_) {
       out.set_text(absl::StrCat(to, ", still to come"));
-      if (moment > now_) SetTimestamp(moment, out.mutable_until());
+      SetTimestamp(moment, out.mutable_until());
       return;
     }
     out.set_holds(false);
@@ -432,8 +435,9 @@ class Explainer {
       const auto next = [&](Time at) { return measure.next_change(state, at); };
       const Measure::Reading reading = measure.read(state, now_);
       std::string text = number_words(did, numbers[i], reading);
-      if (did.include_users_who_did_not()) absl::StrAppend(&text, ", none counts as 0");
-      if (reading.newest != Time::Min() && numbers[i] != "first_time") {
+      const bool first = numbers[i] == "first_time";
+      if (did.include_users_who_did_not() && !first) absl::StrAppend(&text, ", none counts as 0");
+      if (reading.newest != Time::Min() && !first) {
         absl::StrAppend(&text, ", the last at ", FormatTimestamp(reading.newest));
       }
       // What happened without an event since the newest one that is still known.
@@ -524,10 +528,12 @@ pb::Explanation ExplainMembership(const RuleSet& rules, Fold& fold, Slot slot, T
     absl::StrAppend(&text,
                     "; building: the history is still being read, until then nothing changes");
   }
-  if (segment.shadow()) absl::StrAppend(&text, "; a shadow: its changes are not written");
+  if (segment.shadow())
+    absl::StrAppend(&text, "; of a shadow segment, so its changes are not written");
   root.set_text(std::move(text));
   if (member) SetTimestamp(state->since, root.mutable_since());
   if (active->paused || !built) return out;
+  if (segment.has_past_behavior() && !user.present.exists) return out;
   if (member && segment.has_live()) SetUntil(state->exit_at, root);
   Explainer(rules, rule, segment, state, user, now, fold).explain(root);
   return out;

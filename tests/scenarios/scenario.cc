@@ -40,7 +40,17 @@ std::optional<Time> ReadTime(std::string word) {
 
 void AppendFinding(const segments::v1::Finding& finding, int depth, std::string* out) {
   out->append(static_cast<size_t>(depth) * 2, ' ');
-  absl::StrAppend(out, finding.path(), ": ", finding.text(),
+  std::string text = finding.text();
+  const auto say = [&](std::string_view word, const google::protobuf::Timestamp& moment) {
+    const std::string time =
+        FormatTimestamp(Time::Millis(moment.seconds() * 1000 + moment.nanos() / 1'000'000));
+    if (text.find(time) == std::string::npos) {
+      absl::StrAppend(&text, ", ", AbslView(word), " ", time);
+    }
+  };
+  if (finding.has_since()) say("since", finding.since());
+  if (finding.has_until()) say("until", finding.until());
+  absl::StrAppend(out, finding.path(), ": ", text,
                   finding.has_holds() ? (finding.holds() ? " [holds]" : " [does not hold]") : "",
                   "\n");
   for (const auto& child : finding.children()) AppendFinding(child, depth + 1, out);

@@ -206,6 +206,166 @@ TEST(Explain, AMemberFromAnEarlierVersion) {
 )");
 }
 
+TEST(Explain, PastBehaviour) {
+  SmallEngine engine(R"(
+name: S
+past_behavior:
+  all_of:
+    - did: { event: Charged, within_last: 30m, count: { at_least: 2 } }
+    - did: { event: Charged, within_last: 1h, sum: { property: amount, greater_than: 7.5 } }
+    - did_not: { event: Left, within_last: 10m }
+    - property: { property: seen, within_last: 20m }
+)");
+  engine.send({"10:00",
+               "Charged",
+               {{"amount", 3.5}},
+               {{ProfileOperation::kSet, "seen", "2026-11-22T09:55:00Z"}}});
+  engine.send({"10:05", "Charged", {{"amount", 4.5}}});
+  EXPECT_EQ(Tree(engine.explain()), R"(
++ past_behavior: a member since 2026-11-22T10:05:00.000Z {since 10:05:00} {until 10:15:00}
+  + past_behavior: all of {until 10:15:00}
+    + past_behavior.all_of[0]: Charged in the last 30m: 2 or more of at least 2, the last at 2026-11-22T10:05:00.000Z {until 10:30:00}
+    + past_behavior.all_of[1]: Charged in the last 1h: sum of amount 8 of more than 7.5, the last at 2026-11-22T10:05:00.000Z {until 11:00:00}
+    + past_behavior.all_of[2]: not Left in the last 10m: 0 of at least 1
+    + past_behavior.all_of[3]: seen within_last 20m; it is "2026-11-22T09:55:00Z" {until 10:15:00}
+)");
+  engine.send({"10:25", "Left"});
+  engine.clock("10:32");
+  EXPECT_EQ(Tree(engine.explain()), R"(
+- past_behavior: not a member
+  - past_behavior: all of
+    - past_behavior.all_of[0]: Charged in the last 30m: 1 of at least 2, the last at 2026-11-22T10:05:00.000Z {since 10:30:00}
+    + past_behavior.all_of[1]: Charged in the last 1h: sum of amount 8 of more than 7.5, the last at 2026-11-22T10:05:00.000Z {until 11:00:00}
+    - past_behavior.all_of[2]: not Left in the last 10m: 1 or more of at least 1, the last at 2026-11-22T10:25:00.000Z {until 10:35:00}
+    - past_behavior.all_of[3]: seen within_last 20m; it is "2026-11-22T09:55:00Z"
+)");
+  engine.clock("11:10");
+  EXPECT_THAT(Tree(engine.explain()),
+              testing::HasSubstr("- past_behavior.all_of[1]: Charged in the last 1h: sum of amount "
+                                 "0 of more than 7.5 {since 11:00:00}"));
+}
+
+TEST(Explain, SeveralMeasuresOfOneDid) {
+  SmallEngine engine(R"(
+name: S
+past_behavior:
+  did: { event: A, where: [ { property: n, exists: true } ], during: today, time_zone: Asia/Kolkata, first_time: true,
+         count: { at_least: 2, less_than: 5 }, average: { property: n, not_equals: 3 }, include_users_who_did_not: true }
+)");
+  engine.send({"10:00", "A", {{"n", 3.0}}});
+  EXPECT_EQ(Tree(engine.explain()), R"(
+- past_behavior: not a member
+  - past_behavior: A where n exists true today in Asia/Kolkata: all of
+    - past_behavior.count: 1 of at least 2 and less than 5, none counts as 0
+    - past_behavior.average: average of n 3 of not 3, over 1 event, none counts as 0 {until 18:30:00}
+    + past_behavior.first_time: for the first time at 2026-11-22T10:00:00.000Z {until 18:30:00}
+)");
+}
+
+TEST(Explain, AFilterOnThePastAndOtherSegments) {
+  SmallEngine engine(R"(
+name: S
+live:
+  actions: { any_of: [ { event: A } ] }
+  filter: { any_of: [ { in_segment: inner }, { did: { event: B, between: { from: 2026-01-01, to: 2027-01-01 } } } ] }
+---
+id: inner
+name: Inner
+live: { actions: { any_of: [ { event: C } ] }, exit: { after: 1h } }
+)");
+  engine.send({"10:00", "C"});
+  engine.send({"10:01", "B"});
+  EXPECT_EQ(Tree(engine.explain()), R"(
+- live: not a member
+  ? live.actions.any_of[0]: A: waits for its event
+  ? live.exit: a member stays
+  + live.filter: any of
+    + live.filter.any_of[0]: in segment inner (Inner): a member since 2026-11-22T10:00:00.000Z {since 10:00:00} {until 11:00:00}
+    + live.filter.any_of[1]: B from 2026-01-01 to before 2027-01-01: 1 of at least 1
+)");
+  engine.clock("12:00");
+  EXPECT_THAT(Tree(engine.explain()),
+              testing::HasSubstr("- live.filter.any_of[0]: in segment inner (Inner): not a member "
+                                 "{since 11:00:00}"));
+}
+
+TEST(Explain, ADate) {
+  SmallEngine engine("{ name: S, live: { date_time: { property: due, offset: -1h } } }");
+  engine.send({"09:00", "", {}, {{ProfileOperation::kSet, "due", "2026-11-22T12:00:00Z"}}});
+  EXPECT_EQ(Tree(engine.explain()), R"(
+- live: not a member
+  ? live.date_time.property: due is "2026-11-22T12:00:00Z"; the next moment is 2026-11-22T11:00:00.000Z {until 11:00:00}
+    ? live.date_time.property: "2026-11-22T12:00:00Z" leads to 2026-11-22T11:00:00.000Z, still to come {until 11:00:00}
+  ? live.exit: leaves 1d after the latest moment
+)");
+  engine.clock("11:00");
+  EXPECT_EQ(Tree(engine.explain()), R"(
++ live: a member since 2026-11-22T11:00:00.000Z {since 11:00:00} {until 11:00:00}
+  ? live.date_time.property: due is "2026-11-22T12:00:00Z"; no moment to come
+    ? live.date_time.property: "2026-11-22T12:00:00Z" leads to 2026-11-22T11:00:00.000Z, past
+  ? live.exit: leaves 1d after the latest moment: at 2026-11-23T11:00:00.000Z {until 11:00:00}
+)");
+  engine.send({"13:00", "", {}, {{ProfileOperation::kSet, "due", "2026-11-22T12:30:00Z"}}});
+  EXPECT_THAT(Tree(engine.explain()),
+              testing::HasSubstr(", more than 1h before it became known at "
+                                 "2026-11-22T13:00:00.000Z: it did not fire"));
+}
+
+TEST(Explain, ASequence) {
+  SmallEngine engine(
+      "{ name: S, live: { sequence: { steps: [ { event: A }, { event: B, within: 10m }, "
+      "{ did_not: { event: C }, within: 5m } ] } } }");
+  engine.send({"10:00", "A"});
+  engine.send({"10:02", "B"});
+  engine.send({"10:03", "A"});
+  EXPECT_EQ(Tree(engine.explain()), R"(
+- live: not a member
+  ? live.sequence.steps[0]: A: begins an instance
+  ? live.sequence.steps[1]: B within 10m
+    ? live.sequence.steps[1]: an instance waits since 2026-11-22T10:03:00.000Z, ends at 2026-11-22T10:13:00.000Z {since 10:03:00} {until 10:13:00}
+  ? live.sequence.steps[2]: no C for 5m
+    ? live.sequence.steps[2]: an instance waits since 2026-11-22T10:02:00.000Z, done at 2026-11-22T10:07:00.000Z unless the event comes before {since 10:02:00} {until 10:07:00}
+  ? live.exit: a member stays
+)");
+  engine.clock("10:20");
+  EXPECT_EQ(Tree(engine.explain()), R"(
++ live: a member since 2026-11-22T10:07:00.000Z {since 10:07:00}
+  ? live.sequence.steps[0]: A: begins an instance
+  ? live.sequence.steps[1]: B within 10m: no instance waits for it
+  + live.sequence.steps[2]: no C for 5m: last qualified by B at 2026-11-22T10:02:00.000Z
+  ? live.exit: a member stays
+)");
+}
+
+// A segment that counts the past, as a task has it in some phase.
+std::string RootOf(void (*phase)(ActiveSegment*)) {
+  ActiveSegment active;
+  active.segment = FromYaml("{ id: s, name: S, past_behavior: { did: { event: A } } }");
+  active.segment.set_version(1);
+  phase(&active);
+  Engine engine(RuleSet::Compile({active}).value(), {});
+  UserState user;
+  Changes changes;
+  Event event;
+  event.name = "A";
+  event.time = event.record_time = At("10:00");
+  engine.apply(event, At("10:00"), user, changes);
+  const pb::Explanation explanation = engine.explain(0, At("10:00"), user);
+  return absl::StrCat(explanation.root().text(), " (", explanation.root().children_size(), ")");
+}
+
+TEST(Explain, WhatIsNotActive) {
+  EXPECT_EQ(RootOf([](ActiveSegment*) {}), "a member since 2026-11-22T10:00:00.000Z (1)");
+  EXPECT_EQ(RootOf([](ActiveSegment* s) { s->built = false; }),
+            "not a member; building: the history is still being read, until then nothing changes "
+            "(0)");
+  EXPECT_EQ(RootOf([](ActiveSegment* s) { s->paused = true; }),
+            "not a member; paused: memberships stay as they are (0)");
+  EXPECT_EQ(RootOf([](ActiveSegment* s) { s->segment.set_shadow(true); }),
+            "a member since 2026-11-22T10:00:00.000Z; of a shadow segment, so its changes are not "
+            "written (1)");
+}
+
 TEST(Explain, ASegmentThatIsNot) {
   SmallEngine engine("{ name: S, live: { actions: { any_of: [ { event: A } ] } } }");
   EXPECT_FALSE(engine.explain(7).has_root());
