@@ -75,6 +75,8 @@ struct Engine::Core {
     return {user.facts, &user.writes, {user.exists_since, user.exists_offset}};
   }
   void look_ahead(UserState& user);
+  // What came too late and lies ahead is among the user's deadlines.
+  void look_at_late(UserState& user);
   void insert_facts(const Event& event, EventOrder order, UserState& user);
   void begin(const Event& event, UserState& user, Changes& out);
   bool measured() const;
@@ -83,6 +85,12 @@ struct Engine::Core {
   bool seen_before(const Event& event, UserState& user);
   void remember(const Event& event, UserState& user);
   void move_base(const Event& event, UserState& user);
+  void keep_turns(const UserState& user, FoldState& state);
+  void begin_base(UserState& user) {
+    if (user.base) return;
+    user.base = std::make_unique<FoldState>();
+    keep_turns(user, *user.base);
+  }
 
   std::shared_ptr<const RuleSet> rules;
   Settings settings;
@@ -126,7 +134,7 @@ bool Engine::Core::take_over(UserState& user) {
     changed = true;
     // The base of this version is the membership at its activation, whatever the facts before it
     // were.
-    if (!user.base) user.base = std::make_unique<FoldState>();
+    begin_base(user);
     FindOrAdd(user.base->segments, taken.slot) = taken;
   }
   // The deadlines of a segment that is being deleted are none any more.
@@ -137,6 +145,10 @@ bool Engine::Core::take_over(UserState& user) {
 
 void Engine::Core::look_ahead(UserState& user) {
   user.next_deadline = fold.next_deadline(user.present);
+  look_at_late(user);
+}
+
+void Engine::Core::look_at_late(UserState& user) {
   if (const uint32_t n = user.present.writes_applied; n < user.writes.size()) {
     user.next_deadline = std::min(user.next_deadline, user.writes[n].effective);
   }
@@ -237,8 +249,8 @@ void Engine::Core::fold_in_order(const Event& event, EventOrder order, UserState
   }
   if (!fold.touched(user.present)) return;
   fold.step({order, event.time, event.name, event.message_id}, user.present, out);
-  // What came too late and lies ahead is in it already.
   user.next_deadline = fold.next_deadline(user.present, user.next_deadline);
+  look_at_late(user);
 }
 
 // The event came after something that it precedes: its facts take their place, and all since the
@@ -259,15 +271,7 @@ void Engine::Core::fold_again(const Event& event, EventOrder order, Again why, U
       if (fold.concerns(segment.slot)) again.segments.push_back(segment);
     }
   } else {
-    // Whoever had their turn before a rule was built for everybody goes on having had it.
-    for (const SegmentState& segment : user.present.segments) {
-      if (segment.slot >= compiled.rules.size() || !fold.concerns(segment.slot)) continue;
-      const Rule& rule = compiled.rules[segment.slot];
-      if (!rule.runs || rule.built || !segment.built) continue;
-      SegmentState& state = FindOrAdd(again.segments, segment.slot);
-      state.version = segment.version;
-      state.built = true;
-    }
+    keep_turns(user, again);
   }
   transitions.clear();
   Fold::Marked own;
@@ -350,6 +354,20 @@ void Engine::Core::correct(const Event& event, Fold::Marked own, const UserState
   }
 }
 
+// In a state as of before everything, whoever had their turn before a rule was built for everybody
+// goes on having had it.
+void Engine::Core::keep_turns(const UserState& user, FoldState& state) {
+  const RuleSet::Compiled& compiled = rules->compiled();
+  for (const SegmentState& segment : user.present.segments) {
+    if (segment.slot >= compiled.rules.size() || !fold.concerns(segment.slot)) continue;
+    const Rule& rule = compiled.rules[segment.slot];
+    if (!rule.runs || rule.built || !segment.built || segment.version != rule.version) continue;
+    SegmentState& kept = FindOrAdd(state.segments, segment.slot);
+    kept.version = segment.version;
+    kept.built = true;
+  }
+}
+
 // Decided by the user's own records alone, so that every replay has the same base.
 void Engine::Core::move_base(const Event& event, UserState& user) {
   const size_t all = user.facts.size() + user.writes.size();
@@ -387,7 +405,7 @@ void Engine::Core::move_base(const Event& event, UserState& user) {
   if (facts + writes == 0) return;
   // With the deadlines up to there: a filter must not see the writes after them.
   user.base_time = std::max(user.base_time, before - Duration::Millis(1));
-  if (!user.base) user.base = std::make_unique<FoldState>();
+  begin_base(user);
   transitions.clear();
   Fold::Marked unused;
   Time decided = Time::Min();
@@ -528,7 +546,7 @@ bool Engine::build(Slot slot, Time clock, const std::vector<MeasureState>* histo
     core.fold.build(slot, at, reason, state, told);
   };
   // The history belongs before all that a late event can reach.
-  if (history != nullptr && !user.base) user.base = std::make_unique<FoldState>();
+  if (history != nullptr) core.begin_base(user);
   if (user.base) {
     core.transitions.clear();
     add(user.base_time, *user.base, core.transitions);
