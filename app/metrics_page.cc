@@ -109,6 +109,11 @@ constexpr std::array kTaskFamilies = {
                &TaskMetrics::profile_writes_refused},
     TaskFamily{"segmentd_restores_total", MetricType::Counter,
                "Times that a task's memory was dropped and restored.", &TaskMetrics::restores},
+    TaskFamily{"segmentd_shadow_changes_total", MetricType::Counter,
+               "Changes of shadow segments, which are not written.", &TaskMetrics::shadow_changes},
+    TaskFamily{"segmentd_backfill_records_total", MetricType::Counter,
+               "Records read again for segments that count the past.",
+               &TaskMetrics::backfill_records},
     TaskFamily{"segmentd_users", MetricType::Gauge, "Users known.", &TaskMetrics::users},
     TaskFamily{"segmentd_unsaved_users", MetricType::Gauge,
                "Users whose state has changed since it was saved.", &TaskMetrics::users_unsaved},
@@ -177,6 +182,33 @@ void AddTasks(const TasksMetrics& tasks, Page* page) {
   }
 }
 
+struct PhaseName {
+  const char* name;
+  Metric TaskMetrics::*metric;
+};
+constexpr std::array kPhases = {PhaseName{"active", &TaskMetrics::segments_active},
+                                PhaseName{"building", &TaskMetrics::segments_building},
+                                PhaseName{"activating", &TaskMetrics::segments_activating},
+                                PhaseName{"paused", &TaskMetrics::segments_paused}};
+
+void AddPhases(const TasksMetrics& tasks, Page* page) {
+  page->family("segmentd_backfill_progress", MetricType::Gauge,
+               "How much of the past is evaluated for the segment that is least far; 1 when none "
+               "is building.");
+  for (const auto& [partition, metrics] : tasks) {
+    page->add({OfPartition(partition)},
+              static_cast<double>(metrics->backfill_progress.value()) / 1000);
+  }
+  page->family("segmentd_task_segments", MetricType::Gauge,
+               "Segments applied in a partition, by phase.");
+  for (const auto& [partition, metrics] : tasks) {
+    for (const PhaseName& phase : kPhases) {
+      page->add({OfPartition(partition), {"phase", phase.name}},
+                static_cast<double>((metrics->*phase.metric).value()));
+    }
+  }
+}
+
 void AddStates(const TaskBoard& board, Page* page) {
   page->family("segmentd_task_state", MetricType::Gauge,
                "1 for the state that the task of a partition is in here.");
@@ -220,6 +252,8 @@ void AddDefinitions(const KafkaDefinitionLog& definitions, const KafkaChangeFeed
                     Page* page) {
   std::map<pb::SegmentStatus, int64_t> counts = {{pb::SEGMENT_STATUS_ACTIVE, 0},
                                                  {pb::SEGMENT_STATUS_PENDING, 0},
+                                                 {pb::SEGMENT_STATUS_BUILDING, 0},
+                                                 {pb::SEGMENT_STATUS_PAUSED, 0},
                                                  {pb::SEGMENT_STATUS_INVALID, 0}};
   const std::shared_ptr<const std::vector<pb::Segment>> all = definitions.All();
   for (const pb::Segment& segment : *all) ++counts[segment.status()];
@@ -249,6 +283,7 @@ std::string MetricsPage(const StreamInstance& instance, const KafkaDefinitionLog
   page.add({{"version", SEGMENTD_VERSION}}, 1);
   AddStates(instance.board(), &page);
   AddTasks(instance.board().all_metrics(), &page);
+  AddPhases(instance.board().all_metrics(), &page);
   AddWorkers(instance.worker_metrics(), &page);
   AddDefinitions(definitions, changes, &page);
   return page.text();

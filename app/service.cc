@@ -261,7 +261,7 @@ absl::Status Service::start_servers() {
   changes_ = std::make_unique<KafkaChangeFeed>(
       kafka_, KafkaChangeFeed::Options{.topic = topics_.changes, .group = names_.group});
   const auto now = [] { return absl::Now(); };
-  segments_ = std::make_unique<SegmentService>(*definitions_, now, access_);
+  segments_ = std::make_unique<SegmentService>(*definitions_, now, access_, instance_.get());
   memberships_ =
       std::make_unique<MembershipService>(*instance_, *definitions_, *changes_, now, access_);
   ServerOptions grpc;

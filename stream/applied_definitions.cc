@@ -1,5 +1,6 @@
 #include "stream/applied_definitions.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -88,6 +89,17 @@ bool CountsPast(const Segment& segment) {
   bool any = false;
   ForEach(segment, [&](const Expression& e) { any = any || e.has_did() || e.has_did_not(); });
   return any;
+}
+
+std::vector<std::string> ReferencedSegments(const Segment& segment) {
+  std::vector<std::string> ids;
+  ForEach(segment, [&](const Expression& e) {
+    if (e.in_segment().empty()) return;
+    if (std::find(ids.begin(), ids.end(), e.in_segment()) == ids.end()) {
+      ids.push_back(e.in_segment());
+    }
+  });
+  return ids;
 }
 
 void AppliedDefinitions::restore(AppliedDefinition definition) {
@@ -319,11 +331,11 @@ std::vector<Slot> AppliedDefinitions::ready(std::vector<Slot> slots) const {
     changed = false;
     for (size_t i = 0; i < slots.size(); ++i) {
       const Segment& segment = by_slot_.at(slots[i]).segment();
-      bool waits = false;
-      ForEach(segment, [&](const Expression& e) {
-        waits = waits || (!e.in_segment().empty() && waiting.contains(e.in_segment()));
-      });
-      if (!waits) continue;
+      const std::vector<std::string> inner = ReferencedSegments(segment);
+      if (std::none_of(inner.begin(), inner.end(),
+                       [&](const std::string& id) { return waiting.contains(id); })) {
+        continue;
+      }
       waiting.emplace(segment.id(), slots[i]);
       slots.erase(slots.begin() + static_cast<ptrdiff_t>(i--));
       changed = true;

@@ -54,6 +54,8 @@ using DefinitionStatuses = absl::flat_hash_map<std::string, DefinitionStatus>;
 
 // Whether the segment has conditions on events of the past.
 bool CountsPast(const segments::v1::Segment& segment);
+// The IDs of the segments that it refers to, each once.
+std::vector<std::string> ReferencedSegments(const segments::v1::Segment& segment);
 
 class AppliedDefinitions {
  public:

@@ -9,6 +9,7 @@
 #include "absl/time/clock.h"
 #include "fmt/format.h"
 
+#include "stream/estimate.h"
 #include "stream/partitioner.h"
 
 namespace segmentd {
@@ -17,6 +18,7 @@ namespace {
 // Users looked at for a listing between two steps.
 constexpr UserIndex kListedUsers = 20'000;
 constexpr absl::Duration kNoInputPause = absl::Milliseconds(100);
+constexpr absl::Duration kReportEvery = absl::Milliseconds(200);
 
 absl::Status NotRunning(Partition partition) {
   return absl::UnavailableError(fmt::format(
@@ -30,9 +32,10 @@ absl::Status NotRunning(Partition partition) {
 template <typename T>
 class Asked {
  public:
-  using Question = std::function<absl::StatusOr<T>(const Worker&)>;
+  using Question = std::function<absl::StatusOr<T>(Worker&)>;
 
   Asked(Worker& worker, Question question) : state_(std::make_shared<State>()) {
+    answer_ = state_->answered.get_future();
     state_->accepted = worker.ask([state = state_, question = std::move(question)](Worker& asked) {
       state->answered.set_value(question(asked));
     });
@@ -42,12 +45,20 @@ class Asked {
     if (!state_->accepted) {
       return absl::UnavailableError("too many questions wait, or the server stops; try again");
     }
-    std::future<absl::StatusOr<T>> answer = state_->answered.get_future();
-    if (answer.wait_until(absl::ToChronoTime(deadline)) != std::future_status::ready) {
+    if (answer_.wait_until(absl::ToChronoTime(deadline)) != std::future_status::ready) {
       return absl::DeadlineExceededError(
           "the worker did not answer in time; is it restoring, or the deadline too short?");
     }
-    return answer.get();
+    return answer_.get();
+  }
+
+  // The same, calling `report` every now and then; CANCELLED when that returns false.
+  absl::StatusOr<T> wait_reporting(const std::function<bool()>& report) {
+    while (state_->accepted && answer_.wait_for(absl::ToChronoMilliseconds(kReportEvery)) !=
+                                   std::future_status::ready) {
+      if (!report()) return absl::CancelledError("ended by the caller");
+    }
+    return wait(absl::InfinitePast());
   }
 
  private:
@@ -56,6 +67,7 @@ class Asked {
     std::promise<absl::StatusOr<T>> answered;
   };
   std::shared_ptr<State> state_;
+  std::future<absl::StatusOr<T>> answer_;
 };
 
 std::vector<Queries::Membership> MembershipsIn(const Task& task, const StoredUser& user) {
@@ -352,6 +364,63 @@ absl::StatusOr<segments::v1::Explanation> StreamInstance::Explain(std::string_vi
     if (answer->known) return std::move(answer->explanation);
   }
   return std::move(at_home->explanation);
+}
+
+absl::Status StreamInstance::estimate(const segments::v1::Segment& segment,
+                                      const std::function<bool(double progress)>& report,
+                                      int64_t* members, int64_t* users) {
+  const absl::StatusOr<std::map<Partition, Worker*>> workers = all_running();
+  if (!workers.ok()) return workers.status();
+  double progress = 0;
+  const auto tell = [&] { return report(progress); };
+  std::map<Partition, std::shared_ptr<Estimate>> estimates;
+  for (const auto& [partition, worker] : *workers) {
+    Asked<std::shared_ptr<Estimate>> asked(
+        *worker,
+        [partition = partition,
+         segment](Worker& w) -> absl::StatusOr<std::shared_ptr<Estimate>> {
+          const Task* task = w.running(partition);
+          if (!task) return NotRunning(partition);
+          return Estimate::Begin(w, *task, segment);
+        });
+    absl::StatusOr<std::shared_ptr<Estimate>> begun = asked.wait_reporting(tell);
+    if (!begun.ok()) return begun.status();
+    estimates.emplace(partition, *std::move(begun));
+  }
+  const auto all_read = [&] {
+    bool all = true;
+    double sum = 0;
+    for (const auto& [partition, estimate] : estimates) {
+      all = all && estimate->read();
+      sum += estimate->progress();
+    }
+    progress = sum / static_cast<double>(estimates.size());
+    return all;
+  };
+  while (!all_read()) {
+    if (!tell()) return absl::CancelledError("ended by the caller");
+    if (stopping_) return absl::UnavailableError("the server stops");
+    absl::SleepFor(kReportEvery);
+  }
+  *members = 0;
+  *users = 0;
+  for (const auto& [partition, estimate] : estimates) {
+    for (bool end = false; !end;) {
+      Asked<bool> asked(*workers->at(partition),
+                        [partition = partition, estimate = estimate](
+                            const Worker& w) -> absl::StatusOr<bool> {
+                          const Task* task = w.running(partition);
+                          if (!task) return NotRunning(partition);
+                          return estimate->go_on(*task);
+                        });
+      const absl::StatusOr<bool> gone = asked.wait_reporting(tell);
+      if (!gone.ok()) return gone.status();
+      end = *gone;
+    }
+    *members += estimate->members();
+    *users += estimate->users();
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace segmentd

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -16,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 
+#include "state/estimates.h"
 #include "state/queries.h"
 #include "stream/io.h"
 #include "stream/metrics.h"
@@ -31,7 +33,7 @@ struct InstanceOptions {
 };
 
 // Any thread may call, but for start() and stop().
-class StreamInstance final : public Queries {
+class StreamInstance final : public Queries, public Estimates {
  public:
   // What one worker has of Kafka; used by its thread only.
   struct Io {
@@ -70,6 +72,10 @@ class StreamInstance final : public Queries {
   absl::StatusOr<segments::v1::Explanation> Explain(std::string_view segment_id,
                                                     std::string_view user,
                                                     absl::Time deadline) override;
+
+  absl::Status estimate(const segments::v1::Segment& segment,
+                        const std::function<bool(double progress)>& report, int64_t* members,
+                        int64_t* users) override;
 
  private:
   // The workers of all partitions; UNAVAILABLE, naming the partition, while one does not run here.
