@@ -43,7 +43,8 @@ class History {
   const RuleSet& rules() const { return *rules_; }
   const std::shared_ptr<const RuleSet>& rules_in_use() const { return rules_; }
 
-  // The next record, of any user; a user's in the order of offsets. Its fields are those of rules().
+  // The next record, of any user; a user's in the order of offsets. Its fields are those of
+  // rules().
   void add(std::string_view user, const Event& event);
   // No more records.
   void finish();

@@ -142,8 +142,8 @@ bool AppliedDefinitions::differ(const std::vector<Segment>& wanted) const {
 }
 
 AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& wanted,
-                                                    Offset activation_offset,
-                                                    Time activation_clock, bool nobody) const {
+                                                    Offset activation_offset, Time activation_clock,
+                                                    bool nobody) const {
   Change change;
   BySlot next = by_slot_;
   absl::flat_hash_map<std::string_view, Slot> live;

@@ -377,8 +377,7 @@ absl::Status StreamInstance::estimate(const segments::v1::Segment& segment,
   for (const auto& [partition, worker] : *workers) {
     Asked<std::shared_ptr<Estimate>> asked(
         *worker,
-        [partition = partition,
-         segment](Worker& w) -> absl::StatusOr<std::shared_ptr<Estimate>> {
+        [partition = partition, segment](Worker& w) -> absl::StatusOr<std::shared_ptr<Estimate>> {
           const Task* task = w.running(partition);
           if (!task) return NotRunning(partition);
           return Estimate::Begin(w, *task, segment);
@@ -406,13 +405,13 @@ absl::Status StreamInstance::estimate(const segments::v1::Segment& segment,
   *users = 0;
   for (const auto& [partition, estimate] : estimates) {
     for (bool end = false; !end;) {
-      Asked<bool> asked(*workers->at(partition),
-                        [partition = partition, estimate = estimate](
-                            const Worker& w) -> absl::StatusOr<bool> {
-                          const Task* task = w.running(partition);
-                          if (!task) return NotRunning(partition);
-                          return estimate->go_on(*task);
-                        });
+      Asked<bool> asked(
+          *workers->at(partition),
+          [partition = partition, estimate = estimate](const Worker& w) -> absl::StatusOr<bool> {
+            const Task* task = w.running(partition);
+            if (!task) return NotRunning(partition);
+            return estimate->go_on(*task);
+          });
       const absl::StatusOr<bool> gone = asked.wait_reporting(tell);
       if (!gone.ok()) return gone.status();
       end = *gone;

@@ -75,11 +75,10 @@ absl::StatusOr<const Batch*> KafkaHistory::poll(absl::Duration wait) {
         batch_.ends.push_back({partition_, Offset(message->offset), Time::Min()});
       }
     } else if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-      absl::Status status =
-          KafkaStatus(message->err,
-                      fmt::format("reading topic {}, partition {} at offset {}", options_.topic,
-                                  partition_, message->offset),
-                      rd_kafka_message_errstr(message));
+      absl::Status status = KafkaStatus(message->err,
+                                        fmt::format("reading topic {}, partition {} at offset {}",
+                                                    options_.topic, partition_, message->offset),
+                                        rd_kafka_message_errstr(message));
       if (!IsPassingKafkaError(message->err)) return status;
       spdlog::warn("{}", std::string_view(status.message().data(), status.message().size()));
     } else if (message->partition == partition_) {

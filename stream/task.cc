@@ -628,8 +628,7 @@ void Task::scan(Step& step) {
     const SegmentState* segment = FindSegment(user.state.present, *scanned_slot_);
     if (!segment) continue;
     const bool built =
-        segment->built &&
-        segment->version == rules_->segment(*scanned_slot_)->segment.version();
+        segment->built && segment->version == rules_->segment(*scanned_slot_)->segment.version();
     const bool told = definitions_.told(*scanned_slot_, built);
     if (!engine_->remove(*scanned_slot_, clock_.now(), user.state, changes_)) continue;
     tell(user, step, told ? std::nullopt : scanned_slot_);
@@ -675,8 +674,8 @@ void Task::plan_builds() {
       return request.until == Offset(offset) && Same(request.settings, settings_) &&
              std::all_of(slots.begin(), slots.end(), [&](Slot slot) {
                const ActiveSegment* segment = request.rules->segment(slot);
-               return segment && segment->segment.version() ==
-                                     rules_->segment(slot)->segment.version() &&
+               return segment &&
+                      segment->segment.version() == rules_->segment(slot)->segment.version() &&
                       segment->segment.id() == rules_->segment(slot)->segment.id();
              });
     };
@@ -767,8 +766,9 @@ bool Task::take_turn(StoredUser& user, Slot slot, Step& step) {
   messages_.clear();
   const bool any =
       history && history->take(user.id(), slot, user.state.seen, &measures_, &messages_);
-  const Reason reason = definition.first() || definition.untold() ? segments::v1::BACKFILLED
-                                                                  : segments::v1::DEFINITION_CHANGED;
+  const Reason reason = definition.first() || definition.untold()
+                            ? segments::v1::BACKFILLED
+                            : segments::v1::DEFINITION_CHANGED;
   const bool was_member = IsMember(user.state, slot);
   if (!engine_->build(slot, fired_, any ? &measures_ : nullptr, messages_, reason, user.state,
                       changes_) &&

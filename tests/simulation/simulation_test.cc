@@ -288,7 +288,8 @@ class Trial {
         if (!state.member) continue;
         ++counts[state.slot];
         const auto& segment = running->engine().rules().segment(state.slot)->segment;
-        if (running->definitions().told(state.slot, state.built)) in_memory[{std::string(user.id()), segment.id()}] = true;
+        if (running->definitions().told(state.slot, state.built))
+          in_memory[{std::string(user.id()), segment.id()}] = true;
       }
     }
     note_past_members(*running);

@@ -100,8 +100,8 @@ segments::v1::Segment Workload::make(const std::string& id, int64_t version, boo
   segments::v1::Segment segment = Make(id, version, kind);
   // Past behaviour refers to older past behaviour, so never in a circle.
   if (!past || segments_.empty() || !random_.percent(30)) return segment;
-  const auto& inner = segments_[static_cast<size_t>(
-      random_.below(static_cast<int64_t>(segments_.size())))];
+  const auto& inner =
+      segments_[static_cast<size_t>(random_.below(static_cast<int64_t>(segments_.size())))];
   if (!inner.has_past_behavior() || std::stoi(inner.id().substr(1)) >= std::stoi(id.substr(1))) {
     return segment;
   }
