@@ -1,8 +1,10 @@
 // The whole pipeline over a real broker on this machine: a backlog of events worked off by segmentd
 // (events/s, CPU of the segmentd process per million events), and the time from an event's append
-// to its change being readable with read_committed.
+// to its change being readable with read_committed, in quiet and while a window slides past for
+// many users at once.
 //
-//   pipeline_bench [EVENTS] [SECONDS]     default 1,000,000 events and 20 s of 1,000 events/s
+//   pipeline_bench [EVENTS] [SECONDS] [USERS]
+//     default 1,000,000 events, 20 s of 1,000 events/s, 1,000,000 users; 0 leaves a part out
 //
 // segmentd is taken from $SEGMENTD_BIN_DIR, or from ../bin beside this program's folder.
 #include <httplib.h>
@@ -27,6 +29,7 @@
 
 #include "bench/workload.h"
 #include "segment/definition_text.h"
+#include "segment/settings.h"
 #include "tests/kafka/broker.h"
 #include "tests/kafka/failure.h"
 
@@ -266,6 +269,9 @@ class ChangeReader {
     rd_kafka_destroy(handle_);
   }
   int64_t seen() const { return seen_; }
+  // Changes by a window that slid, and when the last of them was read.
+  int64_t slid() const { return slid_; }
+  int64_t last_slid_at() const { return last_slid_at_; }
   // Only after the last change was seen.
   const std::map<std::string, int64_t>& read_at() const { return read_at_; }
 
@@ -276,6 +282,10 @@ class ChangeReader {
       if (!message) continue;
       if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
         const std::string value(static_cast<const char*>(message->payload), message->len);
+        if (value.find("\"WINDOW_SLID\"") != std::string::npos) {
+          last_slid_at_ = NowMillis();
+          ++slid_;
+        }
         const size_t at = value.find("\"message_id\":\"");
         if (at != std::string::npos) {
           const size_t from = at + 14;
@@ -293,15 +303,13 @@ class ChangeReader {
   std::thread thread_;
   std::atomic<bool> stop_{false};
   std::atomic<int64_t> seen_{0};
+  std::atomic<int64_t> slid_{0};
+  std::atomic<int64_t> last_slid_at_{0};
   std::map<std::string, int64_t> read_at_;
 };
 
-void Latency(const std::string& bootstrap, int64_t seconds) {
-  const std::string prefix = "latency.";
-  constexpr int64_t kPerSecond = 1000;
-  bench::Workload workload(kSegments, kUsers, kNames);
-  std::vector<segments::v1::Segment> segments = workload.segments();
-  // Every event is told.
+// Every event of the names 0 to 9 is told.
+segments::v1::Segment EveryEvent() {
   segments::v1::Segment every;
   every.set_id("every");
   every.set_name("Every event");
@@ -311,54 +319,143 @@ void Latency(const std::string& bootstrap, int64_t seconds) {
     actions->add_any_of()->set_event("Event " + std::to_string(name));
   }
   actions->set_repeat(true);
-  segments.push_back(every);
+  return every;
+}
 
-  Producer producer(bootstrap);
-  Server server(bootstrap, prefix, 1, 17610);
-  Define(server, producer, prefix, segments);
-  ChangeReader reader(bootstrap, prefix + "segment-membership-changes");
-  std::map<std::string, int64_t> sent_at;
-  const auto begin = Clock::now();
-  std::string body;
-  for (int64_t i = 0; i < seconds * kPerSecond; ++i) {
-    std::this_thread::sleep_until(begin + std::chrono::milliseconds(i * 1000 / kPerSecond));
-    body.clear();
-    const int64_t now = NowMillis();
-    workload.append_event(i, now, &body);
-    sent_at["m-" + std::to_string(i)] = now;
-    producer.send(prefix + "events", workload.user(i), body);
+// Sends events at a steady rate and remembers when.
+class Stream {
+ public:
+  static constexpr int64_t kPerSecond = 1000;
+
+  Stream(const bench::Workload& workload, std::string topic)
+      : workload_(workload), topic_(std::move(topic)) {}
+
+  // Goes on until `done`, which is asked once a second.
+  template <typename Done>
+  void send(Producer& producer, Done done) {
+    const auto begin = Clock::now();
+    std::string body;
+    for (int64_t i = 0; i % kPerSecond != 0 || !done(); ++i) {
+      std::this_thread::sleep_until(begin + std::chrono::milliseconds(i * 1000 / kPerSecond));
+      body.clear();
+      const int64_t now = NowMillis();
+      workload_.append_event(i, now, &body);
+      sent_at_["m-" + std::to_string(i)] = now;
+      producer.send(topic_, workload_.user(i), body);
+    }
+    producer.flush();
   }
-  producer.flush();
-  // Events that no segment tells are about half: wait until no more come.
-  server.await("end of the stream", [&] {
-    return server.metric("segmentd_events_total") >= static_cast<double>(seconds * kPerSecond) &&
-           static_cast<double>(reader.seen()) >= 0.4 * static_cast<double>(seconds * kPerSecond);
-  });
+  int64_t sent() const { return static_cast<int64_t>(sent_at_.size()); }
+
+  // Of the events sent from `from` up to `to`, the quantiles.
+  void print(const std::map<std::string, int64_t>& read_at, int64_t from, int64_t to,
+             const std::string& name) const {
+    std::vector<int64_t> millis;
+    for (const auto& [id, at] : read_at) {
+      const auto sent = sent_at_.find(id);
+      if (sent != sent_at_.end() && sent->second >= from && sent->second < to) {
+        millis.push_back(at - sent->second);
+      }
+    }
+    if (millis.empty()) Exit("no change was read");
+    std::sort(millis.begin(), millis.end());
+    const auto quantile = [&](double q) {
+      return static_cast<double>(
+          millis[static_cast<size_t>(q * static_cast<double>(millis.size() - 1))]);
+    };
+    std::printf("%-44s %12zu\n", (name + ": changes timed").c_str(), millis.size());
+    std::printf("%-44s %12.0f\n", (name + ": sent -> readable, p50, ms").c_str(), quantile(0.5));
+    std::printf("%-44s %12.0f\n", (name + ": sent -> readable, p99, ms").c_str(), quantile(0.99));
+    std::printf("%-44s %12.0f\n", (name + ": sent -> readable, max, ms").c_str(), quantile(1));
+    std::fflush(stdout);
+  }
+
+ private:
+  const bench::Workload& workload_;
+  const std::string topic_;
+  std::map<std::string, int64_t> sent_at_;
+};
+
+// Until no more changes come.
+void Settle(const ChangeReader& reader) {
   const auto settled = Clock::now() + std::chrono::seconds(2);
   for (int64_t last = -1; Clock::now() < settled || last != reader.seen();) {
     last = reader.seen();
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
-  std::vector<int64_t> millis;
-  for (const auto& [id, at] : reader.read_at()) {
-    // The first five seconds warm up the clients and the broker's JVM.
-    const auto sent = sent_at.find(id);
-    if (sent != sent_at.end() && sent->second >= sent_at.at("m-5000")) {
-      millis.push_back(at - sent->second);
-    }
+}
+
+void Latency(const std::string& bootstrap, int64_t seconds) {
+  const std::string prefix = "latency.";
+  bench::Workload workload(kSegments, kUsers, kNames);
+  std::vector<segments::v1::Segment> segments = workload.segments();
+  segments.push_back(EveryEvent());
+  Producer producer(bootstrap);
+  Server server(bootstrap, prefix, 1, 17610);
+  Define(server, producer, prefix, segments);
+  ChangeReader reader(bootstrap, prefix + "segment-membership-changes");
+  Stream stream(workload, prefix + "events");
+  // The first five seconds warm up the clients and the broker's JVM.
+  const int64_t warm = NowMillis() + 5000;
+  stream.send(producer, [&] { return stream.sent() >= seconds * Stream::kPerSecond; });
+  // Events that no segment tells are about half.
+  server.await("end of the stream", [&] {
+    return server.metric("segmentd_events_total") >= static_cast<double>(stream.sent()) &&
+           static_cast<double>(reader.seen()) >= 0.4 * static_cast<double>(stream.sent());
+  });
+  Settle(reader);
+  stream.print(reader.read_at(), warm, NowMillis(), "1,000 events/s, one partition");
+}
+
+// The midnight wave: at one moment a window slides past for all users, while events go on.
+void Wave(const std::string& bootstrap, int64_t users) {
+  const std::string prefix = "wave.";
+  bench::Workload workload(kSegments, kUsers, kNames);
+  std::vector<segments::v1::Segment> segments = workload.segments();
+  segments.push_back(EveryEvent());
+  segments::v1::Segment recent;
+  recent.set_id("recent");
+  recent.set_name("Seen lately");
+  recent.set_version(1);
+  recent.mutable_past_behavior()->mutable_did()->set_event("Seen");
+  recent.mutable_past_behavior()->mutable_did()->set_within_last("90s");
+  segments.push_back(recent);
+  Producer producer(bootstrap);
+  Server server(bootstrap, prefix, 1, 17620);
+  Define(server, producer, prefix, segments);
+  ChangeReader reader(bootstrap, prefix + "segment-membership-changes");
+
+  const int64_t begin = NowMillis();
+  const int64_t slides = begin + 90'000;
+  for (int64_t i = 0; i < users; ++i) {
+    const std::string user = "wave-" + std::to_string(i);
+    producer.send(prefix + "events", user,
+                  R"({"type":"track","userId":")" + user + R"(","event":"Seen","timestamp":)" +
+                      std::to_string(begin) + "}");
   }
-  if (millis.empty()) Exit("no change was read");
-  std::sort(millis.begin(), millis.end());
-  const auto quantile = [&](double q) {
-    return static_cast<double>(
-        millis[static_cast<size_t>(q * static_cast<double>(millis.size() - 1))]);
-  };
-  std::printf("%-44s %12.0f\n", "latency: events/s, one partition",
-              static_cast<double>(kPerSecond));
-  std::printf("%-44s %12zu\n", "latency: changes timed", millis.size());
-  std::printf("%-44s %12.0f\n", "event sent -> change readable, p50, ms", quantile(0.5));
-  std::printf("%-44s %12.0f\n", "event sent -> change readable, p99, ms", quantile(0.99));
-  std::printf("%-44s %12.0f\n", "event sent -> change readable, max, ms", quantile(1));
+  producer.flush();
+  server.await("the users", [&] {
+    return server.metric("segmentd_events_total") >= static_cast<double>(users);
+  });
+  if (NowMillis() > slides - 10'000) Exit("the users took too long to come in");
+  while (NowMillis() < slides - 8'000) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  Stream stream(workload, prefix + "events");
+  stream.send(producer, [&] {
+    if (NowMillis() > slides + 60'000) Exit("the wave took more than a minute");
+    return reader.slid() >= users && NowMillis() > slides + 5'000;
+  });
+  server.await("end of the stream", [&] {
+    return server.metric("segmentd_events_total") >= static_cast<double>(users + stream.sent());
+  });
+  Settle(reader);
+  // The clock is behind the wall clock by the grace.
+  const int64_t due = slides + Settings().deadline_grace.millis();
+  const int64_t done = reader.last_slid_at();
+  std::printf("%-44s %12.0f\n", "wave: users", static_cast<double>(users));
+  std::printf("%-44s %12.1f\n", "wave: due -> last change readable, s",
+              static_cast<double>(done - due) / 1000);
+  stream.print(reader.read_at(), slides - 5'000, due, "before the wave");
+  stream.print(reader.read_at(), due, done, "in the wave");
 }
 
 }  // namespace
@@ -367,10 +464,12 @@ void Latency(const std::string& bootstrap, int64_t seconds) {
 int main(int argc, char** argv) {
   const int64_t events = argc > 1 ? std::atoll(argv[1]) : 1'000'000;
   const int64_t seconds = argc > 2 ? std::atoll(argv[2]) : 20;
+  const int64_t users = argc > 3 ? std::atoll(argv[3]) : 1'000'000;
   try {
     segmentd::Broker broker;
     if (events > 0) segmentd::Throughput(broker.address(), events);
     if (seconds > 5) segmentd::Latency(broker.address(), seconds);
+    if (users > 0) segmentd::Wave(broker.address(), users);
   } catch (const segmentd::Failure& failure) {
     segmentd::Exit(failure.what());
   }

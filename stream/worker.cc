@@ -408,7 +408,11 @@ bool Worker::process(const Batch& batch) {
 }
 
 bool Worker::fire() {
-  more_due_ = false;
+  const bool more = std::exchange(more_due_, false);
+  if (more && !behind_ && step_.records() >= options_.wave_records) {
+    more_due_ = true;
+    return true;
+  }
   for (auto& [partition, seat] : seats_) {
     while (!seat.task->fire(step_)) {
       more_due_ = true;

@@ -47,6 +47,9 @@ struct WorkerOptions {
   // Between commits while a backlog is worked off: what is told is late anyway, and fewer commits
   // leave more time for the backlog.
   absl::Duration backlog_interval = absl::Milliseconds(100);
+  // What deadlines put into a step at most while events come in live: many that fall due at once
+  // are told over many short steps, so that events need not wait for a long one.
+  int64_t wave_records = 4'000;
   // When there is only progress.
   absl::Duration progress_interval = absl::Seconds(1);
   // Time to save what a revoked partition has unsaved; what is left is read again by its next
