@@ -881,6 +881,94 @@ TEST_F(EndToEnd, DefinitionLife) {
   EXPECT_EQ(changes.look(), 122U);
 }
 
+// -- The past -------------------------------------------------------------------------------------
+
+TEST_F(EndToEnd, CountsThePastThoughKilledWhileBuilding) {
+  // Little is fetched at once, so that there is a middle to be killed in.
+  ServerProcess segmentd =
+      server({"--kafka", "fetch.message.max.bytes=32768", "--kafka", "queued.min.messages=100",
+              "--kafka", "queued.max.messages.kbytes=32"});
+  segmentd.start();
+  ASSERT_TRUE(segmentd.await_ready());
+  constexpr int kUsers = 12'000;
+  TopicWriter events(address_, topics_.events);
+  const auto buy = [](int user, const std::string& id) {
+    return EventRecord(fmt::format("u{}", user), "Bought", Now(), id);
+  };
+  // All have bought once, the even ones twice; what each fifth bought came twice.
+  std::vector<NewRecord> past;
+  for (int i = 0; i < kUsers; ++i) {
+    past.push_back(buy(i, fmt::format("first-{}", i)));
+    if (i % 2 == 0) past.push_back(buy(i, fmt::format("second-{}", i)));
+    if (i % 5 == 0) past.push_back(buy(i, fmt::format("first-{}", i)));
+  }
+  events.append(past);
+  ASSERT_TRUE(Eventually([&] {
+    return segmentd.metric("segmentd_events_total") == static_cast<double>(past.size());
+  })) << segmentd.log();
+
+  // Answers when it is applied, which is before the past was read.
+  const CommandResult created = segmentd.segctl(
+      "segment create -f " + FileWith("twice.yaml",
+                                      "id: twice\nname: Bought twice\npast_behavior: { did: { "
+                                      "event: Bought, within_last: 30d, count: { at_least: 2 } } "
+                                      "}\n"));
+  EXPECT_EQ(created.status, 0) << created.text;
+  segmentd.kill();
+  ChangeReader changes(topics_);
+  // Bought again while nobody looked, while the past was read, and twice.
+  std::set<std::string> members;
+  for (int i = 0; i < kUsers; i += 2) members.insert(fmt::format("u{}", i));
+  int again = 1;
+  const auto buy_again = [&] {
+    std::vector<NewRecord> records;
+    for (int end = again + 200; again < end; again += 2) {
+      records.push_back(buy(again, fmt::format("second-{}", again)));
+      members.insert(fmt::format("u{}", again));
+    }
+    // The first once more.
+    records.push_back(buy(kUsers - 1, fmt::format("first-{}", kUsers - 1)));
+    events.append(records);
+  };
+  buy_again();
+  for (int round = 0; round < 4; ++round) {
+    segmentd.start();
+    ASSERT_TRUE(Eventually([&] {
+      return segmentd.metric("segmentd_backfill_records_total").value_or(0) > 500 * round;
+    })) << segmentd.log();
+    buy_again();
+    if (round == 3) {
+      ASSERT_TRUE(Eventually([&] { return changes.look() > 0; })) << segmentd.log();
+    }
+    fmt::print("killed with {} changes of {}\n", changes.look(), members.size());
+    segmentd.kill();
+  }
+  segmentd.start();
+  ASSERT_TRUE(segmentd.await_ready());
+  ASSERT_TRUE(Eventually([&] {
+    return segmentd.segctl("--json segment get twice").text.find("ACTIVE") != std::string::npos;
+  })) << segmentd.log();
+  ASSERT_TRUE(Eventually([&] {
+    return segmentd.metric("segmentd_lag_records") == 0 && changes.look() >= members.size();
+  })) << changes.all().size()
+      << " of " << members.size() << "\n"
+      << segmentd.log();
+  EXPECT_THAT(segmentd.segctl("--json member count twice").text,
+              HasSubstr(fmt::format("{}", members.size())));
+  EXPECT_EQ(segmentd.stop(), 0) << segmentd.log();
+
+  changes.look();
+  std::set<std::string> added;
+  int backfilled = 0;
+  for (const pb::MembershipChange& change : changes.all()) {
+    EXPECT_EQ(change.action(), pb::ADD) << change.ShortDebugString();
+    EXPECT_TRUE(added.insert(change.user_id()).second) << change.ShortDebugString();
+    backfilled += change.reason() == pb::BACKFILLED;
+  }
+  EXPECT_EQ(added, members);
+  EXPECT_GE(backfilled, kUsers / 2);
+}
+
 // -- Topics ---------------------------------------------------------------------------------------
 
 TEST_F(EndToEnd, WrongTopicsAreRefused) {
