@@ -1,12 +1,19 @@
 #include "segment/engine.h"
 
+#include <rapidcheck.h>
+
+#include <optional>
+#include <random>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "rapidcheck/gtest.h"
 
+#include "segment/history.h"
 #include "tests/unit/small_engine.h"
 
 namespace segmentd {
@@ -527,6 +534,253 @@ TEST(Engine, ASegmentThatIsBeingDeletedHasNoDeadlines) {
   ASSERT_EQ(changes.size(), 1u);
   EXPECT_EQ(changes[0].reason, segments::v1::SEGMENT_DELETED);
   EXPECT_FALSE(engine.remove(0, At("10:30"), user, changes)) << "gone";
+}
+
+// -- Past behaviour -------------------------------------------------------------------------------
+
+constexpr const char* kTwiceInAnHour =
+    "{ name: S, past_behavior: { did: { event: A, within_last: 1h, count: { at_least: 2 } } } }";
+
+TEST(Engine, AnEventAheadOfWhatCameTooLateIsInOrder) {
+  SmallEngine engine(R"(
+name: Twice
+past_behavior: { did: { event: A, within_last: 1d, count: { at_least: 2 } } }
+---
+name: Once, lately
+past_behavior: { did: { event: A, within_last: 5m } }
+)");
+  engine.send({"10:00", "A"});
+  // Counts from 10:20 on, which the clock has not reached.
+  EXPECT_THAT(engine.send({.time = "07:00", .name = "A", .record_time = "10:20"}),
+              ElementsAre("1: REMOVE 10:05 WINDOW_SLID"));
+  EXPECT_EQ(engine.outcome(), Outcome::kTooLate);
+  EXPECT_EQ(engine.user().next_deadline, At("10:20"));
+  // At 10:20:30 something that lies ahead counts first, with its own cause.
+  EXPECT_THAT(engine.send({"10:20:30", "A", {}, {}, "m"}),
+              ElementsAre("ADD 10:20 CONDITION_MET by A of 07:00",
+                          "1: ADD 10:20:30 CONDITION_MET by A of 10:20:30 id m"));
+  EXPECT_EQ(engine.outcome(), Outcome::kApplied);
+}
+
+TEST(Engine, CountsOutliveTheFactsTheyCameFrom) {
+  SmallEngine engine(
+      "{ name: S, past_behavior: { did: { event: A, within_last: 20h, count: { at_least: 40 } } } "
+      "}");
+  for (int i = 0; i < 40; ++i) {
+    const auto told =
+        engine.send({absl::StrCat(i / 4 < 10 ? "0" : "", i / 4, ":", i % 4, "0"), "A"});
+    EXPECT_EQ(told.size(), i == 39 ? 1u : 0u) << i;
+  }
+  EXPECT_LT(engine.user().facts.size(), 40u) << "the base has moved on";
+  EXPECT_THAT(engine.clock("19:59:59.999"), IsEmpty());
+  EXPECT_THAT(engine.clock("20:00"), ElementsAre("REMOVE 20:00 WINDOW_SLID"));
+}
+
+TEST(Engine, ALateEventFindsTheWindowAsItWas) {
+  SmallEngine engine(kTwiceInAnHour);
+  engine.send({"10:00", "A"});
+  engine.send({"11:10", "A"});
+  // With 10:30 the user was in from 10:30 to 11:00 and is again since 11:10.
+  EXPECT_THAT(engine.send({.time = "10:30", .name = "A", .record_time = "11:11"}),
+              ElementsAre("ADD 11:10 LATE_EVENT by A of 10:30"));
+  EXPECT_THAT(engine.clock("11:30"), ElementsAre("REMOVE 11:30 WINDOW_SLID"));
+}
+
+TEST(Engine, AUserBeginsInSegmentsThatAskForNothing) {
+  SmallEngine engine(R"(
+name: Nothing done
+past_behavior: { did_not: { event: A } }
+---
+name: Refers to it
+past_behavior: { not: { in_segment: "nobody" } }
+)");
+  EXPECT_EQ(engine.user().present.exists, false);
+  EXPECT_THAT(engine.clock("10:00"), IsEmpty());
+  EXPECT_THAT(engine.send({"10:01", ""}),
+              ElementsAre("ADD 10:01 CONDITION_MET", "1: ADD 10:01 CONDITION_MET"));
+}
+
+// One user's records, with late and too late ones and duplicates among them.
+struct Sent {
+  std::string name;
+  Time time;
+  Time record_time;
+  double amount;
+  std::string message_id;
+};
+
+std::vector<Sent> AnyRecords(std::mt19937_64& random) {
+  const auto below = [&](int n) { return static_cast<int>(random() % static_cast<uint64_t>(n)); };
+  constexpr int kGaps[] = {0, 1, 60'000, 600'000, 3'600'000, 20'000'000};
+  constexpr int kDelays[] = {0, 0, 0, 1, 500, 600'000, 7'200'000, 7'200'001, 30'000'000};
+  Time now = At("00:00");
+  std::vector<Sent> out;
+  for (int i = 0; i < 60; ++i) {
+    now = now + Duration::Millis(kGaps[below(6)]);
+    if (!out.empty() && below(6) == 0) {
+      // The same once more. (Record times tell apart what is the same record twice from a
+      // duplicate.)
+      now = now + Duration::Millis(1);
+      out.push_back(out[static_cast<size_t>(below(static_cast<int>(out.size())))]);
+      out.back().record_time = now;
+      continue;
+    }
+    out.push_back({below(3) == 0 ? "B" : "A", now - Duration::Millis(kDelays[below(9)]), now,
+                   static_cast<double>(below(33)) / 8 - 1,
+                   below(2) == 0 ? absl::StrCat("m", i) : ""});
+  }
+  return out;
+}
+
+// A task's engine and one user.
+class OneUser {
+ public:
+  void use(const ActiveSegment& segment) {
+    auto rules = RuleSet::Compile({segment}).value();
+    if (engine_) {
+      engine_->use(std::move(rules));
+      engine_->take_over(user);
+    } else {
+      engine_.emplace(std::move(rules), Settings());
+    }
+  }
+  static Event EventOf(const Sent& sent, int64_t offset, const RuleSet& rules,
+                       std::vector<EventProperty>* properties) {
+    properties->clear();
+    for (FieldIndex field = 0; field < rules.fields().size(); ++field) {
+      properties->push_back({field, Value::Number(sent.amount)});
+    }
+    return {.name = sent.name,
+            .time = sent.time,
+            .record_time = sent.record_time,
+            .offset = Offset(offset),
+            .message_id = sent.message_id,
+            .properties = *properties,
+            .profile = {}};
+  }
+  Outcome send(const Sent& sent, int64_t offset) {
+    std::vector<EventProperty> properties;
+    const Event event = EventOf(sent, offset, engine_->rules(), &properties);
+    Changes changes;
+    const Outcome outcome =
+        engine_->apply(event, sent.record_time - Duration::Seconds(1), user, changes);
+    take(changes);
+    return outcome;
+  }
+  void build(Time clock, const std::vector<MeasureState>* history,
+             const std::vector<SeenMessage>& messages) {
+    Changes changes;
+    EXPECT_TRUE(
+        engine_->build(0, clock, history, messages, segments::v1::BACKFILLED, user, changes));
+    take(changes);
+    EXPECT_FALSE(
+        engine_->build(0, clock, history, messages, segments::v1::BACKFILLED, user, changes));
+  }
+  void advance(Time clock) {
+    Changes changes;
+    engine_->advance(clock, user, changes);
+    take(changes);
+  }
+  bool member() const { return IsMember(user, 0); }
+
+  UserState user;
+  // What was told since it was last cleared.
+  std::vector<std::string> told;
+
+ private:
+  void take(const Changes& changes) {
+    for (const Change& change : changes) {
+      told.push_back(absl::StrCat(segments::v1::Action_Name(change.action), " ",
+                                  FormatTimestamp(change.at), " ",
+                                  segments::v1::Reason_Name(change.reason)));
+    }
+  }
+
+  std::optional<Engine> engine_;
+};
+
+// A segment that counts the past and was defined late, and built later still, is as if it had been
+// there from the first record on.
+RC_GTEST_PROP(Engine, WhatIsBuiltIsAsIfItHadAlwaysBeenThere, (uint64_t seed)) {
+  static const char* const kRules[] = {
+      "did: { event: A, within_last: 1h, count: { at_least: 3 } }",
+      "did: { event: A, within_last: 6h, sum: { property: amount, greater_than: 3 } }",
+      "did: { event: A, within_last: 12h, average: { property: amount, at_most: 1 }, "
+      "include_users_who_did_not: true }",
+      "did: { event: A, during: today, time_zone: Asia/Kolkata, count: { at_least: 4 } }",
+      "did: { event: A, during: yesterday, count: { less_than: 5 } }",
+      "did: { event: A, first_time: true, within_last: 1d }",
+      "did: { event: B, count: { equals: 6 } }",
+      "any_of: [ { did_not: { event: A, within_last: 2h } }, { did: { event: B, within_last: 30m } "
+      "} ]",
+      "did: { event: A, between: { from: 2026-11-22T06:00, to: 2026-11-23 }, sum: { property: "
+      "amount, at_least: 2 } }"};
+  std::mt19937_64 random(seed);
+  const auto below = [&](int n) { return static_cast<int>(random() % static_cast<uint64_t>(n)); };
+  for (int round = 0; round < 10; ++round) {
+    const std::string yaml =
+        absl::StrCat("{ id: s, name: S, past_behavior: { ", kRules[below(9)], " } }");
+    const std::vector<Sent> records = AnyRecords(random);
+    const int defined = below(50);
+    const int built = defined + below(10);
+    Time since = Time::Min();
+
+    ActiveSegment active;
+    active.segment = FromYaml(yaml);
+    active.segment.set_version(1);
+    OneUser always;
+    always.use(active);
+    History history(RuleSet::Compile({active}).value(), Settings());
+    OneUser later;
+    ActiveSegment paused = active;
+    paused.paused = true;
+    later.use(paused);
+
+    ActiveSegment building = active;
+    building.built = false;
+    building.activation_offset = building.history_offset = Offset(defined);
+    for (int i = 0; i < static_cast<int>(records.size()); ++i) {
+      const Sent& sent = records[static_cast<size_t>(i)];
+      if (i == defined) later.use(building);
+      if (i < defined) {
+        std::vector<EventProperty> properties;
+        history.add("u", OneUser::EventOf(sent, i, history.rules(), &properties));
+      }
+      if (i == built) {
+        history.finish();
+        std::vector<MeasureState> measures;
+        std::vector<SeenMessage> messages;
+        const bool any = history.take("u", 0, later.user.seen, &measures, &messages);
+        // From there on, what came too late last counts as well.
+        const Time clock = i == 0 ? Time::Min() : records[static_cast<size_t>(i) - 1].record_time;
+        since = clock;
+        always.advance(clock);
+        later.told.clear();
+        later.build(clock, any ? &measures : nullptr, messages);
+        if (later.told.size() != (always.member() ? 1 : 0)) {
+          RC_FAIL(absl::StrCat(yaml, ", defined at ", defined, ", at its building at ", built));
+        }
+        ActiveSegment done = building;
+        done.built = true;
+        later.use(done);
+      }
+      always.told.clear();
+      later.told.clear();
+      const Outcome outcome = always.send(sent, i);
+      later.send(sent, i);
+      if (i < built) continue;
+      if (always.member() != later.member()) {
+        RC_FAIL(absl::StrCat(yaml, " after record ", i, ", defined at ", defined, ", built at ",
+                             built));
+      }
+      // Of moments before its building a segment has no more than the history needs at its end.
+      if (outcome == Outcome::kApplied && sent.time >= since && always.told != later.told) {
+        RC_FAIL(absl::StrCat(yaml, " told at record ", i, ", defined at ", defined, ", built at ",
+                             built, ": ", absl::StrJoin(always.told, "; "), " but ",
+                             absl::StrJoin(later.told, "; ")));
+      }
+    }
+  }
 }
 
 }  // namespace
