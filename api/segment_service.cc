@@ -746,7 +746,7 @@ class SegmentService::Handlers final : public v1::SegmentService::Service {
     for (const v1::Segment& segment : stored.all()) {
       int64_t other = 0;
       if (segment.id().size() == 10 && absl::SimpleAtoi(segment.id(), &other) && other >= id &&
-          other < seconds + 7 * 24 * 3600) {
+          other < seconds + int64_t{7} * 24 * 3600) {
         id = other + 1;
       }
     }

@@ -80,6 +80,7 @@ class Server {
                                                 "--log-level",
                                                 "warning"};
     std::vector<char*> argv;
+    argv.reserve(arguments.size() + 1);
     for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
     argv.push_back(nullptr);
     pid_ = fork();

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -185,6 +186,9 @@ struct RuleSet::Compiled {
   std::vector<Slot> past;
   // Some segment is of past behaviour.
   bool has_past = false;
+  // Common properties that some rule reads: what an event's context says of them becomes part of
+  // the profile.
+  std::vector<std::pair<FieldIndex, std::string>> common;
   // By profile property, the rules that change with it, and all that read it.
   absl::flat_hash_map<std::string, std::vector<Slot>> by_profile_property;
   absl::flat_hash_map<std::string, std::vector<Slot>> readers;

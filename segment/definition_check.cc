@@ -356,8 +356,8 @@ void Check::date_time(const pb::DateTime& date_time) {
     wrong("must be yearly; leave it out for the date itself");
   }
   Calendar ignored;
-  time_zone(date_time.time_zone(), !date_time.at().empty() || !date_time.recurring().empty(),
-            "has no use without at or recurring: the date's own moment is shifted", &ignored);
+  // A date without an offset is local, whatever else is given.
+  time_zone(date_time.time_zone(), /*local=*/true, "", &ignored);
 }
 
 void Check::url(bool present, const pb::PropertyCondition& url) {

@@ -58,6 +58,7 @@ struct Engine::Core {
     ++generation;
   }
 
+  Event with_common(const Event& record);
   bool take_over(UserState& user);
   void fire(Time until, UserState& user, Changes& out);
   void fold_in_order(const Event& event, EventOrder order, UserState& user, Changes& out);
@@ -105,7 +106,26 @@ struct Engine::Core {
   FoldState again;
   Changes transitions;
   std::vector<const Atom*> atoms;
+  std::vector<ProfileCommand> commands;
 };
+
+// What the event's context says of common properties comes before its own commands.
+Event Engine::Core::with_common(const Event& record) {
+  const auto& common = rules->compiled().common;
+  if (common.empty()) return record;
+  commands.clear();
+  for (const auto& [field, property] : common) {
+    const auto at = std::find_if(record.properties.begin(), record.properties.end(),
+                                 [&](const EventProperty& p) { return p.field == field; });
+    if (at == record.properties.end() || at->value.missing()) continue;
+    commands.push_back({ProfileOperation::kSet, property, at->value});
+  }
+  if (commands.empty()) return record;
+  commands.insert(commands.end(), record.profile.begin(), record.profile.end());
+  Event event = record;
+  event.profile = commands;
+  return event;
+}
 
 bool Engine::Core::take_over(UserState& user) {
   if (user.rules_generation == generation) return false;
@@ -426,8 +446,9 @@ Engine::~Engine() = default;
 Engine::Engine(Engine&&) noexcept = default;
 Engine& Engine::operator=(Engine&&) noexcept = default;
 
-Outcome Engine::apply(const Event& event, Time clock, UserState& user, Changes& out) {
+Outcome Engine::apply(const Event& record, Time clock, UserState& user, Changes& out) {
   Core& core = *core_;
+  const Event event = core.with_common(record);
   const Settings& settings = core.settings;
   core.take_over(user);
   core.fire(std::max(clock, event.record_time - settings.deadline_grace), user, out);

@@ -115,7 +115,7 @@ void Measure::add_total(const Sample& total, MeasureState& state) const {
   const Time latest = totals.back().at;
   const bool before = range_ == Range::kPeriodBefore &&
                       totals[totals.size() - 2].at == calendar_->previous(period_, latest);
-  totals.erase(totals.begin(), totals.end() - (before ? 2 : 1));
+  totals.erase(totals.begin(), totals.end() - ptrdiff_t{before ? 2 : 1});
 }
 
 void Measure::shrink(Time now, MeasureState& state) const {
@@ -138,7 +138,7 @@ void Measure::shrink(Time now, MeasureState& state) const {
     samples[old - 1].count += samples[old - 2].count;
     samples.erase(samples.begin() + static_cast<ptrdiff_t>(old - 2));
   }
-  for (int64_t unit : {kMillisPerMinute, 60 * kMillisPerMinute, 24 * 60 * kMillisPerMinute}) {
+  for (int64_t unit : {kMillisPerMinute, 60 * kMillisPerMinute, 1440 * kMillisPerMinute}) {
     if (samples.size() <= kMaxSamples) return;
     Join(samples, samples.size() - kExactSamples, unit);
   }

@@ -351,9 +351,8 @@ class Compiler {
       }
       rule.time_of_day = time - Time();
     }
-    rule.reads_profile = true;
+    read_profile(rule.property, rule);
     out_.by_profile_property[rule.property].push_back(rule.slot);
-    out_.readers[rule.property].push_back(rule.slot);
     return add_exit(live, Rule::Exit::kAfter, rule, "");
   }
 
@@ -422,6 +421,15 @@ class Compiler {
     return add_exit(live, Rule::Exit::kNever, rule, needed);
   }
 
+  void read_profile(const std::string& property, Rule& rule) {
+    rule.reads_profile = true;
+    std::vector<Slot>& readers = out_.readers[property];
+    if (readers.empty() && property.starts_with("context.")) {
+      out_.common.emplace_back(out_.fields.add(property), property);
+    }
+    if (readers.empty() || readers.back() != rule.slot) readers.push_back(rule.slot);
+  }
+
   absl::Status add_did(const pb::Did& did, Rule& rule, size_t at) {
     absl::StatusOr<std::vector<Measure>> measures = Measure::Compile(did);
     if (!measures.ok()) return measures.status();
@@ -471,9 +479,7 @@ class Compiler {
       if (!predicate.ok()) return predicate.status();
       rule.expression[at].property = property;
       rule.expression[at].predicate = *std::move(predicate);
-      rule.reads_profile = true;
-      std::vector<Slot>& all = out_.readers[property];
-      if (all.empty() || all.back() != rule.slot) all.push_back(rule.slot);
+      read_profile(property, rule);
       if (rule.kind == Rule::Kind::kPast) {
         std::vector<Slot>& readers = out_.by_profile_property[property];
         if (readers.empty() || readers.back() != rule.slot) readers.push_back(rule.slot);

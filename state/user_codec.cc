@@ -382,7 +382,7 @@ struct Layout {
 };
 
 // A condition has at most a count, a sum, an average and a first time.
-constexpr size_t kMaxMeasures = 4 * kMaxConditions;
+constexpr size_t kMaxMeasures = size_t{4} * kMaxConditions;
 
 Value GetScalar(Reader& r, uint8_t type) {
   switch (static_cast<ValueType>(type)) {
@@ -455,7 +455,7 @@ void Get(Reader& r, Layout layout, Time near, SegmentState* s) {
   s->slot = r.number32();
   s->version = static_cast<int32_t>(r.number32());
   const uint64_t bits = layout.format == 1 ? r.byte() : r.number();
-  if (bits >= kMeasures * 2) r.fail("segment with unknown bits");
+  if (bits >= uint64_t{kMeasures} * 2) r.fail("segment with unknown bits");
   const size_t occurrences = r.count(2);
   s->occurrences.reserve(occurrences);
   for (size_t i = 0; i < occurrences && !r.failed(); ++i) {

@@ -104,7 +104,7 @@ bool Uses(Call call, Part part) {
       return call == Call::kTrack || call == Call::kPage || call == Call::kScreen;
     case Part::kContext:
       return call == Call::kTrack || call == Call::kPage || call == Call::kScreen ||
-             call == Call::kCleverTapEvent;
+             call == Call::kIdentify || call == Call::kCleverTapEvent;
     case Part::kTraits:
     case Part::kContextTraits:
       return call == Call::kIdentify;

@@ -16,7 +16,6 @@ namespace {
 
 using segments::v1::AppliedDefinition;
 using segments::v1::DecisionSettings;
-using segments::v1::TaskRecord;
 
 // Marks of positions are this far apart, so that there are few of them.
 constexpr absl::Duration kMarkInterval = absl::Milliseconds(100);
