@@ -339,7 +339,8 @@ class Trial {
         const ActiveSegment* inner = task.engine().rules().find(refers[i]);
         // Nobody is in one that is not there.
         if (!inner) continue;
-        runs = !stands_still(refers[i]);
+        // Of a live one it matters since when it is.
+        runs = !stands_still(refers[i]) && inner->segment.has_past_behavior();
         for (const auto& part : inner->segment.past_behavior().all_of()) {
           if (!part.in_segment().empty()) refers.push_back(part.in_segment());
           if (!part.not_().in_segment().empty()) refers.push_back(part.not_().in_segment());

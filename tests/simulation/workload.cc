@@ -33,12 +33,12 @@ constexpr const char* kKinds[] = {
 // Windows that slide while the simulation runs, and such as do not.
 constexpr const char* kPastKinds[] = {
     "past_behavior: { did: { event: A, within_last: 4s, count: { at_least: 2 } } }",
-    "past_behavior: { did: { event: A, within_last: 1h, count: { at_least: 3 } } }",
+    "past_behavior: { did: { event: A, within_last: 30d, count: { at_least: 3 } } }",
     "past_behavior: { did: { event: B, sum: { property: n, greater_than: 20 } } }",
     "past_behavior: { all_of: [ { did: { event: A, within_last: 10s } }, { did_not: { event: B, "
     "within_last: 3s } } ] }",
     "past_behavior: { did: { event: C, first_time: true, within_last: 20s } }",
-    "past_behavior: { did: { event: C, within_last: 1h, where: [ { property: n, at_least: 5 } ], "
+    "past_behavior: { did: { event: C, within_last: 30d, where: [ { property: n, at_least: 5 } ], "
     "average: { property: n, less_than: 8 } } }",
     "past_behavior: { did: { event: B, within_last: 30d, count: { less_than: 3 }, "
     "include_users_who_did_not: true } }",
@@ -48,7 +48,8 @@ constexpr const char* kPastKinds[] = {
     "past_behavior: { did: { event: A, during: today, count: { at_most: 6 } } }",
 };
 constexpr const char* kLiveOnPast[] = {
-    "live: { actions: { any_of: [ { event: A } ] }, filter: { did: { event: B, within_last: 1h } } "
+    "live: { actions: { any_of: [ { event: A } ] }, filter: { did: { event: B, within_last: 30d } "
+    "} "
     "}",
     "live: { actions: { any_of: [ { event: C } ] }, exit: { after: 4s }, filter: { did_not: { "
     "event: A, within_last: 5s } } }",

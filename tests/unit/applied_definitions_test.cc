@@ -143,5 +143,165 @@ TEST_F(AppliedDefinitionsTest, ComesBackFromTheChangelog) {
   EXPECT_EQ((*rules)->find("b")->activation_clock, kClock);
 }
 
+// --- Segments that count the past.
+
+using segments::v1::AppliedDefinition;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+Segment Rule(const std::string& id, int64_t version, const std::string& rule) {
+  const auto documents = ReadSegmentDocuments("id: " + id + "\nname: " + id + "\n" + rule);
+  Segment segment = documents->at(0).segment;
+  segment.set_version(version);
+  segment.mutable_create_time()->set_seconds(1);
+  return segment;
+}
+Segment Did(const std::string& id, int64_t version) {
+  return Rule(id, version, "past_behavior: { did: { event: A } }");
+}
+
+TEST_F(AppliedDefinitionsTest, WhatCountsThePastIsBuiltFirst) {
+  const std::vector<Segment> wanted = {
+      Did("did", 1),
+      Rule("filter", 1,
+           "live: { actions: { any_of: [ { event: A } ] }, filter: { not: { did: { event: B } } } "
+           "}"),
+      Rule("property", 1, "past_behavior: { property: { property: p, exists: true } }"),
+      Rule("date", 1, "live: { date_time: { property: p } }"), Make("live", 1)};
+  const auto change = go_to(wanted);
+  ASSERT_EQ(change.definitions.size(), 5u);
+  for (const AppliedDefinition& definition : change.definitions) {
+    const std::string& id = definition.segment().id();
+    const bool active = id == "live";
+    EXPECT_EQ(definition.phase(), active ? AppliedDefinition::ACTIVE : AppliedDefinition::BUILDING)
+        << id;
+    EXPECT_EQ(definition.first(), !active) << id;
+    EXPECT_EQ(definition.history_offset(), 42) << id;
+    EXPECT_EQ(change.rules->find(id)->built, active) << id;
+    EXPECT_EQ(definitions_.statuses().at(id).building, !active) << id;
+  }
+  EXPECT_TRUE(CountsPast(wanted[0]));
+  EXPECT_TRUE(CountsPast(wanted[1]));
+  EXPECT_FALSE(CountsPast(wanted[2]));
+  EXPECT_FALSE(CountsPast(wanted[3]));
+}
+
+TEST_F(AppliedDefinitionsTest, WhereNobodyIsThereIsNoPast) {
+  const auto change = definitions_.plan({Did("a", 1)}, kOffset, kClock, /*nobody=*/true);
+  ASSERT_EQ(change.definitions.size(), 1u);
+  EXPECT_EQ(change.definitions[0].phase(), AppliedDefinition::ACTIVE);
+  EXPECT_FALSE(change.definitions[0].first());
+}
+
+TEST_F(AppliedDefinitionsTest, GoesThroughThePhases) {
+  const Segment live = Rule(
+      "a", 1, "live: { actions: { any_of: [ { event: A } ] }, filter: { did: { event: B } } }");
+  go_to({live});
+  EXPECT_THAT(definitions_.in_phase(AppliedDefinition::BUILDING), ElementsAre(0u));
+  definitions_.apply(
+      definitions_.enter(AppliedDefinition::ACTIVATING, {0}, Offset(50), Time::Millis(2'000'000)));
+  EXPECT_THAT(definitions_.in_phase(AppliedDefinition::BUILDING), IsEmpty());
+  EXPECT_THAT(definitions_.in_phase(AppliedDefinition::ACTIVATING), ElementsAre(0u));
+  const auto change =
+      definitions_.enter(AppliedDefinition::ACTIVE, {0}, Offset(60), Time::Millis(3'000'000));
+  definitions_.apply(change);
+  // Triggers count from here on, the past from where it was read to.
+  EXPECT_EQ(change.rules->find("a")->activation_offset, Offset(60));
+  EXPECT_EQ(change.rules->find("a")->activation_clock, Time::Millis(3'000'000));
+  EXPECT_EQ(change.rules->find("a")->history_offset, kOffset);
+  EXPECT_TRUE(change.rules->find("a")->built);
+  EXPECT_FALSE(change.definitions[0].first());
+  EXPECT_FALSE(definitions_.differ({live}));
+}
+
+TEST_F(AppliedDefinitionsTest, ADateCountsFromWhereTurnsBegin) {
+  go_to({Rule("a", 1, "live: { date_time: { property: p } }")});
+  definitions_.apply(
+      definitions_.enter(AppliedDefinition::ACTIVATING, {0}, Offset(50), Time::Millis(2'000'000)));
+  const auto change =
+      definitions_.enter(AppliedDefinition::ACTIVE, {0}, Offset(60), Time::Millis(3'000'000));
+  EXPECT_EQ(change.rules->find("a")->activation_clock, Time::Millis(2'000'000));
+}
+
+TEST_F(AppliedDefinitionsTest, AnEditWhileBuildingBeginsAgain) {
+  go_to({Did("a", 1)});
+  auto change = definitions_.plan({Did("a", 2)}, Offset(70), kClock);
+  ASSERT_EQ(change.definitions.size(), 1u);
+  EXPECT_EQ(change.definitions[0].phase(), AppliedDefinition::BUILDING);
+  EXPECT_EQ(change.definitions[0].history_offset(), 70);
+  // Nobody was told anything yet.
+  EXPECT_TRUE(change.definitions[0].first());
+  definitions_.apply(definitions_.enter(AppliedDefinition::ACTIVATING, {0}, Offset(80), kClock));
+  change = definitions_.plan({Did("a", 2)}, Offset(90), kClock);
+  EXPECT_FALSE(change.definitions[0].first());
+}
+
+TEST_F(AppliedDefinitionsTest, WhatRefersToABuildingSegmentWaitsForIt) {
+  go_to(
+      {Did("inner", 1), Rule("middle", 1, "past_behavior: { not: { in_segment: inner } }"),
+       Rule("outer", 1, "past_behavior: { any_of: [ { in_segment: middle }, { in_segment: x } ] }"),
+       Did("other", 1)});
+  EXPECT_THAT(definitions_.ready({1, 2, 3}), ElementsAre(3u));
+  EXPECT_THAT(definitions_.ready({0, 2, 3}), ElementsAre(0u, 3u));
+  EXPECT_THAT(definitions_.ready({0, 1, 2, 3}), ElementsAre(0u, 1u, 2u, 3u));
+  definitions_.apply(definitions_.enter(AppliedDefinition::ACTIVE, {0}, kOffset, kClock));
+  EXPECT_THAT(definitions_.ready({1, 2}), ElementsAre(1u, 2u));
+}
+
+TEST_F(AppliedDefinitionsTest, APausedSegmentIsBuiltWhenItIsResumed) {
+  Segment paused = Did("a", 1);
+  paused.set_paused(true);
+  const auto change = go_to({paused});
+  EXPECT_EQ(change.definitions[0].phase(), AppliedDefinition::ACTIVE);
+  EXPECT_TRUE(change.rules->find("a")->paused);
+  EXPECT_TRUE(definitions_.statuses().at("a").paused);
+  EXPECT_THAT(definitions_.in_phase(AppliedDefinition::ACTIVE), IsEmpty());
+
+  const auto resumed = go_to({Did("a", 2)});
+  EXPECT_EQ(resumed.definitions[0].phase(), AppliedDefinition::BUILDING);
+  EXPECT_TRUE(resumed.definitions[0].first());
+}
+
+TEST_F(AppliedDefinitionsTest, TheGuardsPauseLastsUntilTheNextVersion) {
+  go_to({Make("a", 1)});
+  const auto change = definitions_.pause({0});
+  definitions_.apply(change);
+  EXPECT_TRUE(change.edits);
+  EXPECT_TRUE(change.rules->segment(0)->paused);
+  EXPECT_TRUE(definitions_.statuses().at("a").paused_by_guard);
+  EXPECT_FALSE(definitions_.differ({Make("a", 1)}));
+  go_to({Make("a", 2)});
+  EXPECT_FALSE(definitions_.statuses().at("a").paused);
+  EXPECT_FALSE(definitions_.statuses().at("a").paused_by_guard);
+}
+
+TEST_F(AppliedDefinitionsTest, TheEndOfAShadowIsToldUserByUser) {
+  Segment shadow = Make("a", 1);
+  shadow.set_shadow(true);
+  go_to({shadow});
+  EXPECT_FALSE(definitions_.told(0, true));
+  const auto change = go_to({Make("a", 2)});
+  EXPECT_EQ(change.definitions[0].phase(), AppliedDefinition::BUILDING);
+  EXPECT_TRUE(change.definitions[0].untold());
+  EXPECT_FALSE(definitions_.told(0, true));
+  definitions_.apply(definitions_.enter(AppliedDefinition::ACTIVATING, {0}, kOffset, kClock));
+  EXPECT_TRUE(definitions_.told(0, true));
+  EXPECT_FALSE(definitions_.told(0, false));
+  // Another version waits until all have had their turn.
+  EXPECT_FALSE(definitions_.differ({Make("a", 3)}));
+  EXPECT_THAT(definitions_.plan({Make("a", 3)}, kOffset, kClock).definitions, IsEmpty());
+  definitions_.apply(definitions_.enter(AppliedDefinition::ACTIVE, {0}, kOffset, kClock));
+  EXPECT_TRUE(definitions_.told(0, false));
+  EXPECT_TRUE(definitions_.differ({Make("a", 3)}));
+}
+
+TEST_F(AppliedDefinitionsTest, AShadowIsOneFromTheStartOrNever) {
+  go_to({Make("a", 1)});
+  Segment shadow = Make("a", 2);
+  shadow.set_shadow(true);
+  EXPECT_TRUE(go_to({shadow}).definitions.empty());
+  EXPECT_THAT(definitions_.statuses().at("a").rejected, HasSubstr("shadow"));
+}
+
 }  // namespace
 }  // namespace segmentd

@@ -1,0 +1,169 @@
+#include "segment/history.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "segment/definition_text.h"
+
+namespace segmentd {
+namespace {
+
+constexpr Time kStart = Time::Millis(1'790'000'000'000);
+
+ActiveSegment Make(Slot slot, const std::string& rule) {
+  const auto documents =
+      ReadSegmentDocuments("id: s" + std::to_string(slot) + "\nname: S\n" + rule);
+  ActiveSegment active;
+  active.slot = slot;
+  active.segment = documents->at(0).segment;
+  active.segment.set_version(1);
+  active.built = false;
+  return active;
+}
+
+class HistoryTest : public ::testing::Test {
+ protected:
+  // Sums n over each user's events A, and counts their events B.
+  HistoryTest() {
+    settings_.max_lateness = Duration::Hours(1);
+    segments_ = {
+        Make(0, "past_behavior: { did: { event: A, sum: { property: n, greater_than: 0 } } }"),
+        Make(3, "past_behavior: { did: { event: B, count: { at_least: 100 } } }")};
+    rules_ = *RuleSet::Compile(segments_);
+    history_ = std::make_unique<History>(rules_, settings_);
+  }
+
+  void add(const std::string& user, const std::string& name, Time time, Time record_time,
+           const std::string& message = "", double n = 1) {
+    const std::vector<EventProperty> properties = {{FieldIndex{0}, Value::Number(n)}};
+    Event event;
+    event.name = name;
+    event.time = time;
+    event.record_time = record_time;
+    event.message_id = message;
+    event.properties = properties;
+    history_->add(user, event);
+  }
+  void add(const std::string& user, const std::string& name, const std::string& message,
+           double n = 1) {
+    add(user, name, kStart, kStart, message, n);
+  }
+
+  // Of the only measure of the slot's rule; -1 when there is nothing.
+  double read(const std::string& user, Slot slot, absl::Span<const SeenMessage> seen = {},
+              std::vector<SeenMessage>* messages = nullptr) {
+    std::vector<MeasureState> measures;
+    std::vector<SeenMessage> unused;
+    if (!history_->take(user, slot, seen, &measures, messages ? messages : &unused)) return -1;
+    EXPECT_EQ(measures.size(), 1u);
+    double sum = 0;
+    for (const Sample& sample : measures[0].samples) {
+      sum += slot == 0 ? sample.sum : static_cast<double>(sample.count);
+    }
+    return sum;
+  }
+
+  Settings settings_;
+  std::vector<ActiveSegment> segments_;
+  std::shared_ptr<const RuleSet> rules_;
+  std::unique_ptr<History> history_;
+};
+
+uint64_t Id(const std::string& message) {
+  return ValueFingerprint(Value::String(message));
+}
+
+TEST_F(HistoryTest, KeepsEachUsersAndEachSegmentsOwn) {
+  add("u", "A", "", 2);
+  add("u", "A", "", 3);
+  add("u", "B", "");
+  add("v", "A", "", 7);
+  add("w", "C", "");
+  history_->finish();
+  EXPECT_EQ(read("u", 0), 5);
+  EXPECT_EQ(read("u", 3), 1);
+  EXPECT_EQ(read("v", 0), 7);
+  EXPECT_EQ(read("v", 3), 0);
+  EXPECT_EQ(read("w", 0), -1);
+  EXPECT_EQ(read("nobody", 0), -1);
+  EXPECT_EQ(history_->users(), 3u);
+  EXPECT_EQ(history_->records(), 5);
+}
+
+TEST_F(HistoryTest, CountsAMessageOnceWithinTheLateness) {
+  add("u", "A", kStart, kStart, "m");
+  add("u", "A", kStart, kStart + Duration::Minutes(60), "m");
+  add("v", "A", kStart, kStart, "m");
+  history_->finish();
+  EXPECT_EQ(read("u", 0), 1);
+  EXPECT_EQ(read("v", 0), 1);
+  // Forgotten by then.
+  add("w", "A", kStart, kStart, "m");
+  add("w", "A", kStart + Duration::Minutes(61), kStart + Duration::Minutes(61), "m");
+  history_->finish();
+  EXPECT_EQ(read("w", 0), 2);
+}
+
+TEST_F(HistoryTest, HandsOnTheMessagesThatMayComeAgain) {
+  add("u", "A", kStart, kStart, "old");
+  add("u", "A", kStart + Duration::Hours(2), kStart + Duration::Hours(2), "new");
+  add("u", "B", kStart + Duration::Hours(2), kStart + Duration::Hours(2), "other");
+  history_->finish();
+  std::vector<SeenMessage> messages;
+  EXPECT_EQ(read("u", 0, {}, &messages), 2);
+  ASSERT_EQ(messages.size(), 1u);
+  EXPECT_EQ(messages[0].id, Id("new"));
+  EXPECT_EQ(messages[0].record_time, kStart + Duration::Hours(2));
+}
+
+TEST_F(HistoryTest, LeavesOutWhatTheStreamHasCountedAgain) {
+  add("u", "A", kStart, kStart, "m");
+  add("u", "A", kStart, kStart, "n");
+  history_->finish();
+  // The stream knew of the first itself.
+  EXPECT_EQ(read("u", 0, std::vector<SeenMessage>{{Id("m"), kStart}}), 2);
+  // It did not, and took the second for the first.
+  EXPECT_EQ(read("u", 0, std::vector<SeenMessage>{{Id("m"), kStart + Duration::Minutes(1)}}), 1);
+  // Another event, long after.
+  EXPECT_EQ(read("u", 0, std::vector<SeenMessage>{{Id("m"), kStart + Duration::Hours(2)}}), 2);
+}
+
+TEST_F(HistoryTest, WhatHadASecondInThePastIsNotLeftOut) {
+  add("u", "A", kStart, kStart, "m");
+  add("u", "A", kStart, kStart + Duration::Minutes(1), "m");
+  history_->finish();
+  EXPECT_EQ(read("u", 0, std::vector<SeenMessage>{{Id("m"), kStart + Duration::Minutes(1)}}), 1);
+}
+
+TEST_F(HistoryTest, CountsWhatCameTooLate) {
+  add("u", "A", kStart, kStart);
+  add("u", "A", kStart - Duration::Hours(5), kStart);
+  history_->finish();
+  EXPECT_EQ(read("u", 0), 2);
+}
+
+TEST_F(HistoryTest, RemembersABoundedNumberOfMessages) {
+  settings_.max_message_ids = 4;
+  history_ = std::make_unique<History>(rules_, settings_);
+  for (int i = 0; i < 10; ++i) add("u", "A", "m" + std::to_string(i));
+  history_->finish();
+  std::vector<SeenMessage> messages;
+  EXPECT_EQ(read("u", 0, {}, &messages), 10);
+  EXPECT_LE(messages.size(), 4u);
+}
+
+TEST_F(HistoryTest, KnowsWhatItWasReadFor) {
+  EXPECT_TRUE(history_->has(segments_[1]));
+  ActiveSegment edited = segments_[1];
+  edited.segment.set_version(2);
+  EXPECT_FALSE(history_->has(edited));
+  ActiveSegment elsewhere = segments_[1];
+  elsewhere.slot = 1;
+  EXPECT_FALSE(history_->has(elsewhere));
+}
+
+}  // namespace
+}  // namespace segmentd
