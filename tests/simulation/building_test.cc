@@ -1,0 +1,373 @@
+// Segments that count the past, from BUILDING to ACTIVE; shadows; limits.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "fmt/format.h"
+#include "spdlog/spdlog.h"
+
+#include "segment/definition_text.h"
+#include "stream/change_codec.h"
+#include "stream/estimate.h"
+#include "tests/simulation/cluster.h"
+#include "tests/simulation/process.h"
+
+namespace segmentd::simulation {
+namespace {
+
+using segments::v1::AppliedDefinition;
+using segments::v1::MembershipChange;
+using segments::v1::Segment;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAre;
+
+Segment Make(const std::string& id, int64_t version, const std::string& rule) {
+  auto documents = ReadSegmentDocuments(fmt::format("id: {}\nname: {}\n{}\n", id, id, rule));
+  EXPECT_TRUE(documents.ok() && documents->size() == 1 && documents->at(0).violations.empty())
+      << rule;
+  Segment segment = documents->at(0).segment;
+  segment.set_version(version);
+  return segment;
+}
+
+constexpr const char* kTwice = "past_behavior: { did: { event: A, count: { at_least: 2 } } }";
+
+class Building : public ::testing::Test {
+ protected:
+  Building() {
+    spdlog::set_level(spdlog::level::off);
+    options_.restore_in_background = false;
+    options_.backfill.background = false;
+    // Everybody's turn takes many steps.
+    options_.task.users_built_per_step = 2;
+    start();
+    turns(5);
+  }
+
+  void append(const std::string& user, const std::string& event, const std::string& id = "") {
+    cluster_.append(
+        0, InputRecord{.key = user,
+                       .value = fmt::format(R"({{"type":"track","userId":"{}","messageId":"{}",)"
+                                            R"("event":"{}","timestamp":{}}})",
+                                            user, id.empty() ? fmt::format("m{}", ++sent_) : id,
+                                            event, cluster_.wall.millis()),
+                       .record_time = cluster_.wall});
+    cluster_.pass(Duration::Millis(10));
+  }
+  void start() {
+    process_ = std::make_unique<Process>(cluster_, "one", options_);
+    process_->worker().want(wanted_);
+  }
+  void restart() {
+    process_.reset();
+    start();
+    turns(20);
+  }
+  void want(std::vector<Segment> segments) {
+    wanted_ = std::make_shared<const std::vector<Segment>>(std::move(segments));
+    process_->worker().want(wanted_);
+  }
+  void turns(int n) {
+    for (; n > 0; --n) {
+      process_->worker().turn();
+      cluster_.pass(Duration::Millis(20));
+    }
+  }
+  template <typename Condition>
+  void turns_until(const Condition& condition) {
+    for (int n = 0; n < 2'000; ++n) {
+      if (condition()) return;
+      turns(1);
+    }
+    FAIL() << "does not come true";
+  }
+  const Task* task() const { return process_->worker().running(0); }
+  // ACTIVE also before it is applied.
+  AppliedDefinition::Phase phase(const std::string& id) const {
+    for (const auto& [slot, definition] : task()->definitions().by_slot()) {
+      if (definition.segment().id() == id) return definition.phase();
+    }
+    return AppliedDefinition::ACTIVE;
+  }
+  void turns_until_active(const std::string& id) {
+    turns_until([&] {
+      const ActiveSegment* segment = task() ? task()->engine().rules().find(id) : nullptr;
+      return segment && segment->built && !task()->has_told();
+    });
+  }
+  int64_t members(const std::string& id) const {
+    return task()->members(task()->engine().rules().find(id)->slot);
+  }
+
+  // "user action reason", in the order of their numbers.
+  std::vector<std::string> told(const std::string& id) const {
+    std::vector<std::string> told;
+    for (const OutputRecord* record : cluster_.read_committed(Topic::kChanges, 0)) {
+      const auto change = DecodeChange(*record->value);
+      if (change->segment_id() != id) continue;
+      told.push_back(fmt::format("{} {} {}", change->user_id(),
+                                 segments::v1::Action_Name(change->action()),
+                                 segments::v1::Reason_Name(change->reason())));
+    }
+    return told;
+  }
+
+  Cluster cluster_{1, 1};
+  WorkerOptions options_;
+  WantedDefinitions wanted_ = std::make_shared<const std::vector<Segment>>();
+  std::unique_ptr<Process> process_;
+  int sent_ = 0;
+};
+
+TEST_F(Building, CountsThePastOnceAndGoesOn) {
+  for (int i = 0; i < 6; ++i) append(fmt::format("u{}", i), "A");
+  append("u0", "A");
+  append("u1", "A");
+  turns(20);
+  want({Make("s", 1, kTwice)});
+  turns_until([&] {
+    return process_->board().status("s", 1).status == segments::v1::SEGMENT_STATUS_BUILDING;
+  });
+  EXPECT_THAT(told("s"), IsEmpty());
+  // While it builds, of somebody known and of somebody new.
+  append("u2", "A");
+  append("new", "A");
+  append("new", "A");
+  turns_until_active("s");
+  turns(20);
+  EXPECT_EQ(process_->board().status("s", 1).status, segments::v1::SEGMENT_STATUS_ACTIVE);
+  EXPECT_THAT(told("s"), UnorderedElementsAre("u0 ADD BACKFILLED", "u1 ADD BACKFILLED",
+                                              "u2 ADD BACKFILLED", "new ADD BACKFILLED"));
+  append("u3", "A");
+  turns(20);
+  EXPECT_EQ(told("s").back(), "u3 ADD CONDITION_MET");
+  EXPECT_EQ(members("s"), 5);
+}
+
+TEST_F(Building, GoesOnAfterACrashAmidTheTurns) {
+  for (int i = 0; i < 40; ++i) {
+    append(fmt::format("u{}", i), "A");
+    append(fmt::format("u{}", i), "A");
+  }
+  turns(20);
+  want({Make("s", 1, kTwice)});
+  turns_until([&] { return told("s").size() >= 10; });
+  ASSERT_LT(told("s").size(), 40u);
+  ASSERT_EQ(phase("s"), AppliedDefinition::ACTIVATING);
+  restart();
+  turns_until_active("s");
+  turns(20);
+  EXPECT_EQ(told("s").size(), 40u);
+  EXPECT_EQ(members("s"), 40);
+}
+
+TEST_F(Building, AnEditLeavesMembershipsUntilItIsBuilt) {
+  append("u", "A");
+  append("v", "A");
+  append("v", "A");
+  append("v", "A");
+  turns(20);
+  want({Make("s", 1, kTwice)});
+  turns_until_active("s");
+  turns(20);
+  ASSERT_THAT(told("s"), ElementsAre("v ADD BACKFILLED"));
+  want({Make("s", 2, "past_behavior: { did: { event: A, count: { at_most: 1 } } }")});
+  turns_until([&] { return phase("s") != AppliedDefinition::ACTIVE; });
+  EXPECT_EQ(members("s"), 1);
+  turns_until_active("s");
+  turns(20);
+  EXPECT_THAT(told("s"), UnorderedElementsAre("v ADD BACKFILLED", "u ADD DEFINITION_CHANGED",
+                                              "v REMOVE DEFINITION_CHANGED"));
+}
+
+TEST_F(Building, OuterSegmentsSeeInnerOnesBuilt) {
+  append("u", "A");
+  append("u", "A");
+  append("v", "A");
+  turns(20);
+  want({Make("inner", 1, kTwice), Make("outer", 1,
+                                       "past_behavior: { all_of: [ { did: { event: A } }, { not: "
+                                       "{ in_segment: inner } } ] }")});
+  turns_until_active("outer");
+  turns(20);
+  EXPECT_THAT(told("inner"), ElementsAre("u ADD BACKFILLED"));
+  EXPECT_THAT(told("outer"), ElementsAre("v ADD BACKFILLED"));
+}
+
+TEST_F(Building, ALiveSegmentCountsTriggersWhenItIsActive) {
+  append("u", "B");
+  append("v", "B");
+  turns(20);
+  want({Make("s", 1,
+             "live: { actions: { any_of: [ { event: A } ] }, filter: { did: { event: B } } }")});
+  turns_until([&] { return phase("s") != AppliedDefinition::ACTIVE; });
+  append("u", "A");
+  turns_until_active("s");
+  turns(20);
+  EXPECT_THAT(told("s"), IsEmpty());
+  append("v", "A");
+  append("w", "A");
+  turns(20);
+  EXPECT_THAT(told("s"), ElementsAre("v ADD TRIGGER"));
+}
+
+TEST_F(Building, WhatComesTwiceAroundTheActivationCountsOnce) {
+  append("u", "A", "first");
+  turns(20);
+  want({Make("s", 1, kTwice)});
+  turns_until([&] { return task()->engine().rules().find("s") != nullptr; });
+  append("u", "A", "first");
+  turns_until_active("s");
+  append("u", "A", "first");
+  turns(20);
+  EXPECT_THAT(told("s"), IsEmpty());
+  append("u", "A", "second");
+  turns(20);
+  EXPECT_THAT(told("s"), ElementsAre("u ADD CONDITION_MET"));
+}
+
+TEST_F(Building, AShadowIsCountedAndNotTold) {
+  const auto shadow = [](Segment segment) {
+    segment.set_shadow(true);
+    return segment;
+  };
+  want({shadow(Make("s", 1,
+                    "live: { actions: { any_of: [ { event: A } ] }, exit: { on: [ { "
+                    "event: B } ] } }"))});
+  turns(20);
+  for (int i = 0; i < 10; ++i) append(fmt::format("u{}", i), "A");
+  append("u0", "B");
+  turns(40);
+  EXPECT_EQ(members("s"), 9);
+  EXPECT_EQ(task()->next_change(), 0);
+  EXPECT_THAT(told("s"), IsEmpty());
+
+  // The members there are become known, whatever crashes meanwhile.
+  want({Make("s", 2,
+             "live: { actions: { any_of: [ { event: A } ] }, exit: { on: [ { event: B } ] "
+             "} }")});
+  turns_until([&] { return !told("s").empty(); });
+  EXPECT_LT(told("s").size(), 9u);
+  restart();
+  turns_until_active("s");
+  turns(20);
+  EXPECT_EQ(told("s").size(), 9u);
+  for (const std::string& change : told("s"))
+    EXPECT_THAT(change, ::testing::EndsWith(" ADD BACKFILLED"));
+  EXPECT_EQ(members("s"), 9);
+  append("u1", "B");
+  turns(20);
+  EXPECT_EQ(told("s").back(), "u1 REMOVE EXIT_EVENT");
+}
+
+TEST_F(Building, AShadowEndsUntold) {
+  Segment shadow = Make("s", 1, "live: { actions: { any_of: [ { event: A } ] } }");
+  shadow.set_shadow(true);
+  want({shadow});
+  turns(20);
+  append("u", "A");
+  turns(20);
+  want({});
+  turns(50);
+  EXPECT_EQ(task()->engine().rules().segments().size(), 0u);
+  EXPECT_THAT(told("s"), IsEmpty());
+}
+
+TEST_F(Building, TooManyChangesPauseASegmentUntilItIsResumed) {
+  Segment limited = Make("s", 1, "live: { actions: { any_of: [ { event: A } ] } }");
+  limited.set_max_changes_per_minute(5);
+  want({limited});
+  turns(20);
+  for (int i = 0; i < 5; ++i) append(fmt::format("u{}", i), "A");
+  turns(20);
+  EXPECT_EQ(process_->board().status("s", 1).status, segments::v1::SEGMENT_STATUS_ACTIVE);
+  append("v", "A");
+  turns(30);
+  EXPECT_EQ(process_->board().status("s", 1).status, segments::v1::SEGMENT_STATUS_PAUSED);
+  EXPECT_TRUE(task()->statuses()->at("s").paused_by_guard);
+  append("w", "A");
+  restart();
+  append("x", "A");
+  turns(20);
+  EXPECT_EQ(told("s").size(), 6u);
+  EXPECT_EQ(members("s"), 6);
+
+  limited.set_version(2);
+  want({limited});
+  turns(30);
+  EXPECT_EQ(process_->board().status("s", 2).status, segments::v1::SEGMENT_STATUS_ACTIVE);
+  append("y", "A");
+  turns(20);
+  EXPECT_EQ(told("s").back(), "y ADD TRIGGER");
+  EXPECT_EQ(told("s").size(), 7u);
+}
+
+TEST_F(Building, ChangesOfDifferentMinutesAreCountedApart) {
+  Segment limited = Make("s", 1, "live: { actions: { any_of: [ { event: A } ] } }");
+  limited.set_max_changes_per_minute(2);
+  want({limited});
+  turns(20);
+  for (int i = 0; i < 10; ++i) {
+    append(fmt::format("u{}", i), "A");
+    turns(5);
+    cluster_.pass(Duration::Minutes(1));
+  }
+  turns(20);
+  EXPECT_EQ(told("s").size(), 10u);
+}
+
+TEST_F(Building, APausedSegmentStandsStill) {
+  want({Make("s", 1, kTwice)});
+  turns(20);
+  append("u", "A");
+  append("u", "A");
+  turns(20);
+  Segment paused = Make("s", 2, kTwice);
+  paused.set_paused(true);
+  want({paused});
+  turns(20);
+  append("v", "A");
+  append("v", "A");
+  turns(20);
+  EXPECT_EQ(process_->board().status("s", 2).status, segments::v1::SEGMENT_STATUS_PAUSED);
+  EXPECT_EQ(told("s").size(), 1u);
+  want({Make("s", 3, kTwice)});
+  turns(100);
+  EXPECT_EQ(process_->board().status("s", 3).status, segments::v1::SEGMENT_STATUS_ACTIVE);
+  EXPECT_THAT(told("s"), ElementsAre("u ADD CONDITION_MET", "v ADD DEFINITION_CHANGED"));
+}
+
+TEST_F(Building, EstimatesWithoutATrace) {
+  want({Make("inner", 1, "past_behavior: { did: { event: B } }")});
+  turns(20);
+  for (int i = 0; i < 10; ++i) append(fmt::format("u{}", i), "A");
+  for (int i = 0; i < 6; ++i) append(fmt::format("u{}", i), "A");
+  append("u0", "B");
+  turns(20);
+  const int64_t changes = task()->next_change();
+  const Segment candidate =
+      Make("c", 1,
+           "past_behavior: { all_of: [ { did: { event: A, count: { at_least: 2 } } }, { not: { "
+           "in_segment: inner } } ] }");
+  std::shared_ptr<Estimate> estimate;
+  process_->worker().ask(
+      [&](Worker& worker) { estimate = *Estimate::Begin(worker, *worker.running(0), candidate); });
+  turns_until([&] { return estimate && estimate->read(); });
+  bool end = false;
+  process_->worker().ask([&](Worker& worker) { end = *estimate->go_on(*worker.running(0)); });
+  turns(5);
+  EXPECT_TRUE(end);
+  EXPECT_EQ(estimate->members(), 5);
+  EXPECT_EQ(estimate->users(), 10);
+  EXPECT_EQ(task()->next_change(), changes);
+  restart();
+  EXPECT_NE(task(), nullptr);
+}
+
+}  // namespace
+}  // namespace segmentd::simulation
