@@ -171,6 +171,56 @@ TEST_F(InstanceTest, StopsCleanly) {
   instance_.reset();
 }
 
+segments::v1::Segment DidA() {
+  return ReadSegmentDocuments(
+             "name: Did A\npast_behavior: { all_of: [ { did: { event: A } }, { not: { in_segment: "
+             "b "
+             "} } ] }\n")
+      ->at(0)
+      .segment;
+}
+
+TEST_F(InstanceTest, EstimatesOverAllPartitions) {
+  for (int i = 0; i < 50; ++i) append(fmt::format("user-{}", i), "A");
+  for (int i = 40; i < 70; ++i) append(fmt::format("user-{}", i), "B");
+  start();
+  wait_for_members("b", 30);
+  wait_for_members("a", 50);
+  int64_t members = 0;
+  int64_t users = 0;
+  double progress = 0;
+  const absl::Status status = instance_->estimate(
+      DidA(),
+      [&](double now) {
+        EXPECT_GE(now, progress);
+        EXPECT_LE(now, 1);
+        progress = now;
+        return true;
+      },
+      &members, &users);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(members, 40);
+  EXPECT_EQ(users, 70);
+}
+
+TEST_F(InstanceTest, EndsAnEstimateWhenAskedTo) {
+  for (int i = 0; i < 50; ++i) append(fmt::format("user-{}", i), "A");
+  start();
+  wait_for_members("a", 50);
+  int64_t members = 0;
+  int64_t users = 0;
+  // Nothing holds it up here, so that it may be through before it is asked to go on.
+  const absl::Status status = instance_->estimate(
+      DidA(), [](double) { return false; }, &members, &users);
+  EXPECT_TRUE(status.ok() || absl::IsCancelled(status)) << status;
+  instance_->stop();
+  EXPECT_EQ(instance_
+                ->estimate(
+                    DidA(), [](double) { return true; }, &members, &users)
+                .code(),
+            absl::StatusCode::kUnavailable);
+}
+
 TEST_F(InstanceTest, StopsAListingWhenAskedTo) {
   for (int i = 0; i < 20; ++i) append(fmt::format("user-{}", i), "A");
   start();

@@ -337,10 +337,9 @@ class Trial {
       std::vector<std::string> refers = {segment.id()};
       for (size_t i = 0; i < refers.size() && runs; ++i) {
         const ActiveSegment* inner = task.engine().rules().find(refers[i]);
-        // Nobody is in one that is not there.
-        if (!inner) continue;
-        // Of a live one it matters since when it is.
-        runs = !stands_still(refers[i]) && inner->segment.has_past_behavior();
+        // Of a live one it matters since when it is, and nobody deletes one that is referred to.
+        runs = inner && !stands_still(refers[i]) && inner->segment.has_past_behavior();
+        if (!runs) break;
         for (const auto& part : inner->segment.past_behavior().all_of()) {
           if (!part.in_segment().empty()) refers.push_back(part.in_segment());
           if (!part.not_().in_segment().empty()) refers.push_back(part.not_().in_segment());
