@@ -163,5 +163,17 @@ void BM_OneUser(benchmark::State& state) {
 }
 BENCHMARK(BM_OneUser)->Unit(benchmark::kMillisecond)->Iterations(4);
 
+// What a change of definitions costs the stream between two steps: all of them compiled anew.
+void BM_Compile(benchmark::State& state) {
+  const auto segments = static_cast<int>(state.range(0));
+  const bench::Workload workload(segments / 2, 1, segments / 5, segments / 2);
+  std::vector<ActiveSegment> active;
+  for (size_t i = 0; i < workload.segments().size(); ++i) {
+    active.push_back({.slot = static_cast<Slot>(i), .segment = workload.segments()[i]});
+  }
+  for (auto _ : state) benchmark::DoNotOptimize(RuleSet::Compile(active));
+}
+BENCHMARK(BM_Compile)->ArgName("segments")->Arg(100)->Arg(2500)->Unit(benchmark::kMillisecond);
+
 }  // namespace
 }  // namespace segmentd
