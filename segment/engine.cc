@@ -405,6 +405,12 @@ void Engine::Core::move_base(const Event& event, UserState& user) {
   size_t facts = 0;
   size_t writes = 0;
   Time before = user.newest_event - settings.max_lateness;
+  const bool all_in_reach = (user.facts.empty() || user.facts.front().order.time >= before) &&
+                            (user.writes.empty() || user.writes.front().effective >= before);
+  if (all_in_reach && user.facts.size() <= settings.max_facts &&
+      user.writes.size() <= settings.max_facts) {
+    return;
+  }
   cut(before, &facts, &writes);
   if (facts + writes < kWorthFolding || (facts + writes) * kPartWorthFolding < all) {
     if (user.facts.size() <= settings.max_facts && user.writes.size() <= settings.max_facts) return;

@@ -133,7 +133,12 @@ struct UserState {
 // Asks the processor for what apply() will touch first. A user's next event finds its state out of
 // the cache, so whoever has a batch of events calls this for each of their users some events ahead.
 inline void Prefetch(const UserState& user) {
-  __builtin_prefetch(user.present.segments.data());
+  // A look-up by slot goes all over them.
+  constexpr size_t kLine = 64;
+  constexpr size_t kMost = 2048;
+  const char* segments = reinterpret_cast<const char*>(user.present.segments.data());
+  const size_t bytes = user.present.segments.size() * sizeof(SegmentState);
+  for (size_t at = 0; at < bytes && at < kMost; at += kLine) __builtin_prefetch(segments + at);
   __builtin_prefetch(user.seen.data());
   __builtin_prefetch(user.facts.data() + user.facts.size());
 }
