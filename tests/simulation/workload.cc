@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <tuple>
+#include <utility>
 
 #include "fmt/format.h"
 
@@ -177,11 +179,9 @@ std::string Workload::event(const std::string& user, Time now) {
                                                  : random_.between(0, 3 * 3600'000);
   const int64_t at = (now.millis() - lateness) / grain_ms_ * grain_ms_;
   ++events_;
-  // Some come twice, some can't be told from others.
-  const std::string message = random_.percent(30) ? ""
-                              : random_.percent(7)
-                                  ? fmt::format(R"("messageId":"m{}",)", events_ - 1)
-                                  : fmt::format(R"("messageId":"m{}",)", events_);
+  // Some can't be told from others.
+  const std::string message =
+      random_.percent(30) ? "" : fmt::format(R"("messageId":"m{}",)", events_);
   if (random_.percent(3)) {
     return fmt::format(
         R"({{"type":"identify","userId":"{}",{}"timestamp":{},"traits":{{"due":"{}"}}}})", user,
@@ -209,13 +209,20 @@ std::string Workload::event(const std::string& user, Time now) {
 void Workload::append(Cluster& cluster) {
   // One that comes twice is told from its first by the record time.
   cluster.pass(Duration::Millis(1));
-  const std::string user = fmt::format("user-{}", random_.below(users_));
+  std::string user = fmt::format("user-{}", random_.below(users_));
+  std::string body;
+  if (!lately_.empty() && random_.percent(6)) {
+    std::tie(user, body) =
+        lately_[static_cast<size_t>(random_.below(static_cast<int64_t>(lately_.size())))];
+  } else {
+    body = event(user, cluster.wall);
+    lately_.emplace_back(user, body);
+    if (lately_.size() > 20) lately_.pop_front();
+  }
   const Partition partition = PartitionOf(user, cluster.partitions());
   if (random_.percent(10)) cluster.append(partition, std::nullopt);
-  InputRecord record{.has_key = true,
-                     .key = user,
-                     .value = event(user, cluster.wall),
-                     .record_time = cluster.wall};
+  InputRecord record{
+      .has_key = true, .key = user, .value = std::move(body), .record_time = cluster.wall};
   if (producer_times_ && random_.percent(30)) {
     record.record_time = record.record_time + Duration::Millis(random_.between(-5'000, 5'000));
   }

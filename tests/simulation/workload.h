@@ -2,8 +2,10 @@
 // broken.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "stream/task.h"
@@ -41,6 +43,8 @@ class Workload {
   const int64_t grain_ms_;
   int64_t events_ = 0;
   int64_t created_ = 0;
+  // Users and bodies that may come once more.
+  std::deque<std::pair<std::string, std::string>> lately_;
   std::vector<segments::v1::Segment> segments_;
   WantedDefinitions wanted_;
 };
