@@ -68,7 +68,8 @@ class Oracle::Walk {
     // The last step in which it was evaluated, and in which its membership changed.
     int settled = 0;
     int changed = 0;
-    // Of past behaviour: its definition has been reached.
+    // Of past behaviour: the user's turn has come; and changes are looked for.
+    bool counts = false;
     bool begun = false;
 
     // Of a live segment. A membership taken over counts as qualified at the activation.
@@ -163,11 +164,16 @@ Time Oracle::Walk::Part::next_due() const {
 }
 
 Oracle::Walk::Walk(const Oracle& oracle, const User& user) : oracle_(oracle), user_(user) {
+  const Entry* first = nullptr;
   for (const Entry& entry : user.entries) {
-    if (entry.definition || entry.record.time >= existence_) continue;
-    existence_ = entry.record.time;
-    first_too_late_ = entry.too_late ? &entry : nullptr;
+    if (entry.mark.has_value()) continue;
+    if (first == nullptr ||
+        std::pair(entry.record.time, entry.offset) < std::pair(first->record.time, first->offset)) {
+      first = &entry;
+    }
   }
+  if (first != nullptr) existence_ = first->record.time;
+  if (first != nullptr && first->too_late) first_too_late_ = first;
   add_parts();
   match_events();
   if (first_too_late_ != nullptr) moments_.insert(existence_);
@@ -198,7 +204,8 @@ void Oracle::Walk::add_parts() {
     part.out.member = part.start.member;
     part.out.joined_by = part.start.joined_by;
     part.out.since = part.start.since;
-    part.begun = !part.start.existed;
+    part.counts = part.start.turned.has_value() && !part.start.turned_existing;
+    part.begun = part.counts && !part.start.base.has_value();
     if (!part.start.member) continue;
     part.qualified = part.start.activated;
     if (part.has_after()) part.exit_at = part.after(part.qualified);
@@ -215,7 +222,7 @@ void Oracle::Walk::match_events() {
       std::vector<size_t>& matches = matches_[did];
       for (const size_t i : arrived) {
         const Entry& entry = user_.entries[i];
-        if (entry.definition || !Meets(entry.record, *did)) continue;
+        if (entry.mark.has_value() || !Meets(entry.record, *did)) continue;
         // A duplicate of an event that no definition counted then.
         const bool again = std::any_of(matches.begin(), matches.end(), [&](size_t before) {
           const Record& record = user_.entries[before].record;
@@ -232,7 +239,7 @@ void Oracle::Walk::match_events() {
 bool Oracle::Walk::exists() const {
   const bool by_event =
       std::any_of(user_.entries.begin(), user_.entries.begin() + static_cast<ptrdiff_t>(applied_),
-                  [](const Entry& entry) { return !entry.definition; });
+                  [](const Entry& entry) { return !entry.mark.has_value(); });
   return by_event || (first_too_late_ != nullptr && now_ >= existence_);
 }
 
@@ -241,7 +248,9 @@ Oracle::Walk::Part* Oracle::Walk::in_force(const Part& from, const std::string& 
   Part* found = nullptr;
   for (Part& part : parts_) {
     if (part.version->segment.id() != id) continue;
-    if (part.version->offset <= from.version->offset || !part.start.existed ||
+    Offset since = from.version->offset;
+    if (from.begun) since = std::max(since, from.start.base.value_or(Mark()).offset);
+    if (part.version->offset <= since || !part.start.existed ||
         (entry_ != nullptr && entry_->offset >= part.version->offset) ||
         now_ > part.start.activated) {
       found = &part;
@@ -264,11 +273,9 @@ Situation Oracle::Walk::situation(const Part& part) {
   situation.in_segment = [this, &part](const std::string& id) {
     Part* other = in_force(part, id);
     if (other == nullptr) return false;
-    if (other->past()) {
-      return exists() && Holds(other->version->segment.past_behavior(), this->situation(*other));
-    }
     settle(other);
-    return other->out.member;
+    if (!other->past() || !other->counts) return other->out.member;
+    return exists() && Holds(other->version->segment.past_behavior(), this->situation(*other));
   };
   return situation;
 }
@@ -315,7 +322,7 @@ void Oracle::Walk::step(Time now, const Entry* entry) {
 
 void Oracle::Walk::enter(const Entry& entry) {
   ++applied_;
-  if (entry.definition) return;
+  if (entry.mark.has_value()) return;
   for (const Command& command : entry.record.profile) {
     profile_.apply(command, {entry.record.time, entry.offset});
   }
@@ -338,12 +345,16 @@ void Oracle::Walk::settle(Part* part) {
     evaluate(part);
   } else if (entry_ == nullptr) {
     fire(part);
-  } else if (!entry_->definition) {
+  } else if (!entry_->mark.has_value()) {
     apply(part, entry_->record);
   }
   for (size_t i = before; entry_ != nullptr && i < part->out.changes.size(); ++i) {
     part->out.changes[i].offset = entry_->offset;
     part->out.changes[i].cause_or_none = entry_->too_late;
+  }
+  const bool by_too_late = entry_ != nullptr && entry_->too_late;
+  if (by_too_late && part->current && part->out.changes.size() > before) {
+    out_.decided = std::max(out_.decided, now_);
   }
 }
 
@@ -360,9 +371,18 @@ void Oracle::Walk::tell(Part* part, Action action, Reason reason, const std::str
 // -- Past behaviour -------------------------------------------------------------------------------
 
 void Oracle::Walk::evaluate(Part* part) {
-  const bool own_definition =
-      entry_ != nullptr && entry_->definition && entry_->offset == part->version->offset;
-  part->begun = part->begun || own_definition;
+  const bool own_turn = entry_ != nullptr && entry_->turn == part->number;
+  const auto reached = [&](const std::optional<Mark>& mark) {
+    if (entry_ == nullptr || !mark.has_value()) return false;
+    return entry_->mark.has_value() ? entry_->mark->count >= mark->count
+                                    : entry_->offset > mark->offset;
+  };
+  part->counts = part->counts || reached(part->start.turned);
+  if (!part->begun && reached(part->start.base)) {
+    part->begun = true;
+    part->out.member = part->start.base_member;
+    part->out.since = part->start.base_since;
+  }
   if (!part->begun || !exists()) return;
   const pb::Expression& expression = part->version->segment.past_behavior();
   bool inner_changed = false;
@@ -377,10 +397,10 @@ void Oracle::Walk::evaluate(Part* part) {
 
   const Action action = holds ? pb::ADD : pb::REMOVE;
   const Reason by_condition = holds ? pb::CONDITION_MET : pb::CONDITION_LOST;
-  if (part->current && (entry_ == nullptr || entry_->too_late)) {
+  if (part->current && entry_ == nullptr) {
     out_.decided = std::max(out_.decided, now_);
   }
-  if (own_definition) {
+  if (own_turn) {
     const Reason reason = part->version->edited ? pb::DEFINITION_CHANGED : pb::BACKFILLED;
     return tell(part, action, reason, "", Time(), "");
   }
@@ -393,7 +413,7 @@ void Oracle::Walk::evaluate(Part* part) {
     part->out.changes.back().offset = first_too_late_->offset;
     return;
   }
-  if (entry_->definition) return tell(part, action, by_condition, "", Time(), "");
+  if (entry_->mark.has_value()) return tell(part, action, by_condition, "", Time(), "");
   const Record& record = entry_->record;
   const auto dids = Dids(expression);
   const bool counted = std::any_of(dids.begin(), dids.end(),
@@ -482,7 +502,9 @@ void Oracle::Walk::fire(Part* part) {
 void Oracle::Walk::apply(Part* part, const Record& record) {
   const pb::Live& live = part->live();
   const bool dated = live.has_date_time() && reaches_date(part);
-  const bool takes_part = !entry_->too_late && entry_->offset >= part->version->offset;
+  const std::optional<Offset>& until = part->version->until;
+  const bool takes_part = !entry_->too_late && entry_->offset >= part->version->offset &&
+                          (!until.has_value() || entry_->offset < *until);
   if (!takes_part && !dated) return;
   const bool leaves_on = takes_part && part->out.member && MeetsAny(record, live.exit().on());
   if (live.has_inaction()) return apply_inaction(part, record, leaves_on);
@@ -661,27 +683,81 @@ void Oracle::define(Slot slot, const pb::Segment& segment, Offset offset, Time c
     user.told[number] = {};
     user.member[slot] = start.member;
   }
-  versions_.push_back({slot, segment, offset, clock, edited, knew && !ever_qualified});
+  if (edited) versions_[current_.at(slot)].until = offset;
+  versions_.push_back(
+      {slot, segment, offset, std::nullopt, clock, edited, knew && !ever_qualified});
   current_[slot] = number;
   for (User& user : users_) {
     user.looked.clear();
+    if (!segment.has_past_behavior()) remember(&user, number);
     if (!user.newest.has_value()) continue;
-    user.known_from = user.starts[number].activated;
-    Entry entry;
-    entry.offset = offset;
-    entry.place = user.starts[number].activated;
-    entry.definition = true;
-    insert(&user, entry);
-    tell(&user, &user.untold);
+    rebase(&user, mark(&user, offset, user.starts[number].activated, std::nullopt));
   }
 }
 
-std::vector<Told> Oracle::take_over(int index) {
-  return std::exchange(users_[static_cast<size_t>(index)].untold, {});
+Oracle::Mark Oracle::mark(User* user, Offset offset, Time place, std::optional<Number> turn) {
+  Entry entry;
+  entry.offset = offset;
+  entry.place = place;
+  entry.mark = Mark{offset, ++user->marks};
+  entry.turn = turn;
+  insert(user, entry);
+  return *entry.mark;
 }
 
-void Oracle::erase(Slot slot) {
+void Oracle::rebase(User* user, Mark mark) {
+  const Prospect now = look(*user, user->now);
+  for (const auto& [slot, number] : current_) {
+    Start& start = user->starts.at(number);
+    if (!start.turned.has_value()) continue;
+    start.base = mark;
+    start.base_member = now.of.at(number).member;
+    start.base_since = now.of.at(number).since;
+    user->told[number].clear();
+  }
+  user->known_from = user->now;
+  user->looked.clear();
+}
+
+void Oracle::remember(User* user, Number number) {
+  const auto dids = Dids(ExpressionOf(versions_[number].segment));
+  for (const Entry& entry : user->entries) {
+    if (entry.mark.has_value()) continue;
+    if (std::any_of(dids.begin(), dids.end(),
+                    [&](const pb::Did* did) { return Meets(entry.record, *did); })) {
+      user->seen[entry.record.message_id].push_back(entry.record.record_time);
+    }
+  }
+}
+
+std::vector<Told> Oracle::take_turn(int index, Slot slot, Offset offset, Time clock) {
+  User& user = users_[static_cast<size_t>(index)];
+  const Number number = current_.at(slot);
+  Start& start = user.starts.at(number);
+  const Time now = std::max(clock, user.newest.value_or(clock));
+  // A date may lie between the clock and the user's now.
+  if (!versions_[number].segment.has_past_behavior()) return advance(index, now);
+  std::vector<Told> told = advance(index, now);
+  start.turned_existing = user.newest.has_value();
+  if (!start.turned_existing) {
+    start.turned = Mark{offset, ++user.marks};
+    user.looked.clear();
+    return told;
+  }
+  start.turned = start.base = mark(&user, offset, now, number);
+  start.base_member = start.member;
+  start.base_since = start.since;
+  // What is older is late.
+  user.decided = std::max(user.decided, now);
+  tell(&user, &told);
+  remember(&user, number);
+  rebase(&user, *start.turned);
+  return told;
+}
+
+void Oracle::erase(Slot slot, Offset offset) {
   if (!current_.contains(slot)) return;
+  versions_[current_.at(slot)].until = offset;
   for (User& user : users_) {
     if (look(user, user.now).of.at(current_.at(slot)).member) user.leaving.insert(slot);
     user.member.erase(slot);
@@ -741,7 +817,7 @@ void Oracle::tell(User* user, std::vector<Told>* out) {
     const Outlook& outlook = prospect.of.at(number);
     std::vector<Told>& told = user->told[number];
     // What has been told stands, or this is no telling but a correction.
-    if (told.size() > outlook.changes.size()) std::abort();
+    if (told.size() > outlook.changes.size()) takes_back_ = true;
     for (size_t i = told.size(); i < outlook.changes.size(); ++i) {
       out->push_back(outlook.changes[i]);
     }
@@ -846,9 +922,10 @@ Oracle::Verdict Oracle::apply(const Record& record, Offset offset, Time clock,
     entry.place = std::max(record.record_time, newest);
   }
   // Who exists since before all that was evaluated is no sooner known to have been in.
-  const bool earlier = std::all_of(
-      user.entries.begin(), user.entries.end(),
-      [&](const Entry& other) { return other.definition || record.time < other.record.time; });
+  const bool earlier =
+      std::all_of(user.entries.begin(), user.entries.end(), [&](const Entry& other) {
+        return other.mark.has_value() || record.time < other.record.time;
+      });
   if (!first && earlier) user.known_from = std::max(user.known_from, user.now);
   const bool late = !entry.too_late &&
                     (record.time < newest || record.time < user.decided ||

@@ -39,13 +39,15 @@ class Oracle {
   Oracle(const Settings& settings, int users);
 
   // From `offset` on `segment` is the slot's definition. All users have been advanced to `clock`.
+  // One of past behaviour means nothing to a user who has not had their turn: memberships stay as
+  // they were.
   void define(Slot slot, const segments::v1::Segment& segment, Offset offset, Time clock);
-  // What the definitions since the last call have changed for the user: told when the user is taken
-  // over, before all else that happens to them.
-  std::vector<Told> take_over(int user);
+  // The user has their turn with the slot's definition, which counts the past or a date: the
+  // records before `offset` are all that there are.
+  std::vector<Told> take_turn(int user, Slot slot, Offset offset, Time clock);
   // From here on the slot's segment is being deleted: its members stay as they are until they
   // leave.
-  void erase(Slot slot);
+  void erase(Slot slot, Offset offset);
   std::optional<Told> leave(int user, Slot slot, Time clock);
 
   std::vector<Told> advance(int user, Time clock);
@@ -73,6 +75,8 @@ class Oracle {
   bool knows_since(int user, Slot slot) const;
   // The slots in use.
   std::vector<Slot> slots() const;
+  // It has contradicted what it had said of records in order: the oracle is wrong.
+  bool takes_back() const { return takes_back_; }
 
  private:
   // A definition from its activation on.
@@ -80,6 +84,8 @@ class Oracle {
     Slot slot;
     segments::v1::Segment segment;
     Offset offset;
+    // When the next version follows, or the segment is deleted.
+    std::optional<Offset> until;
     // The partition clock at the activation.
     Time clock;
     // Not the first of its segment.
@@ -88,6 +94,12 @@ class Oracle {
   };
   // Index in versions_.
   using Number = size_t;
+  // Something between two records: a definition, or a user's turn with one.
+  struct Mark {
+    Offset offset;
+    // The user's how-manieth, from 1.
+    int count = 0;
+  };
   // Where a user stood at the activation of a version.
   struct Start {
     bool member = false;
@@ -95,6 +107,14 @@ class Oracle {
     Time activated;
     // The user existed already.
     bool existed = false;
+    // Of past behaviour: when the user had their turn, and whether they existed then.
+    std::optional<Mark> turned;
+    bool turned_existing = false;
+    // Where the user stood at the latest definition of any segment since. What changes is looked
+    // for from there on only, in whatever comes after that offset.
+    std::optional<Mark> base;
+    bool base_member = false;
+    std::optional<Time> base_since;
     // What an inaction with `match` was joined by.
     Datum joined_by;
     // Of the latest change of membership.
@@ -107,8 +127,9 @@ class Oracle {
     // which it counts for the past and the profile.
     Time place;
     bool too_late = false;
-    // Nothing happened but that a version became active.
-    bool definition = false;
+    // No record.
+    std::optional<Mark> mark = std::nullopt;
+    std::optional<Number> turn = std::nullopt;
   };
   struct Outlook {
     std::vector<Told> changes;
@@ -127,6 +148,7 @@ class Oracle {
   struct User {
     // Sorted by (place, offset).
     std::vector<Entry> entries;
+    int marks = 0;
     std::map<Number, Start> starts;
     // By message ID, the record times at which it had an effect.
     std::map<std::string, std::vector<Time>> seen;
@@ -140,7 +162,6 @@ class Oracle {
     // What has been told of each version, and the membership.
     std::map<Number, std::vector<Told>> told;
     std::map<Slot, bool> member;
-    std::vector<Told> untold;
     // Members of segments being deleted.
     std::set<Slot> leaving;
     // What was computed since the user last changed.
@@ -156,6 +177,11 @@ class Oracle {
   void correct(User* user, const Entry& event, std::vector<Told>* out);
   void correct(User* user, const Entry& event, Slot slot, Number number, std::vector<Told>* out);
   void insert(User* user, const Entry& entry);
+  Mark mark(User* user, Offset offset, Time place, std::optional<Number> turn);
+  // The memberships of past behaviour are what they are now, whatever comes of what was before.
+  void rebase(User* user, Mark mark);
+  // What the version counts of the user's records has had an effect.
+  void remember(User* user, Number number);
   bool meets_any_condition(const Record& record, bool too_late) const;
 
   Settings settings_;
@@ -163,6 +189,7 @@ class Oracle {
   // Of the slots in use.
   std::map<Slot, Number> current_;
   std::vector<User> users_;
+  bool takes_back_ = false;
 };
 
 }  // namespace segmentd::property

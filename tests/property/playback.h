@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "segment/engine.h"
+#include "segment/history.h"
 #include "tests/property/history.h"
 #include "tests/property/oracle.h"
 
@@ -27,6 +29,9 @@ class Playback {
     // Users whose state of a deleted segment went, before all else in this step and after it.
     std::vector<std::pair<int, Slot>> removed_before;
     std::vector<std::pair<int, Slot>> removed_after;
+    // Users who had their turn with a segment that counts the past, likewise.
+    std::vector<std::pair<int, Slot>> turns_before;
+    std::vector<std::pair<int, Slot>> turns_after;
   };
   Step step(const Item& item, Offset offset);
 
@@ -39,9 +44,16 @@ class Playback {
  private:
   void use_rules();
   // A task goes through its users in portions while records come in.
-  void settle(int index, Changes* changes, std::vector<std::pair<int, Slot>>* removed);
+  void settle(int index, Changes* changes, std::vector<std::pair<int, Slot>>* removed,
+              std::vector<std::pair<int, Slot>>* turns);
+  // All users have been settled.
+  void finish_settling();
+  void read_history(Slot slot, Offset until);
   void settle_all(Step* step);
   Outcome apply(const Record& record, Offset offset, Changes* changes);
+  // Calls `use` with the record as `fields` have it.
+  template <typename Use>
+  static void with_event(const Record& record, Offset offset, const Fields& fields, const Use& use);
 
   Settings settings_;
   bool in_portions_;
@@ -52,6 +64,10 @@ class Playback {
   std::optional<Engine> engine_;
   std::vector<UserState> users_;
   std::set<int> unsettled_;
+  std::vector<std::pair<Offset, Record>> records_;
+  // Of the segments that are not built for everybody.
+  std::map<Slot, std::unique_ptr<segmentd::History>> histories_;
+  std::map<Slot, segments::v1::Reason> reasons_;
 };
 
 // What the engine does against what the oracle says, item by item: the first difference, or
