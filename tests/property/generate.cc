@@ -561,6 +561,11 @@ History Generator::run() {
     settings.deadline_grace = std::min(settings.deadline_grace, settings.max_lateness);
   }
 
+  // Nothing comes too late in order.
+  if (mixed() && shape_.in_order) {
+    settings.deadline_grace = std::min(settings.deadline_grace, settings.max_lateness);
+  }
+
   const int segments = 1 + random_.below(3);
   const auto next = [&](Slot slot) { return mixed() ? other_segment(slot) : segment(slot); };
   for (Slot slot = 0; slot < static_cast<Slot>(segments); ++slot) {

@@ -735,9 +735,11 @@ std::vector<Told> Oracle::take_turn(int index, Slot slot, Offset offset, Time cl
   const Number number = current_.at(slot);
   Start& start = user.starts.at(number);
   const Time now = std::max(clock, user.newest.value_or(clock));
+  // What is older is late.
+  if (user.newest.has_value()) user.decided = std::max(user.decided, now);
   // A date may lie between the clock and the user's now.
-  if (!versions_[number].segment.has_past_behavior()) return advance(index, now);
   std::vector<Told> told = advance(index, now);
+  if (!versions_[number].segment.has_past_behavior()) return told;
   start.turned_existing = user.newest.has_value();
   if (!start.turned_existing) {
     start.turned = Mark{offset, ++user.marks};
@@ -747,8 +749,6 @@ std::vector<Told> Oracle::take_turn(int index, Slot slot, Offset offset, Time cl
   start.turned = start.base = mark(&user, offset, now, number);
   start.base_member = start.member;
   start.base_since = start.since;
-  // What is older is late.
-  user.decided = std::max(user.decided, now);
   tell(&user, &told);
   remember(&user, number);
   rebase(&user, *start.turned);
