@@ -648,7 +648,9 @@ void Check::did(const pb::Did& did) {
   if (did.first_time()) keeps(1);
   if (did.has_count()) {
     const At at(this, "count");
-    if (measure(did.count(), kMaxKeptPerUser)) {
+    // Only in a window that slides each event is kept.
+    constexpr double kMostExact = 9007199254740992;
+    if (measure(did.count(), slides ? kMaxKeptPerUser : kMostExact)) {
       const int64_t deciding = NumberTest::Of(did.count()).deciding_count();
       keeps(slides ? std::max<int64_t>(deciding, 1) : 1);
     }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
+
 #include "segment/compiled_rules.h"
 #include "segment/explain.h"
 #include "segment/fold.h"
@@ -135,7 +137,12 @@ bool Engine::Core::take_over(UserState& user) {
   for (SegmentState& segment : user.present.segments) {
     if (segment.slot >= compiled.rules.size()) continue;
     const Rule& rule = compiled.rules[segment.slot];
-    if (!rule.runs || segment.version == rule.version) continue;
+    if (!rule.runs) {
+      // Whatever is folded again finds the membership as it stands still.
+      if (user.base) FindOrAdd(user.base->segments, segment.slot) = segment;
+      continue;
+    }
+    if (segment.version == rule.version) continue;
     SegmentState taken;
     taken.slot = segment.slot;
     taken.version = rule.version;
@@ -157,6 +164,19 @@ bool Engine::Core::take_over(UserState& user) {
     begin_base(user);
     FindOrAdd(user.base->segments, taken.slot) = taken;
   }
+  // What only said that the user had had their turn.
+  const auto says_nothing = [&](const SegmentState& segment) {
+    if (segment.slot >= compiled.rules.size()) return false;
+    const Rule& rule = compiled.rules[segment.slot];
+    if (rule.kind != Rule::Kind::kPast && rule.kind != Rule::Kind::kDateTime) return false;
+    if (!rule.runs || !rule.built || !segment.measures.empty()) return false;
+    SegmentState nothing;
+    nothing.slot = segment.slot;
+    nothing.version = rule.version;
+    return segment == nothing;
+  };
+  std::erase_if(user.present.segments, says_nothing);
+  if (user.base) std::erase_if(user.base->segments, says_nothing);
   // The deadlines of a segment that is being deleted are none any more.
   const Time next_deadline = user.next_deadline;
   look_ahead(user);
@@ -374,14 +394,18 @@ void Engine::Core::correct(const Event& event, Fold::Marked own, const UserState
   }
 }
 
-// In a state as of before everything, whoever had their turn before a rule was built for everybody
-// goes on having had it.
+// In a state as of before everything, memberships that stand still are as they are, and whoever had
+// their turn before a rule was built for everybody goes on having had it.
 void Engine::Core::keep_turns(const UserState& user, FoldState& state) {
   const RuleSet::Compiled& compiled = rules->compiled();
   for (const SegmentState& segment : user.present.segments) {
     if (segment.slot >= compiled.rules.size() || !fold.concerns(segment.slot)) continue;
     const Rule& rule = compiled.rules[segment.slot];
-    if (!rule.runs || rule.built || !segment.built || segment.version != rule.version) continue;
+    if (!rule.runs) {
+      FindOrAdd(state.segments, segment.slot) = segment;
+      continue;
+    }
+    if (rule.built || !segment.built || segment.version != rule.version) continue;
     SegmentState& kept = FindOrAdd(state.segments, segment.slot);
     kept.version = segment.version;
     kept.built = true;
@@ -581,10 +605,12 @@ bool Engine::build(Slot slot, Time clock, const std::vector<MeasureState>* histo
   add(std::max(clock, user.newest_event), user.present, out);
 
   std::vector<SeenMessage> seen;
-  for (const SeenMessage& message : messages) {
-    const bool known = std::any_of(user.seen.begin(), user.seen.end(),
-                                   [&](const SeenMessage& s) { return s.id == message.id; });
-    if (!known) seen.push_back(message);
+  if (!messages.empty()) {
+    absl::flat_hash_set<uint64_t> known;
+    for (const SeenMessage& message : user.seen) known.insert(message.id);
+    for (const SeenMessage& message : messages) {
+      if (known.insert(message.id).second) seen.push_back(message);
+    }
   }
   user.seen.insert(user.seen.begin(), seen.begin(), seen.end());
   if (user.seen.size() > core.settings.max_message_ids) {

@@ -228,6 +228,11 @@ void Fold::evaluate(const Rule& rule, Touch& touch, const Moment& moment, FoldSt
                     Changes& out) {
   SegmentState* segment = find(state, touch);
   if (segment ? !Runs(rule, *segment) : !rule.runs || !rule.built) return;
+  if (touch.roles & kDue) {
+    for (size_t i = 0; i < segment->measures.size(); ++i) {
+      rule.measures[i].forget(moment.at, segment->measures[i]);
+    }
+  }
   Time until = Time::Max();
   const bool in = state.exists && holds({rule, segment, state, moment.at}, 0, &until);
   if (segment == nullptr) {
@@ -340,7 +345,7 @@ void Fold::step_rule(const Rule& rule, const Touch& touch, const FoldEvent& even
   qualify(rule, at, segments::v1::TRIGGER, event.name, at, event.message_id, segment, out);
 }
 
-// Whether the pages counted, this one included, reach the number asked for. Instances are the
+// Whether the pages counted, this one included, reach the number asked for. Occurrences are the
 // latest pages, oldest first, no more than that number: a count of at least k needs only the k
 // latest.
 bool Fold::count_page(const Rule& rule, const Touch& touch, Time at, SegmentState& segment) {
@@ -532,36 +537,36 @@ void Fold::fire_rule(const Rule& rule, Time moment, FoldState& state, Changes& o
                    cause.empty() ? Time() : segment.cause_at,
                    {}});
   };
-  const auto take_due = [&](size_t i, Occurrence* due) {
-    if (segment.occurrences[i].due > moment) return false;
-    *due = segment.occurrences[i];
-    segment.occurrences.erase(segment.occurrences.begin() + static_cast<ptrdiff_t>(i));
-    return true;
-  };
-  Occurrence due;
+  // Those that fall due at the moment, taken out.
+  Instances due;
+  for (const Occurrence& occurrence : segment.occurrences) {
+    if (occurrence.due <= moment) due.push_back(occurrence);
+  }
+  if (!due.empty()) {
+    segment.occurrences.erase(
+        std::remove_if(segment.occurrences.begin(), segment.occurrences.end(),
+                       [&](const Occurrence& occurrence) { return occurrence.due <= moment; }),
+        segment.occurrences.end());
+  }
   switch (rule.kind) {
     case Rule::Kind::kInaction: {
       // Both are judged on the state before the moment: a pending that falls due while the user is
       // a member has no effect, even if the membership ends at the same moment.
       const bool was_member = segment.member;
       leave_if_due();
-      for (size_t i = 0; i < segment.occurrences.size();) {
-        if (!take_due(i, &due)) {
-          ++i;
-          continue;
-        }
+      for (const Occurrence& pending : due) {
         if (was_member || segment.member || !filter_holds(rule, state, segment, moment)) continue;
         segment.trigger = 0;
-        segment.joined_value = due.value;
-        qualify(rule, moment, segments::v1::INACTION, TriggerName(rule, 0), due.at, {}, segment,
+        segment.joined_value = pending.value;
+        qualify(rule, moment, segments::v1::INACTION, TriggerName(rule, 0), pending.at, {}, segment,
                 out);
       }
       return;
     }
     case Rule::Kind::kDateTime: {
-      if (segment.occurrences.empty() || !take_due(0, &due)) break;
+      if (due.empty()) break;
       const Time next = next_date(rule, state, moment);
-      if (next != Time::Max()) segment.occurrences.push_back({0, due.at, next});
+      if (next != Time::Max()) segment.occurrences.push_back({0, due[0].at, next});
       if (filter_holds(rule, state, segment, moment)) {
         qualify(rule, moment, segments::v1::DATE_TIME, {}, Time(), {}, segment, out);
       }
@@ -569,12 +574,8 @@ void Fold::fire_rule(const Rule& rule, Time moment, FoldState& state, Changes& o
     }
     case Rule::Kind::kSequence: {
       bool done = false;
-      for (size_t i = 0; i < segment.occurrences.size();) {
-        if (!take_due(i, &due)) {
-          ++i;
-          continue;
-        }
-        const uint64_t step = due.value + 1;
+      for (const Occurrence& instance : due) {
+        const uint64_t step = instance.value + 1;
         if (step == rule.steps.size()) {
           done = true;
         } else if (rule.steps[step].absence) {

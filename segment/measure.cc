@@ -89,6 +89,15 @@ absl::StatusOr<std::vector<Measure>> Measure::Compile(const pb::Did& did) {
     measure.deciding_ = std::max<int64_t>(1, test.deciding_count());
     measure.test_ = std::move(test);
     measure.property_ = property;
+    if (number == Number::kCount && measure.range_ == Range::kSliding) {
+      measure.turns_.assign(static_cast<size_t>(measure.deciding_) + 1, -1);
+      for (size_t c = 1; c < measure.turns_.size(); ++c) {
+        const auto count = static_cast<int64_t>(c);
+        measure.turns_[c] = measure.passes(count, 0) != measure.passes(count - 1, 0)
+                                ? static_cast<int32_t>(c - 1)
+                                : measure.turns_[c - 1];
+      }
+    }
     out.push_back(std::move(measure));
   };
   if (did.has_count()) add(Number::kCount, NumberTest::Of(did.count()), "");
@@ -142,6 +151,16 @@ void Measure::shrink(Time now, MeasureState& state) const {
     if (samples.size() <= kMaxSamples) return;
     Join(samples, samples.size() - kExactSamples, unit);
   }
+}
+
+void Measure::forget(Time now, MeasureState& state) const {
+  if (range_ != Range::kSliding || number_ == Number::kFirst) return;
+  auto& samples = state.samples;
+  // The newest tells since when there are none.
+  if (samples.size() <= 1) return;
+  samples.erase(samples.begin(),
+                std::find_if(samples.begin(), std::prev(samples.end()),
+                             [&](const Sample& s) { return s.at > now - window_; }));
 }
 
 void Measure::add(Time at, double value, Time now, MeasureState& state) const {
@@ -315,15 +334,10 @@ Time Measure::next_change(const MeasureState& state, Time now) const {
       const Time ahead = end != samples.end() ? end->at : Time::Max();
       if (begin == end) return ahead;
       if (number_ != Number::kCount) return std::min(ahead, begin->at + window_);
-      int64_t count = end - begin;
-      const bool held = passes(count, 0);
-      for (auto it = begin; it != end; ++it) {
-        --count;
-        // Those of one moment slide out together.
-        if (std::next(it) != end && std::next(it)->at == it->at) continue;
-        if (passes(count, 0) != held) return std::min(ahead, it->at + window_);
-      }
-      return ahead;
+      // Those before the latest that decide turn nothing.
+      const auto count = std::min<int64_t>(end - begin, deciding_);
+      const int32_t turn = turns_[static_cast<size_t>(count)];
+      return turn < 0 ? ahead : std::min(ahead, (end - (turn + 1))->at + window_);
     }
     case Range::kPeriod:
     case Range::kPeriodBefore: {

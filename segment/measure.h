@@ -3,8 +3,9 @@
 //
 // A MeasureState is a summary of a set of events: events may be added in any order, and summaries
 // of two sets merge into that of both. That is what lets a history be read beside the stream and be
-// added later. Sums of floating-point numbers are exact in any order only where the numbers are;
-// otherwise they may differ in the last bits.
+// added later. (Which samples of a long sum are joined depends on the order, within the unit of
+// time that joins them.) Sums of floating-point numbers are exact in any order only where the
+// numbers are; otherwise they may differ in the last bits.
 #pragma once
 
 #include <cstdint>
@@ -54,6 +55,9 @@ class Measure {
   // Takes in what another state has, of other events.
   void merge(const MeasureState& other, Time now, MeasureState& state) const;
 
+  // Forgets what has slid out at `now`; what holds() says from then on stays the same.
+  void forget(Time now, MeasureState& state) const;
+
   bool holds(const MeasureState& state, Time now) const;
   // The earliest moment after `now` at which holds() may turn without an event; Time::Max() for
   // none.
@@ -89,6 +93,8 @@ class Measure {
   Time to_ = Time::Max();
   // No more of the latest events can make a difference to a count.
   int64_t deciding_ = 1;
+  // By count: the next lower one at which the test turns, -1 for none.
+  std::vector<int32_t> turns_;
   NumberTest test_;
   std::string property_;
   std::shared_ptr<const Calendar> calendar_;

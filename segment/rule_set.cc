@@ -110,6 +110,8 @@ class Compiler {
       outer[node.slot].push_back(rule.slot);
       ++inner[rule.slot];
       out_.rules[node.slot].outer.push_back(rule.slot);
+      // Who refers to it is folded again with it.
+      out_.rules[node.slot].order_free = false;
       rule.inner.push_back(node.slot);
       std::vector<Slot>& dependents = out_.rules[node.slot].dependents;
       if (rule.kind == Rule::Kind::kPast &&

@@ -531,7 +531,8 @@ TEST(CheckSegment, WhatIsKeptOfAUserIsBounded) {
   EXPECT_THAT(CheckDid("within_last: 1d, count: { at_least: 10000 }"), IsEmpty());
   for (const char* op :
        {"equals", "not_equals", "greater_than", "at_least", "less_than", "at_most"}) {
-    EXPECT_THAT(CheckDid(std::string("count: { ") + op + ": 10001 }"),
+    EXPECT_THAT(CheckDid(std::string("count: { ") + op + ": 10001 }"), IsEmpty());
+    EXPECT_THAT(CheckDid(std::string("within_last: 1d, count: { ") + op + ": 10001 }"),
                 ElementsAre(std::string("past_behavior.did.count.") + op +
                             ": must be at most 10000: no more events are counted"));
   }
