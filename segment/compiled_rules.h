@@ -184,7 +184,8 @@ struct RuleSet::Compiled {
   // Past-behaviour segments, built for everybody, which a user of whom nothing is known is in: with
   // the user's first event these are evaluated, whatever the event.
   std::vector<Slot> past;
-  // Some segment is of past behaviour.
+  // Some segment is of past behaviour or on a date: memberships may change at a moment from which
+  // something that came too late counts.
   bool has_past = false;
   // Common properties that some rule reads: what an event's context says of them becomes part of
   // the profile.

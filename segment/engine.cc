@@ -163,6 +163,17 @@ bool Engine::Core::take_over(UserState& user) {
     // were.
     begin_base(user);
     FindOrAdd(user.base->segments, taken.slot) = taken;
+    // Those that refer to it are evaluated again there.
+    for (Slot slot : rule.dependents) {
+      const Rule& outer = compiled.rules[slot];
+      const SegmentState* now = FindSegment(user.present, slot);
+      if (!outer.runs || (now ? !now->built || now->version != outer.version : !outer.built)) {
+        continue;
+      }
+      SegmentState& state = FindOrAdd(user.base->segments, slot);
+      state.version = outer.version;
+      state.exit_at = std::min(state.exit_at, user.base_time);
+    }
   }
   // What only said that the user had had their turn.
   const auto says_nothing = [&](const SegmentState& segment) {
@@ -482,11 +493,11 @@ Outcome Engine::apply(const Event& record, Time clock, UserState& user, Changes&
   const Settings& settings = core.settings;
   core.take_over(user);
   core.fire(std::max(clock, event.record_time - settings.deadline_grace), user, out);
+  if (core.seen_before(event, user)) return Outcome::kDuplicate;
   if (event.time < user.exists_since) {
     user.exists_since = event.time;
     user.exists_offset = event.offset;
   }
-  if (core.seen_before(event, user)) return Outcome::kDuplicate;
 
   const EventOrder order{event.time, event.offset};
   const Time newest = user.newest_event;
@@ -619,6 +630,10 @@ bool Engine::build(Slot slot, Time clock, const std::vector<MeasureState>* histo
   }
   core.look_ahead(user);
   core.fire(std::max(clock, user.newest_event), user, out);
+  // What is older is late.
+  if (user.present.exists) {
+    user.decided = std::max({user.decided, clock, user.newest_event});
+  }
   return true;
 }
 

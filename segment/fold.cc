@@ -328,8 +328,8 @@ void Fold::step_rule(const Rule& rule, const Touch& touch, const FoldEvent& even
       qualifies = step_sequence(rule, touch, at, segment);
       break;
     case Rule::Kind::kDateTime:
+      if ((touch.roles & kTouched) && step_date(rule, at, state, segment, out)) return;
       if (segment.member && (touch.roles & kExits)) leave(rule, event, segment, out);
-      if (touch.roles & kTouched) step_date(rule, at, state, segment, out);
       return;
   }
   qualifies = qualifies && filter_holds(rule, state, segment, at);
@@ -496,20 +496,20 @@ Time Fold::next_date(const Rule& rule, const FoldState& state, Time after) {
 }
 
 // The property may have changed, as of `at`.
-void Fold::step_date(const Rule& rule, Time at, const FoldState& state, SegmentState& segment,
+bool Fold::step_date(const Rule& rule, Time at, const FoldState& state, SegmentState& segment,
                      Changes& out) {
   const Value value = state.profile.find(rule.property, &items_);
   const uint64_t read = value.missing() ? 0 : ValueFingerprint(value);
-  if (read == segment.joined_value) return;
+  if (read == segment.joined_value) return false;
   segment.joined_value = read;
   segment.occurrences.clear();
   const Time latest = std::max(at - kLatestDate - Duration::Millis(1), rule.activation_clock);
   const bool fires = next_date(rule, state, latest) <= at;
   const Time next = next_date(rule, state, std::max(at, rule.activation_clock));
   if (next != Time::Max()) segment.occurrences.push_back({0, at, next});
-  if (fires && filter_holds(rule, state, segment, at)) {
-    qualify(rule, at, segments::v1::DATE_TIME, {}, Time(), {}, segment, out);
-  }
+  if (!fires || !filter_holds(rule, state, segment, at)) return false;
+  qualify(rule, at, segments::v1::DATE_TIME, {}, Time(), {}, segment, out);
+  return true;
 }
 
 void Fold::fire(Time moment, FoldState& state, Changes& out) {

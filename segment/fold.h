@@ -148,7 +148,7 @@ class Fold {
   bool step_sequence(const Rule& rule, const Touch& touch, Time at, SegmentState& segment);
   using Instances = decltype(SegmentState::occurrences);
   void wait(Instances& instances, const Occurrence& instance);
-  void step_date(const Rule& rule, Time at, const FoldState& state, SegmentState& segment,
+  bool step_date(const Rule& rule, Time at, const FoldState& state, SegmentState& segment,
                  Changes& out);
   Time next_date(const Rule& rule, const FoldState& state, Time after);
   void qualify(const Rule& rule, Time at, Reason reason, std::string_view cause, Time cause_at,

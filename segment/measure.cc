@@ -222,8 +222,7 @@ void Measure::merge(const MeasureState& other, Time now, MeasureState& state) co
 
 bool Measure::passes(int64_t count, double sum) const {
   if (count == 0) {
-    if (!include_none_) return false;
-    return test_.empty() || test_.holds(0);
+    return include_none_ && !test_.empty() && test_.holds(0);
   }
   switch (number_) {
     case Number::kCount:

@@ -334,6 +334,7 @@ class Compiler {
   absl::Status add_date_time(const pb::Live& live, Rule& rule) {
     const pb::DateTime& date_time = live.date_time();
     rule.kind = Rule::Kind::kDateTime;
+    out_.has_past = true;
     rule.property = date_time.property();
     rule.yearly = date_time.recurring() == "yearly";
     rule.exit_after = Duration::Hours(24);

@@ -476,7 +476,7 @@ void Oracle::Walk::fire(Part* part) {
     leave(part);
   }
   if (qualifies && date.has_value()) {
-    qualify(part, pb::DATE_TIME, date->cause, date->cause_at, "", false);
+    qualify(part, pb::DATE_TIME, "", Time(), "", false);
   } else if (qualifies) {
     qualify(part, pb::INACTION, finished->cause, finished->cause_at, "",
             part->live().sequence().repeat());
@@ -527,9 +527,10 @@ void Oracle::Walk::apply(Part* part, const Record& record) {
     tell(part, pb::REMOVE, pb::EXIT_EVENT, record.name, record.time, record.message_id);
     leave(part);
   }
-  if (qualifies) {
-    qualify(part, dated ? pb::DATE_TIME : pb::TRIGGER, record.name, record.time, record.message_id,
-            repeat);
+  if (qualifies && dated) {
+    qualify(part, pb::DATE_TIME, "", Time(), "", repeat);
+  } else if (qualifies) {
+    qualify(part, pb::TRIGGER, record.name, record.time, record.message_id, repeat);
   }
 }
 

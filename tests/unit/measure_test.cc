@@ -361,7 +361,7 @@ class Naive {
     if (did_.has_count()) return holds(did_.count(), count);
     if (did_.has_sum()) return holds(did_.sum(), sum);
     if (did_.has_average()) return holds(did_.average(), count == 0 ? 0 : sum / count);
-    return true;
+    return count >= 1;
   }
 
   // The moments after `now` at which it may turn without an event, and those just before them.
