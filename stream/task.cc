@@ -287,7 +287,7 @@ size_t Task::apply(absl::Span<const Record> records, Time wall, Step& step) {
 
   hashes_.clear();
   for (const Record& record : records) hashes_.push_back(UserStore::Hash(record.key));
-  for (; taken < records.size() && !step.full(); ++taken) {
+  for (; taken < records.size() && !step.full() && !halted(); ++taken) {
     const size_t left = records.size() - taken;
     if (left > kIndexAhead) users_->prefetch(hashes_[taken + kIndexAhead]);
     if (left > kUserAhead) users_->prefetch_user(hashes_[taken + kUserAhead]);
@@ -425,7 +425,7 @@ void Task::reach_end(Offset end, Time asked_at) {
 
 bool Task::fire(Step& step) {
   const Time target = clock_.now();
-  if (!running() || target <= fired_) return true;
+  if (!running() || halted() || target <= fired_) return true;
   // Those ahead of the recorded clock are saved with the step, so their number is bounded too.
   if (step.full() || ahead_.size() >= options_.users_drained_per_step) return false;
 
@@ -452,7 +452,7 @@ bool Task::fire(Step& step) {
   ahead_.erase(std::remove_if(ahead_.begin(), ahead_.end(),
                               [&](const TimingWheel::Due& due) { return due.deadline <= fired_; }),
                ahead_.end());
-  return fired_ == target;
+  return fired_ == target || halted();
 }
 
 void Task::want(WantedDefinitions definitions) {
@@ -486,8 +486,8 @@ void Task::save(Step& step, absl::Duration now, bool everything) {
     marks_.push_back({position_, now});
   }
 
-  if (scanned_slot_) scan(step);
-  if (!turns_.empty()) take_turns(step);
+  if (scanned_slot_ && !halted()) scan(step);
+  if (!turns_.empty() && !halted()) take_turns(step);
   if (everything || rules_pending()) {
     save_oldest(options_.users_drained_per_step, false, step);
   } else {
@@ -495,8 +495,11 @@ void Task::save(Step& step, absl::Duration now, bool everything) {
     save_oldest(std::max(options_.users_saved_per_step, applied_), true, step);
   }
   applied_ = 0;
-  // A definition is activated at the clock, so all that was due before must have fired.
-  if (rules_pending() && users_->dirty() == 0 && fired_ >= clock_.now()) change_rules(step);
+  // A definition is activated at the clock, so all that was due before must have fired. A limit
+  // can't wait for that: what is due may be what it is to stop.
+  if (rules_pending() && users_->dirty() == 0 && (halted() || fired_ >= clock_.now())) {
+    change_rules(step);
+  }
   write_record(step);
 }
 
@@ -543,6 +546,7 @@ void Task::save_definition(const AppliedDefinition& definition, Step& step) {
 
 void Task::change_rules(Step& step) {
   bool edits = false;
+  const bool all_fired = fired_ >= clock_.now();
   if (freed_slot_) {
     FormatChangelogKey({.kind = ChangelogKind::kDefinition, .slot = *freed_slot_}, &key_);
     step.write({.topic = Write::Topic::kChangelog,
@@ -573,7 +577,9 @@ void Task::change_rules(Step& step) {
     apply(definitions_.pause(over_));
     over_.clear();
   }
-  if (all_had_turn()) {
+  if (!all_fired) {
+    // Activated later.
+  } else if (all_had_turn()) {
     apply(definitions_.enter(AppliedDefinition::ACTIVE,
                              definitions_.in_phase(AppliedDefinition::ACTIVATING), position_,
                              clock_.now()));
@@ -581,7 +587,7 @@ void Task::change_rules(Step& step) {
     apply(definitions_.enter(AppliedDefinition::ACTIVATING, definitions_.ready(ready_), position_,
                              clock_.now()));
   }
-  if (wanted_) {
+  if (wanted_ && all_fired) {
     AppliedDefinitions::Change change =
         definitions_.plan(*wanted_, position_, clock_.now(), users_->size() == 0);
     for (const auto& [id, status] : change.rejected) {
@@ -590,7 +596,7 @@ void Task::change_rules(Step& step) {
     }
     apply(std::move(change));
   }
-  if (!Same(settings_, options_.settings)) {
+  if (all_fired && !Same(settings_, options_.settings)) {
     settings_ = options_.settings;
     const Time newest_record = clock_.newest_record();
     const Time now = clock_.now();
@@ -622,7 +628,7 @@ void Task::change_rules(Step& step) {
 
 void Task::scan(Step& step) {
   const size_t until = std::min(users_->size(), scan_at_ + options_.users_scanned_per_step);
-  for (; scan_at_ < until && !step.full(); ++scan_at_) {
+  for (; scan_at_ < until && !step.full() && !halted(); ++scan_at_) {
     StoredUser& user = (*users_)[scan_at_];
     const SegmentState* segment = FindSegment(user.state.present, *scanned_slot_);
     if (!segment) continue;
@@ -747,7 +753,7 @@ void Task::note_reading(size_t index, double progress) {
 void Task::take_turns(Step& step) {
   const size_t until = std::min(users_->size(), turn_at_ + options_.users_built_per_step);
   const int64_t bytes = step.bytes() + static_cast<int64_t>(options_.bytes_saved_per_step);
-  for (; turn_at_ < until && !step.full() && step.bytes() < bytes; ++turn_at_) {
+  for (; turn_at_ < until && !step.full() && step.bytes() < bytes && !halted(); ++turn_at_) {
     StoredUser& user = (*users_)[turn_at_];
     bool any = false;
     for (Slot slot : turns_) any = take_turn(user, slot, step) || any;

@@ -112,13 +112,16 @@ class Task {
   // The next record wanted.
   Offset position() const { return position_; }
 
-  // Applies records, in order; how many were taken: fewer than all when the step is full or the
-  // task has failed. `wall` is the time of their reading.
+  // Applies records, in order; how many were taken: fewer than all when the step is full, or the
+  // task is halted or has failed. `wall` is the time of their reading.
   size_t apply(absl::Span<const Record> records, Time wall, Step& step);
   // All records before `end` were given to apply(), and there were no more at `asked_at`.
   void reach_end(Offset end, Time asked_at);
-  // Fires a portion of what is due. False when more is due.
+  // Fires a portion of what is due. False when more is due and need not wait for a commit.
   bool fire(Step& step);
+  // A segment has passed its max_changes_per_minute: nothing more is applied or fired until it is
+  // paused, which the next save() does or, where much is unsaved, one of the next.
+  bool halted() const { return !over_.empty(); }
 
   // The definitions that should run. save() applies them, as soon as all users are saved.
   void want(WantedDefinitions definitions);
@@ -188,7 +191,7 @@ class Task {
   void save_definition(const segments::v1::AppliedDefinition& definition, Step& step);
   bool rules_pending() const;
   // Definitions, settings and freed slots change when no user is unsaved: a replay runs under one
-  // set of rules.
+  // set of rules. While some of what is due has not fired, segments are paused and nothing else.
   void change_rules(Step& step);
   // Removes a deleted segment from the next users' states.
   void scan(Step& step);
@@ -280,7 +283,7 @@ class Task {
     int64_t changes = 0;
   };
   std::vector<Minute> minutes_;
-  // Past their max_changes_per_minute.
+  // Past their max_changes_per_minute, and not yet paused.
   std::vector<Slot> over_;
 
   std::shared_ptr<const DefinitionStatuses> statuses_;

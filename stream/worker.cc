@@ -389,7 +389,10 @@ bool Worker::process(const Batch& batch) {
       continue;
     }
     task.fire(step_);
-    if ((step_.full() || commit_due(clock_.monotonic())) && !commit()) return false;
+    // A halted task takes the rest once the segment is paused.
+    if ((step_.full() || task.halted() || commit_due(clock_.monotonic())) && !commit()) {
+      return false;
+    }
   }
   for (const Batch::End& end : batch.ends) {
     const auto it = seats_.find(end.partition);
@@ -444,7 +447,7 @@ bool Worker::commit_due(absl::Duration now) const {
   if (step_.full()) return true;
   if (now < settled_at_) return false;
   const absl::Duration since = now - last_commit_;
-  if (since < interval()) return false;
+  if (since < interval() && !any_halted()) return false;
   const bool asked = asked_.load(std::memory_order_relaxed);
   bool progress = false;
   for (const auto& [partition, seat] : seats_) {
@@ -453,6 +456,13 @@ bool Worker::commit_due(absl::Duration now) const {
     progress = progress || seat.task->has_progress();
   }
   return progress && since >= options_.progress_interval;
+}
+
+bool Worker::any_halted() const {
+  return std::any_of(seats_.begin(), seats_.end(), [](const auto& partition_and_seat) {
+    const Task& task = *partition_and_seat.second.task;
+    return task.running() && task.halted();
+  });
 }
 
 bool Worker::commit(absl::Span<const Partition> everything) {
@@ -523,7 +533,8 @@ absl::Duration Worker::wait(absl::Duration now) const {
   absl::Duration wait = now - asked_at_ < kAskedLately ? kAskedWait : kIdleWait;
   for (const auto& [partition, seat] : seats_) {
     if (seat.task->has_told() || seat.task->has_work()) {
-      wait = std::min(wait, std::max(last_commit_ + interval(), settled_at_) - now);
+      const absl::Duration until_next = seat.task->halted() ? absl::ZeroDuration() : interval();
+      wait = std::min(wait, std::max(last_commit_ + until_next, settled_at_) - now);
     }
   }
   return std::max(wait, absl::ZeroDuration());

@@ -145,6 +145,8 @@ class Worker {
   bool commit_due(absl::Duration now) const;
   // Between commits, when there is something to tell.
   absl::Duration interval() const;
+  // A task waits for a commit to go on.
+  bool any_halted() const;
   // With everything of the partitions named. False when the tasks were dropped.
   bool commit(absl::Span<const Partition> everything = {});
   void save_everything(absl::Span<const Partition> partitions);

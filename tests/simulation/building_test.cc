@@ -307,6 +307,63 @@ TEST_F(Building, TooManyChangesPauseASegmentUntilItIsResumed) {
   EXPECT_EQ(told("s").size(), 7u);
 }
 
+TEST_F(Building, AWaveOfDeadlinesStopsAtTheLimit) {
+  options_.task.deadlines_per_portion = 10;
+  restart();
+  const char* const rule = "past_behavior: { did: { event: A, within_last: 1h } }";
+  want({Make("s", 1, rule)});
+  turns(20);
+  for (int i = 0; i < 300; ++i) append(fmt::format("u{}", i), "A");
+  turns_until([&] { return told("s").size() == 300; });
+  Segment limited = Make("s", 2, rule);
+  limited.set_max_changes_per_minute(20);
+  want({limited});
+  turns_until([&] {
+    return process_->board().status("s", 2).status == segments::v1::SEGMENT_STATUS_ACTIVE;
+  });
+  ASSERT_EQ(told("s").size(), 300u);
+
+  cluster_.pass(Duration::Hours(2));
+  turns(100);
+  EXPECT_EQ(process_->board().status("s", 2).status, segments::v1::SEGMENT_STATUS_PAUSED);
+  // The portion in which the limit is passed is finished.
+  EXPECT_GT(told("s").size(), 300u + 20);
+  EXPECT_LE(told("s").size(), 300u + 20 + 10);
+}
+
+TEST_F(Building, EventsStopAtTheLimitUntilThePauseIsCommitted) {
+  // The pause waits for several saves.
+  options_.task.bytes_saved_per_step = 1;
+  restart();
+  Segment limited = Make("s", 1, "live: { actions: { any_of: [ { event: A } ] } }");
+  limited.set_max_changes_per_minute(5);
+  want({limited, Make("t", 1, "live: { actions: { any_of: [ { event: A } ] } }")});
+  turns(20);
+  for (int i = 0; i < 100; ++i) append(fmt::format("u{}", i), "A");
+  turns(200);
+  EXPECT_EQ(process_->board().status("s", 1).status, segments::v1::SEGMENT_STATUS_PAUSED);
+  EXPECT_EQ(told("s").size(), 6u);
+  EXPECT_EQ(told("t").size(), 100u);
+}
+
+TEST_F(Building, TurnsStopAtTheLimit) {
+  options_.task.users_built_per_step = 1'000;
+  restart();
+  for (int i = 0; i < 40; ++i) {
+    append(fmt::format("u{}", i), "A");
+    append(fmt::format("u{}", i), "A");
+  }
+  turns(20);
+  Segment limited = Make("s", 1, kTwice);
+  limited.set_max_changes_per_minute(5);
+  want({limited, Make("t", 1, kTwice)});
+  turns_until_active("t");
+  turns(20);
+  EXPECT_EQ(process_->board().status("s", 1).status, segments::v1::SEGMENT_STATUS_PAUSED);
+  EXPECT_EQ(told("s").size(), 6u);
+  EXPECT_EQ(told("t").size(), 40u);
+}
+
 TEST_F(Building, ChangesOfDifferentMinutesAreCountedApart) {
   Segment limited = Make("s", 1, "live: { actions: { any_of: [ { event: A } ] } }");
   limited.set_max_changes_per_minute(2);
