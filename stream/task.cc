@@ -57,6 +57,8 @@ void PrefetchUser(const StoredUser& user) {
   for (size_t i = 0; i < sizeof(StoredUser); i += kLine) __builtin_prefetch(at + i);
 }
 
+int64_t MinuteOf(Time time) { return time.millis() / 60'000; }
+
 std::atomic<uint64_t> lives{0};
 
 }  // namespace
@@ -173,7 +175,7 @@ absl::Status Task::load(Restored& restored, std::pair<Offset, Offset> held) {
   decoder_ = std::make_unique<Decoder>(settings_);
   clock_ = PartitionClock(settings_.deadline_grace);
   members_.assign(definitions_.slots(), 0);
-  minutes_.assign(definitions_.slots(), {});
+  restore_guards();
   statuses_ = std::make_shared<const DefinitionStatuses>(definitions_.statuses());
   scanned_slot_ = definitions_.deleting();
   next_change_ = record_.next_change();
@@ -382,8 +384,9 @@ void Task::tell(const StoredUser& user, Step& step, std::optional<Slot> untold) 
 
 void Task::guard(const ActiveSegment& segment) {
   Minute& minute = minutes_[segment.slot];
-  const int64_t now = clock_.now().millis() / 60'000;
-  if (minute.version != segment.segment.version() || minute.minute != now) {
+  const int64_t now = MinuteOf(clock_.now());
+  // A restored clock may be behind the one that counted.
+  if (minute.version != segment.segment.version() || minute.minute < now) {
     minute = {segment.segment.version(), now, 0};
   }
   // Told of once a minute; a segment whose members are just being told of can't be stopped.
@@ -554,6 +557,7 @@ void Task::change_rules(Step& step) {
                 .key = key_,
                 .has_value = false});
     definitions_.free(*freed_slot_);
+    minutes_[*freed_slot_] = {};
     freed_slot_.reset();
     // What compiled with the segment compiles without it.
     if (absl::StatusOr<std::shared_ptr<const RuleSet>> left = definitions_.compile(); left.ok()) {
@@ -869,11 +873,41 @@ void Task::write_record(Step& step) {
       members.erase(slot);
     }
   }
+  record_guards();
   FormatChangelogKey({.kind = ChangelogKind::kTask}, &key_);
   step.write({.topic = Write::Topic::kChangelog,
               .partition = partition_,
               .key = key_,
               .value = FormatTaskRecord(record_)});
+}
+
+void Task::record_guards() {
+  record_.clear_guard_counts();
+  const int64_t now = MinuteOf(clock_.now());
+  for (const auto& [slot, definition] : definitions_.by_slot()) {
+    const segments::v1::Segment& segment = definition.segment();
+    if (segment.max_changes_per_minute() == 0 || definition.paused()) continue;
+    const Minute& minute = minutes_[slot];
+    const bool over = std::find(over_.begin(), over_.end(), slot) != over_.end();
+    if (minute.version != segment.version() || (minute.minute < now && !over)) continue;
+    segments::v1::GuardCount& count = *record_.add_guard_counts();
+    count.set_slot(slot);
+    count.set_version(minute.version);
+    count.set_minute(minute.minute);
+    count.set_changes(minute.changes);
+    count.set_over(over);
+  }
+}
+
+void Task::restore_guards() {
+  minutes_.assign(definitions_.slots(), {});
+  over_.clear();
+  for (const segments::v1::GuardCount& count : record_.guard_counts()) {
+    const auto it = definitions_.by_slot().find(count.slot());
+    if (it == definitions_.by_slot().end()) continue;
+    minutes_[count.slot()] = {count.version(), count.minute(), count.changes()};
+    if (count.over()) over_.push_back(count.slot());
+  }
 }
 
 void Task::committed() {

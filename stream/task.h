@@ -205,6 +205,8 @@ class Task {
   bool all_had_turn() const { return !turns_.empty() && turn_at_ >= users_->size(); }
   DefinitionStatuses progress() const;
   void write_record(Step& step);
+  void record_guards();
+  void restore_guards();
   Offset replay_offset() const;
   void publish_metrics();
 
@@ -276,8 +278,10 @@ class Task {
   std::vector<Slot> turns_;
   UserIndex turn_at_ = 0;
 
-  // By slot: changes in the present minute of the clock.
+  // By slot: changes in the present minute of the clock. Recorded, like over_, so that a crash
+  // forgets neither.
   struct Minute {
+    // The segment's; 0 for nothing counted.
     int64_t version = 0;
     int64_t minute = 0;
     int64_t changes = 0;

@@ -364,6 +364,61 @@ TEST_F(Building, TurnsStopAtTheLimit) {
   EXPECT_EQ(told("t").size(), 40u);
 }
 
+TEST_F(Building, ALimitIsKeptOverACrash) {
+  // The pause waits for several saves.
+  options_.task.bytes_saved_per_step = 1;
+  options_.task.deadlines_per_portion = 2;
+  restart();
+  const char* const rule = "past_behavior: { did: { event: A, within_last: 1h } }";
+  want({Make("s", 1, rule)});
+  turns(20);
+  for (int i = 0; i < 40; ++i) append(fmt::format("u{}", i), "A");
+  turns_until([&] { return told("s").size() == 40; });
+  Segment limited = Make("s", 2, rule);
+  limited.set_max_changes_per_minute(20);
+  want({limited});
+  turns_until([&] {
+    return process_->board().status("s", 2).status == segments::v1::SEGMENT_STATUS_ACTIVE;
+  });
+
+  cluster_.pass(Duration::Hours(2));
+  // What was counted before a crash counts after it.
+  turns_until([&] { return told("s").size() > 40 + 10; });
+  ASSERT_LE(told("s").size(), 40u + 20);
+  process_.reset();
+  start();
+  // So does that the limit was passed.
+  turns_until([&] { return told("s").size() > 40 + 20; });
+  const size_t at_most = told("s").size();
+  EXPECT_LE(at_most, 40u + 20 + 2);
+  ASSERT_NE(process_->board().status("s", 2).status, segments::v1::SEGMENT_STATUS_PAUSED);
+  process_.reset();
+  start();
+  turns_until([&] {
+    return process_->board().status("s", 2).status == segments::v1::SEGMENT_STATUS_PAUSED;
+  });
+  turns(20);
+  EXPECT_TRUE(task()->statuses()->at("s").paused_by_guard);
+  EXPECT_EQ(told("s").size(), at_most);
+}
+
+TEST_F(Building, ALimitThatWasPassedIsForgottenWithItsVersion) {
+  Segment limited = Make("s", 1, "live: { actions: { any_of: [ { event: A } ] } }");
+  limited.set_max_changes_per_minute(5);
+  want({limited});
+  turns(20);
+  for (int i = 0; i < 5; ++i) append(fmt::format("u{}", i), "A");
+  turns(20);
+  limited.set_version(2);
+  want({limited});
+  turns(20);
+  restart();
+  for (int i = 0; i < 5; ++i) append(fmt::format("v{}", i), "A");
+  turns(20);
+  EXPECT_EQ(process_->board().status("s", 2).status, segments::v1::SEGMENT_STATUS_ACTIVE);
+  EXPECT_EQ(told("s").size(), 10u);
+}
+
 TEST_F(Building, ChangesOfDifferentMinutesAreCountedApart) {
   Segment limited = Make("s", 1, "live: { actions: { any_of: [ { event: A } ] } }");
   limited.set_max_changes_per_minute(2);
