@@ -134,6 +134,11 @@ v1::SegmentType TypeOf(const v1::Segment& segment) {
   return v1::SEGMENT_TYPE_UNSPECIFIED;
 }
 
+// By Pause, or by its guard in some partition of this instance.
+bool Stopped(const v1::Segment& segment) {
+  return segment.paused() || segment.status() == v1::SEGMENT_STATUS_PAUSED;
+}
+
 // Sorts as text as the moments do.
 std::string SortKey(const google::protobuf::Timestamp& time) {
   return absl::StrFormat("%020d%09d", std::max<int64_t>(time.seconds(), 0), time.nanos());
@@ -527,7 +532,8 @@ class SegmentService::Handlers final : public v1::SegmentService::Service {
     if (absl::Status status = ViolationsError(violations); !status.ok()) return status;
     if (Fingerprint(next) == Fingerprint(WrittenPart(*present))) return *present;
 
-    next.set_paused(present->paused());
+    // A guard pauses without a version: an update does not end that either.
+    next.set_paused(Stopped(*present));
     return WriteNext(call, std::move(next), *present, *std::move(user), *std::move(turn));
   }
 
@@ -542,8 +548,7 @@ class SegmentService::Handlers final : public v1::SegmentService::Service {
     if (present == nullptr) return NoSegment(id);
     if (StoredSegments::Deleting(*present)) return IsBeingDeleted(id);
     // A guard pauses without a version: resuming needs one all the same.
-    const bool stopped = present->paused() || present->status() == v1::SEGMENT_STATUS_PAUSED;
-    if (paused ? present->paused() : !stopped) return *present;
+    if (paused ? present->paused() : !Stopped(*present)) return *present;
     if (present->definition_case() == v1::Segment::DEFINITION_NOT_SET) {
       return absl::FailedPreconditionError(absl::StrCat(
           "segment \"", id, "\" can't be read as it is stored; update or delete it first"));

@@ -625,6 +625,25 @@ TEST_F(SegmentServiceTest, ResumeAfterTheGuardIsAVersion) {
   EXPECT_TRUE(resumed.paused());
 }
 
+TEST_F(SegmentServiceTest, AnUpdateKeepsThePauseOfTheGuard) {
+  v1::Segment guarded = Created(Live("paid", "Paid"));
+  guarded.set_status(v1::SEGMENT_STATUS_PAUSED);
+  guarded.set_status_detail("more than max_changes_per_minute");
+  log_.Put(guarded);
+  v1::Segment update = guarded;
+  update.set_max_changes_per_minute(10);
+  v1::Segment updated;
+  ASSERT_TRUE(Update(update, &updated).ok());
+  EXPECT_EQ(updated.version(), 2);
+  EXPECT_TRUE(updated.paused());
+
+  v1::Segment resumed;
+  ASSERT_TRUE(Resume("paid", &resumed).ok());
+  EXPECT_EQ(resumed.version(), 3);
+  EXPECT_FALSE(resumed.paused());
+  EXPECT_EQ(resumed.max_changes_per_minute(), 10);
+}
+
 TEST_F(SegmentServiceTest, WhatCannotBePaused) {
   v1::Segment stored;
   EXPECT_EQ(Pause("", &stored).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
