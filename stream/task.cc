@@ -755,7 +755,8 @@ void Task::note_reading(size_t index, double progress) {
 }
 
 void Task::take_turns(Step& step) {
-  const size_t until = std::min(users_->size(), turn_at_ + options_.users_built_per_step);
+  const size_t portion = std::max<size_t>(options_.users_built_per_step / turns_.size(), 1);
+  const size_t until = std::min(users_->size(), turn_at_ + portion);
   const int64_t bytes = step.bytes() + static_cast<int64_t>(options_.bytes_saved_per_step);
   for (; turn_at_ < until && !step.full() && step.bytes() < bytes && !halted(); ++turn_at_) {
     StoredUser& user = (*users_)[turn_at_];

@@ -82,7 +82,7 @@ struct TaskOptions {
   size_t bytes_saved_per_step = 16 << 20;
   size_t deadlines_per_portion = 1'000;
   size_t users_scanned_per_step = 100'000;
-  // Users who have their turn with a segment that is activated; each is saved.
+  // Users who have their turn, times the segments that are activated; each user is saved.
   size_t users_built_per_step = 2'000;
 };
 

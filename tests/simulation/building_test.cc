@@ -419,6 +419,39 @@ TEST_F(Building, ALimitThatWasPassedIsForgottenWithItsVersion) {
   EXPECT_EQ(told("s").size(), 10u);
 }
 
+TEST_F(Building, ATurnWithManySegmentsTakesFewerUsers) {
+  options_.task.users_built_per_step = 8;
+  restart();
+  for (int i = 0; i < 60; ++i) {
+    append(fmt::format("u{}", i), "A");
+    append(fmt::format("u{}", i), "A");
+  }
+  turns_until([&] { return task()->users().size() == 60; });
+  std::vector<Segment> segments;
+  for (int i = 0; i < 4; ++i) segments.push_back(Make(fmt::format("s{}", i), 1, kTwice));
+  want(segments);
+  std::vector<size_t> steps;
+  size_t before = 0;
+  turns_until([&] {
+    size_t all = 0;
+    for (const Segment& segment : segments) all += told(segment.id()).size();
+    if (all != before) steps.push_back(all - before);
+    before = all;
+    return all == 240;
+  });
+  EXPECT_THAT(steps, ::testing::Each(8u));
+
+  // One user is the least.
+  options_.task.users_built_per_step = 2;
+  restart();
+  for (Segment& segment : segments) {
+    segment = Make(segment.id(), 2, "past_behavior: { did: { event: A, count: { at_most: 1 } } }");
+  }
+  want(segments);
+  for (const Segment& segment : segments) turns_until_active(segment.id());
+  turns_until([&] { return members("s0") == 0; });
+}
+
 TEST_F(Building, ChangesOfDifferentMinutesAreCountedApart) {
   Segment limited = Make("s", 1, "live: { actions: { any_of: [ { event: A } ] } }");
   limited.set_max_changes_per_minute(2);
