@@ -116,7 +116,8 @@ Event Engine::Core::with_common(const Event& record) {
   const auto& common = rules->compiled().common;
   if (common.empty()) return record;
   commands.clear();
-  for (const auto& [field, property] : common) {
+  for (const auto& [of, property] : common) {
+    const FieldIndex field = of;
     const auto at = std::find_if(record.properties.begin(), record.properties.end(),
                                  [&](const EventProperty& p) { return p.field == field; });
     if (at == record.properties.end() || at->value.missing()) continue;
@@ -134,12 +135,28 @@ bool Engine::Core::take_over(UserState& user) {
   user.rules_generation = generation;
   const RuleSet::Compiled& compiled = rules->compiled();
   bool changed = false;
+  // Those that refer to a segment whose membership the base has now as it stands.
+  const auto evaluate_outers_in_base = [&](const Rule& rule) {
+    for (Slot slot : rule.dependents) {
+      const Rule& outer = compiled.rules[slot];
+      const SegmentState* now = FindSegment(user.present, slot);
+      if (!outer.runs || (now ? !now->built || now->version != outer.version : !outer.built)) {
+        continue;
+      }
+      SegmentState& state = FindOrAdd(user.base->segments, slot);
+      state.version = outer.version;
+      state.exit_at = std::min(state.exit_at, user.base_time);
+    }
+  };
   for (SegmentState& segment : user.present.segments) {
     if (segment.slot >= compiled.rules.size()) continue;
     const Rule& rule = compiled.rules[segment.slot];
     if (!rule.runs) {
       // Whatever is folded again finds the membership as it stands still.
-      if (user.base) FindOrAdd(user.base->segments, segment.slot) = segment;
+      if (user.base) {
+        FindOrAdd(user.base->segments, segment.slot) = segment;
+        evaluate_outers_in_base(rule);
+      }
       continue;
     }
     if (segment.version == rule.version) continue;
@@ -163,31 +180,16 @@ bool Engine::Core::take_over(UserState& user) {
     // were.
     begin_base(user);
     FindOrAdd(user.base->segments, taken.slot) = taken;
-    // Those that refer to it are evaluated again there.
-    for (Slot slot : rule.dependents) {
-      const Rule& outer = compiled.rules[slot];
-      const SegmentState* now = FindSegment(user.present, slot);
-      if (!outer.runs || (now ? !now->built || now->version != outer.version : !outer.built)) {
-        continue;
-      }
-      SegmentState& state = FindOrAdd(user.base->segments, slot);
-      state.version = outer.version;
-      state.exit_at = std::min(state.exit_at, user.base_time);
-    }
+    evaluate_outers_in_base(rule);
   }
   // What only said that the user had had their turn.
   const auto says_nothing = [&](const SegmentState& segment) {
-    if (segment.slot >= compiled.rules.size()) return false;
-    const Rule& rule = compiled.rules[segment.slot];
-    if (rule.kind != Rule::Kind::kPast && rule.kind != Rule::Kind::kDateTime) return false;
-    if (!rule.runs || !rule.built || !segment.measures.empty()) return false;
-    SegmentState nothing;
-    nothing.slot = segment.slot;
-    nothing.version = rule.version;
-    return segment == nothing;
+    return segment.slot < compiled.rules.size() &&
+           SaysNothing(compiled.rules[segment.slot], segment);
   };
-  std::erase_if(user.present.segments, says_nothing);
-  if (user.base) std::erase_if(user.base->segments, says_nothing);
+  // Saved images may name its slot: they are to be saved anew.
+  changed = std::erase_if(user.present.segments, says_nothing) > 0 || changed;
+  if (user.base) changed = std::erase_if(user.base->segments, says_nothing) > 0 || changed;
   // The deadlines of a segment that is being deleted are none any more.
   const Time next_deadline = user.next_deadline;
   look_ahead(user);

@@ -53,7 +53,25 @@ EventOrder OrderOf(const ProfileWrite& write) {
   return {write.effective, write.order.offset};
 }
 
+void EraseIfNothing(const Rule& rule, FoldState& state) {
+  // Of a user who is not there yet it says that the segment is evaluated when they come.
+  if (!state.exists) return;
+  const SegmentState* segment = FindSegment(state, rule.slot);
+  if (segment == nullptr || !SaysNothing(rule, *segment)) return;
+  state.segments.erase(state.segments.begin() + (segment - state.segments.data()));
+}
+
 }  // namespace
+
+bool SaysNothing(const Rule& rule, const SegmentState& segment) {
+  if (rule.kind != Rule::Kind::kPast && rule.kind != Rule::Kind::kDateTime) return false;
+  // Until the rule is built for everybody, the state says that the user had their turn.
+  if (!rule.runs || !rule.built || !segment.measures.empty()) return false;
+  SegmentState nothing;
+  nothing.slot = segment.slot;
+  nothing.version = rule.version;
+  return segment == nothing;
+}
 
 Fold::Fold(const RuleSet::Compiled& rules)
     : rules_(&rules), place_(rules.rules.size(), 0), concerned_(rules.rules.size(), 0) {}
@@ -213,6 +231,7 @@ void Fold::settle(const Moment& moment, FoldState& state, Changes& out) {
       fire_rule(rule, moment.at, state, out);
     }
     due_after_ = std::min(due_after_, due(rule, touch));
+    EraseIfNothing(rule, state);
     if (rule.dependents.empty() || out.size() == told) continue;
     for (Slot slot : rule.dependents) {
       if (!concerns(slot)) continue;
@@ -613,10 +632,11 @@ void Fold::build(Slot slot, Time at, Reason reason, FoldState& state, Changes& o
     const Time next = next_date(rule, state, rule.activation_clock);
     segment.occurrences.clear();
     if (next != Time::Max()) segment.occurrences.push_back({0, rule.activation_clock, next});
-    return;
+    EraseIfNothing(rule, state);
   }
-  if (rule.kind != Rule::Kind::kPast) return;
-  touch(slot).roles |= kTouched;
+  if (rule.kind == Rule::Kind::kPast) touch(slot).roles |= kTouched;
+  // Another segment may have gone by the same ID before.
+  for (Slot outer : rule.dependents) touch(outer).roles |= kInner;
   settle({at, nullptr, slot, reason}, state, out);
 }
 

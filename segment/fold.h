@@ -30,6 +30,10 @@ struct FoldEvent {
   std::string_view message_id;
 };
 
+// Whether a state is as good as none. Only of kinds whose state is made before it is known whether
+// there is anything to keep.
+bool SaysNothing(const Rule& rule, const SegmentState& segment);
+
 // Scratch and rules of one engine; no state of a user stays in it between calls.
 class Fold {
  public:

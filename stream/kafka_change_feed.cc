@@ -113,7 +113,7 @@ absl::Status Following::run(const std::map<Partition, int64_t>& from) {
     if (!offset.ok()) return offset.status();
     starts[partition] = *offset;
   }
-  return follow(std::move(starts), from);
+  return follow(starts, from);
 }
 
 absl::StatusOr<int64_t> Following::find(Partition partition, int64_t number, int64_t first,

@@ -57,7 +57,9 @@ void PrefetchUser(const StoredUser& user) {
   for (size_t i = 0; i < sizeof(StoredUser); i += kLine) __builtin_prefetch(at + i);
 }
 
-int64_t MinuteOf(Time time) { return time.millis() / 60'000; }
+int64_t MinuteOf(Time time) {
+  return time.millis() / 60'000;
+}
 
 std::atomic<uint64_t> lives{0};
 
@@ -634,10 +636,10 @@ void Task::scan(Step& step) {
   const size_t until = std::min(users_->size(), scan_at_ + options_.users_scanned_per_step);
   for (; scan_at_ < until && !step.full() && !halted(); ++scan_at_) {
     StoredUser& user = (*users_)[scan_at_];
+    // Where only the user's base has a state, there is nothing to tell.
     const SegmentState* segment = FindSegment(user.state.present, *scanned_slot_);
-    if (!segment) continue;
-    const bool built =
-        segment->built && segment->version == rules_->segment(*scanned_slot_)->segment.version();
+    const bool built = segment != nullptr && segment->built &&
+                       segment->version == rules_->segment(*scanned_slot_)->segment.version();
     const bool told = definitions_.told(*scanned_slot_, built);
     if (!engine_->remove(*scanned_slot_, clock_.now(), user.state, changes_)) continue;
     tell(user, step, told ? std::nullopt : scanned_slot_);
@@ -780,11 +782,10 @@ bool Task::take_turn(StoredUser& user, Slot slot, Step& step) {
                             ? segments::v1::BACKFILLED
                             : segments::v1::DEFINITION_CHANGED;
   const bool was_member = IsMember(user.state, slot);
-  if (!engine_->build(slot, fired_, any ? &measures_ : nullptr, messages_, reason, user.state,
-                      changes_) &&
-      changes_.empty()) {
-    return false;
-  }
+  const bool taken_over = engine_->take_over(user.state);
+  const bool built = engine_->build(slot, fired_, any ? &measures_ : nullptr, messages_, reason,
+                                    user.state, changes_);
+  if (!taken_over && !built && changes_.empty()) return false;
   if (definition.untold()) {
     // Whoever is a member becomes one for the consumers now, and was none before.
     changes_.erase(std::remove_if(changes_.begin(), changes_.end(),
