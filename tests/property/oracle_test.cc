@@ -378,8 +378,7 @@ TEST(OnADate, FiresWithTheEventThatSetItWhenNoMoreThanAnHourPast) {
   EXPECT_FALSE(life.in());
   life.sets("at", std::string("2026-03-01T09:00"), "2026-03-01T10:00");
   EXPECT_TRUE(life.in());
-  EXPECT_THAT(life.told(), ElementsAre("slot 0 ADD at 03-01T10:00:00.000 DATE_TIME"
-                                       "03-01T10:00:00.000"));
+  EXPECT_THAT(life.told(), ElementsAre("slot 0 ADD at 03-01T10:00:00.000 DATE_TIME"));
 }
 
 TEST(OnADate, OfALeapDayIsTheDayBeforeInOtherYears) {
