@@ -7,25 +7,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
+#include "segment/expression_walk.h"
+
 namespace segmentd {
 namespace {
 
-using segments::v1::Expression;
 using segments::v1::Segment;
-
-// The depth is bounded by the Protobuf parser's 100.
-void Collect(const Expression& expression, const std::string& path, std::vector<Reference>* found) {
-  if (!expression.in_segment().empty()) {
-    found->push_back({absl::StrCat(path, ".in_segment"), expression.in_segment()});
-  }
-  for (int i = 0; i < expression.all_of_size(); ++i) {
-    Collect(expression.all_of(i), absl::StrCat(path, ".all_of[", i, "]"), found);
-  }
-  for (int i = 0; i < expression.any_of_size(); ++i) {
-    Collect(expression.any_of(i), absl::StrCat(path, ".any_of[", i, "]"), found);
-  }
-  if (expression.has_not_()) Collect(expression.not_(), absl::StrCat(path, ".not"), found);
-}
 
 using Find = absl::FunctionRef<const Segment*(std::string_view id)>;
 
@@ -48,10 +35,11 @@ bool FindWay(const std::string& from, std::string_view to, Find find,
 
 std::vector<Reference> ReferencesOf(const Segment& segment) {
   std::vector<Reference> found;
-  if (segment.has_live() && segment.live().has_filter()) {
-    Collect(segment.live().filter(), "live.filter", &found);
-  }
-  if (segment.has_past_behavior()) Collect(segment.past_behavior(), "past_behavior", &found);
+  ForEachExpression(segment, [&](const std::string& path, const segments::v1::Expression& e) {
+    if (!e.in_segment().empty()) {
+      found.push_back({absl::StrCat(path, ".in_segment"), e.in_segment()});
+    }
+  });
   return found;
 }
 

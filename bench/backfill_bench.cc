@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/backlog.h"
 #include "bench/workload.h"
 #include "segment/history.h"
 #include "stream/decoder.h"
@@ -18,7 +19,6 @@ namespace {
 constexpr int kUsers = 200'000;
 constexpr int64_t kEvents = 1'000'000;
 constexpr int64_t kStart = 1'790'000'000'000;
-constexpr int64_t kEventsPerMilli = 10;
 
 void BM_Backfill(benchmark::State& state) {
   const auto segments = static_cast<int>(state.range(0));
@@ -33,19 +33,8 @@ void BM_Backfill(benchmark::State& state) {
     state.SkipWithError("the definitions do not compile");
     return;
   }
-  std::vector<std::string> bodies(kEvents);
-  std::vector<std::string> keys(kEvents);
-  std::vector<Record> records(kEvents);
-  for (int64_t i = 0; i < kEvents; ++i) {
-    const auto at = static_cast<size_t>(i);
-    workload.append_event(i, kStart + i / kEventsPerMilli, &bodies[at]);
-    keys[at] = workload.user(i);
-    records[at] = {.offset = Offset(i),
-                   .record_time = Time::Millis(kStart + i / kEventsPerMilli),
-                   .has_key = true,
-                   .key = keys[at],
-                   .value = bodies[at]};
-  }
+  const bench::Backlog backlog(workload, kEvents, kStart);
+  const std::vector<Record>& records = backlog.records();
   size_t users = 0;
   for (auto _ : state) {
     History history(*rules, Settings());

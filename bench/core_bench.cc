@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/backlog.h"
 #include "bench/workload.h"
 #include "segment/engine.h"
 #include "state/user_store.h"
@@ -18,8 +19,6 @@ namespace {
 constexpr int kUsers = 200'000;
 constexpr int64_t kEvents = 1'000'000;
 constexpr int64_t kStart = 1'790'000'000'000;
-// 100 s of event time for the whole run.
-constexpr int64_t kEventsPerMilli = 10;
 
 void BM_Core(benchmark::State& state) {
   const auto segments = static_cast<int>(state.range(0));
@@ -30,27 +29,8 @@ void BM_Core(benchmark::State& state) {
   }
   const auto rules = RuleSet::Compile(std::move(active)).value();
 
-  std::string bodies;
-  std::string keys;
-  std::vector<size_t> ends;
-  std::vector<size_t> key_ends;
-  for (int64_t i = 0; i < kEvents; ++i) {
-    workload.append_event(i, kStart + i / kEventsPerMilli, &bodies);
-    ends.push_back(bodies.size());
-    keys += workload.user(i);
-    key_ends.push_back(keys.size());
-  }
-  std::vector<Record> records(kEvents);
-  for (size_t i = 0; i < records.size(); ++i) {
-    Record& record = records[i];
-    record.offset = Offset(static_cast<int64_t>(i));
-    record.record_time = Time::Millis(kStart + static_cast<int64_t>(i) / kEventsPerMilli);
-    record.has_key = true;
-    const size_t key = i == 0 ? 0 : key_ends[i - 1];
-    const size_t body = i == 0 ? 0 : ends[i - 1];
-    record.key = std::string_view(keys).substr(key, key_ends[i] - key);
-    record.value = std::string_view(bodies).substr(body, ends[i] - body);
-  }
+  const bench::Backlog backlog(workload, kEvents, kStart);
+  const std::vector<Record>& records = backlog.records();
 
   int64_t changes = 0;
   int64_t dead = 0;
@@ -88,7 +68,8 @@ void BM_Core(benchmark::State& state) {
   if (dead > 0) state.SkipWithError("an event was not understood");
   state.SetItemsProcessed(state.iterations() * kEvents);
   state.counters["changes/event"] = static_cast<double>(changes) / static_cast<double>(kEvents);
-  state.counters["bytes/event"] = static_cast<double>(bodies.size()) / static_cast<double>(kEvents);
+  state.counters["bytes/event"] =
+      static_cast<double>(backlog.bytes()) / static_cast<double>(kEvents);
 }
 BENCHMARK(BM_Core)->Arg(1)->Arg(100)->Arg(1000)->Arg(2500)->Unit(benchmark::kMillisecond);
 

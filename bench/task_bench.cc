@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/backlog.h"
 #include "bench/workload.h"
 #include "stream/task.h"
 
@@ -19,7 +20,6 @@ namespace {
 constexpr int kUsers = 200'000;
 constexpr int64_t kEvents = 1'000'000;
 constexpr int64_t kStart = 1'790'000'000'000;
-constexpr int64_t kEventsPerMilli = 10;
 
 class NoTransactions final : public Transactions {
  public:
@@ -44,19 +44,8 @@ void BM_Task(benchmark::State& state) {
   auto wanted = std::make_shared<std::vector<segments::v1::Segment>>(workload.segments());
   for (auto& segment : *wanted) segment.set_version(1);
 
-  std::vector<std::string> bodies(kEvents);
-  std::vector<std::string> keys(kEvents);
-  std::vector<Record> records(kEvents);
-  for (int64_t i = 0; i < kEvents; ++i) {
-    const auto at = static_cast<size_t>(i);
-    workload.append_event(i, kStart + i / kEventsPerMilli, &bodies[at]);
-    keys[at] = workload.user(i);
-    records[at] = {.offset = Offset(i),
-                   .record_time = Time::Millis(kStart + i / kEventsPerMilli),
-                   .has_key = true,
-                   .key = keys[at],
-                   .value = bodies[at]};
-  }
+  const bench::Backlog backlog(workload, kEvents, kStart);
+  const std::vector<Record>& records = backlog.records();
 
   int64_t changes = 0;
   int64_t images = 0;
@@ -92,7 +81,7 @@ void BM_Task(benchmark::State& state) {
       in_step += taken;
       task->fire(step);
       if (in_step < step_events && !step.full()) continue;
-      commit(absl::Milliseconds(static_cast<int64_t>(at) / kEventsPerMilli));
+      commit(absl::Milliseconds(static_cast<int64_t>(at) / bench::Backlog::kEventsPerMilli));
       in_step = 0;
     }
     state.PauseTiming();

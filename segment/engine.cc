@@ -19,27 +19,14 @@ namespace {
 constexpr size_t kWorthFolding = 16;
 constexpr size_t kPartWorthFolding = 16;
 
-EventOrder OrderOf(const ProfileWrite& write) {
-  return {write.effective, write.order.offset};
-}
-
 EventOrder LastApplied(const UserState& user) {
   EventOrder last;
-  if (const uint32_t n = user.present.writes_applied; n > 0) last = OrderOf(user.writes[n - 1]);
+  if (const uint32_t n = user.present.writes_applied; n > 0)
+    last = user.writes[n - 1].effective_order();
   if (const uint32_t n = user.present.facts_applied; n > 0) {
     last = std::max(last, user.facts[n - 1].order);
   }
   return last;
-}
-
-SegmentState& FindOrAdd(std::vector<SegmentState>& segments, Slot slot) {
-  auto it = std::lower_bound(segments.begin(), segments.end(), slot,
-                             [](const SegmentState& s, Slot at) { return s.slot < at; });
-  if (it == segments.end() || it->slot != slot) {
-    it = segments.emplace(it);
-    it->slot = slot;
-  }
-  return *it;
 }
 
 }  // namespace
@@ -60,7 +47,7 @@ struct Engine::Core {
     ++generation;
   }
 
-  Event with_common(const Event& record);
+  const Event& with_common(const Event& record);
   bool take_over(UserState& user);
   void fire(Time until, UserState& user, Changes& out);
   void fold_in_order(const Event& event, EventOrder order, UserState& user, Changes& out);
@@ -109,10 +96,11 @@ struct Engine::Core {
   Changes transitions;
   std::vector<const Atom*> atoms;
   std::vector<ProfileCommand> commands;
+  Event enriched;
 };
 
 // What the event's context says of common properties comes before its own commands.
-Event Engine::Core::with_common(const Event& record) {
+const Event& Engine::Core::with_common(const Event& record) {
   const auto& common = rules->compiled().common;
   if (common.empty()) return record;
   commands.clear();
@@ -125,9 +113,9 @@ Event Engine::Core::with_common(const Event& record) {
   }
   if (commands.empty()) return record;
   commands.insert(commands.end(), record.profile.begin(), record.profile.end());
-  Event event = record;
-  event.profile = commands;
-  return event;
+  enriched = record;
+  enriched.profile = commands;
+  return enriched;
 }
 
 bool Engine::Core::take_over(UserState& user) {
@@ -143,7 +131,7 @@ bool Engine::Core::take_over(UserState& user) {
       if (!outer.runs || (now ? !now->built || now->version != outer.version : !outer.built)) {
         continue;
       }
-      SegmentState& state = FindOrAdd(user.base->segments, slot);
+      SegmentState& state = FindOrAddSegment(*user.base, slot);
       state.version = outer.version;
       state.exit_at = std::min(state.exit_at, user.base_time);
     }
@@ -154,7 +142,7 @@ bool Engine::Core::take_over(UserState& user) {
     if (!rule.runs) {
       // Whatever is folded again finds the membership as it stands still.
       if (user.base) {
-        FindOrAdd(user.base->segments, segment.slot) = segment;
+        FindOrAddSegment(*user.base, segment.slot) = segment;
         evaluate_outers_in_base(rule);
       }
       continue;
@@ -179,7 +167,7 @@ bool Engine::Core::take_over(UserState& user) {
     // The base of this version is the membership at its activation, whatever the facts before it
     // were.
     begin_base(user);
-    FindOrAdd(user.base->segments, taken.slot) = taken;
+    FindOrAddSegment(*user.base, taken.slot) = taken;
     evaluate_outers_in_base(rule);
   }
   // What only said that the user had had their turn.
@@ -238,9 +226,10 @@ void Engine::Core::insert_writes(const Event& event, Time effective, UserState& 
     write.operation = command.operation;
     write.property = std::string(command.property);
     write.value = OwnedValue(command.value);
-    const auto at = std::upper_bound(
-        user.writes.begin(), user.writes.end(), write,
-        [](const ProfileWrite& a, const ProfileWrite& b) { return OrderOf(a) < OrderOf(b); });
+    const auto at = std::upper_bound(user.writes.begin(), user.writes.end(), write,
+                                     [](const ProfileWrite& a, const ProfileWrite& b) {
+                                       return a.effective_order() < b.effective_order();
+                                     });
     user.writes.insert(at, std::move(write));
   }
 }
@@ -343,7 +332,7 @@ void Engine::Core::fold_again(const Event& event, EventOrder order, Again why, U
     if (segment.slot >= compiled.rules.size()) continue;
     const Rule& rule = compiled.rules[segment.slot];
     if (fold.concerns(segment.slot) && rule.runs && !rule.order_free) continue;
-    FindOrAdd(again.segments, segment.slot) = segment;
+    FindOrAddSegment(again, segment.slot) = segment;
   }
   fold.unrestrict();
   const size_t of_facts = transitions.size();
@@ -415,11 +404,11 @@ void Engine::Core::keep_turns(const UserState& user, FoldState& state) {
     if (segment.slot >= compiled.rules.size() || !fold.concerns(segment.slot)) continue;
     const Rule& rule = compiled.rules[segment.slot];
     if (!rule.runs) {
-      FindOrAdd(state.segments, segment.slot) = segment;
+      FindOrAddSegment(state, segment.slot) = segment;
       continue;
     }
     if (rule.built || !segment.built || segment.version != rule.version) continue;
-    SegmentState& kept = FindOrAdd(state.segments, segment.slot);
+    SegmentState& kept = FindOrAddSegment(state, segment.slot);
     kept.version = segment.version;
     kept.built = true;
   }
@@ -491,7 +480,7 @@ Engine& Engine::operator=(Engine&&) noexcept = default;
 
 Outcome Engine::apply(const Event& record, Time clock, UserState& user, Changes& out) {
   Core& core = *core_;
-  const Event event = core.with_common(record);
+  const Event& event = core.with_common(record);
   const Settings& settings = core.settings;
   core.take_over(user);
   core.fire(std::max(clock, event.record_time - settings.deadline_grace), user, out);
@@ -599,7 +588,7 @@ bool Engine::build(Slot slot, Time clock, const std::vector<MeasureState>* histo
   if (present && present->built && present->version == rule.version) return false;
 
   const auto add = [&](Time at, FoldState& state, Changes& told) {
-    SegmentState& segment = FindOrAdd(state.segments, slot);
+    SegmentState& segment = FindOrAddSegment(state, slot);
     segment.version = rule.version;
     if (history != nullptr) {
       segment.measures.resize(rule.measures.size());

@@ -10,16 +10,14 @@
 namespace segmentd {
 namespace {
 
-SegmentState& FindOrAdd(std::vector<SegmentState>& segments, const Rule& rule) {
-  auto it = std::lower_bound(segments.begin(), segments.end(), rule.slot,
-                             [](const SegmentState& s, Slot slot) { return s.slot < slot; });
-  if (it == segments.end() || it->slot != rule.slot) {
-    it = segments.emplace(it);
-    it->slot = rule.slot;
-    it->version = rule.version;
-    it->built = rule.built;
+SegmentState& FindOrAdd(FoldState& state, const Rule& rule) {
+  bool added = false;
+  SegmentState& segment = FindOrAddSegment(state, rule.slot, &added);
+  if (added) {
+    segment.version = rule.version;
+    segment.built = rule.built;
   }
-  return *it;
+  return segment;
 }
 
 SegmentState* Find(FoldState& state, Slot slot) {
@@ -47,10 +45,6 @@ bool Runs(const Rule& rule, const SegmentState& segment) {
 std::string_view TriggerName(const Rule& rule, uint8_t trigger) {
   return trigger < rule.triggers.size() ? std::string_view(rule.triggers[trigger])
                                         : std::string_view();
-}
-
-EventOrder OrderOf(const ProfileWrite& write) {
-  return {write.effective, write.order.offset};
 }
 
 void EraseIfNothing(const Rule& rule, FoldState& state) {
@@ -159,7 +153,7 @@ void Fold::apply_writes(const std::vector<ProfileWrite>& writes, EventOrder orde
                         FoldState& state) {
   while (state.writes_applied < writes.size()) {
     const ProfileWrite& write = writes[state.writes_applied];
-    if (OrderOf(write) > order) return;
+    if (write.effective_order() > order) return;
     ++state.writes_applied;
     if (!state.profile.apply(write)) {
       ++writes_refused;
@@ -189,7 +183,7 @@ void Fold::step(const FoldEvent& event, FoldState& state, Changes& out) {
   // A user's measures are out of the cache: all are asked for before the first is needed.
   for (const Counted& counted : counted_) {
     const Rule& rule = rules_->rules[counted.slot];
-    SegmentState& segment = FindOrAdd(state.segments, rule);
+    SegmentState& segment = FindOrAdd(state, rule);
     if (segment.measures.empty()) segment.measures.resize(rule.measures.size());
     __builtin_prefetch(&segment.measures[counted.measure]);
   }
@@ -256,7 +250,7 @@ void Fold::evaluate(const Rule& rule, Touch& touch, const Moment& moment, FoldSt
   const bool in = state.exists && holds({rule, segment, state, moment.at}, 0, &until);
   if (segment == nullptr) {
     if (!in && until == Time::Max()) return;
-    segment = &FindOrAdd(state.segments, rule);
+    segment = &FindOrAdd(state, rule);
   }
   segment->exit_at = until;
   if (in == segment->member) return;
@@ -317,7 +311,7 @@ void Fold::step_rule(const Rule& rule, const Touch& touch, const FoldEvent& even
   if (!(touch.roles & (kTriggers | kIsPage | kTouched)) && !FindSegment(state, rule.slot)) {
     return;  // Exits and cancellations mean nothing to somebody who was never in.
   }
-  SegmentState& segment = FindOrAdd(state.segments, rule);
+  SegmentState& segment = FindOrAdd(state, rule);
   if (!segment.built) return;
   if (rule.kind == Rule::Kind::kInaction) {
     step_inaction(rule, touch, event, segment, out);
@@ -541,7 +535,7 @@ void Fold::fire(Time moment, FoldState& state, Changes& out) {
 }
 
 void Fold::fire_rule(const Rule& rule, Time moment, FoldState& state, Changes& out) {
-  SegmentState& segment = FindOrAdd(state.segments, rule);
+  SegmentState& segment = FindOrAdd(state, rule);
   const auto leave_if_due = [&] {
     if (!segment.member || segment.exit_at > moment) return;
     segment.member = false;
@@ -624,7 +618,7 @@ void Fold::fire_rule(const Rule& rule, Time moment, FoldState& state, Changes& o
 void Fold::build(Slot slot, Time at, Reason reason, FoldState& state, Changes& out) {
   const Rule& rule = rules_->rules[slot];
   begin_step();
-  SegmentState& segment = FindOrAdd(state.segments, rule);
+  SegmentState& segment = FindOrAdd(state, rule);
   segment.built = true;
   if (rule.kind == Rule::Kind::kDateTime) {
     const Value value = state.profile.find(rule.property, &items_);
@@ -665,7 +659,7 @@ void Fold::run(const Input& input, Time until, EventOrder mark, FoldState& state
     size_t i = state.facts_applied;
     EventOrder order = i < facts.size() ? facts[i].order : kNever;
     if (state.writes_applied < writes.size()) {
-      order = std::min(order, OrderOf(writes[state.writes_applied]));
+      order = std::min(order, writes[state.writes_applied].effective_order());
     }
     if (!state.exists) order = std::min(order, input.exists_from);
     if (next != Time::Max() && next <= std::min(order.time, until)) {

@@ -40,8 +40,7 @@ class History {
   History(const History&) = delete;
   History& operator=(const History&) = delete;
 
-  const RuleSet& rules() const { return *rules_; }
-  const std::shared_ptr<const RuleSet>& rules_in_use() const { return rules_; }
+  const std::shared_ptr<const RuleSet>& rules() const { return rules_; }
 
   // The next record, of any user; a user's in the order of offsets. Its fields are those of
   // rules().

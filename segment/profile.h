@@ -50,6 +50,9 @@ struct ProfileWrite {
   ProfileOperation operation = ProfileOperation::kSet;
   std::string property;
   OwnedValue value;
+
+  // Its place among the events and writes that take effect.
+  EventOrder effective_order() const { return {effective, order.offset}; }
 };
 
 class Profile {

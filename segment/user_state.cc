@@ -16,12 +16,26 @@ constexpr uint64_t Mix(uint64_t x) {
   return x;
 }
 
+bool IsBefore(const SegmentState& state, Slot slot) {
+  return state.slot < slot;
+}
+
 }  // namespace
 
 const SegmentState* FindSegment(const FoldState& state, Slot slot) {
-  auto at = std::lower_bound(state.segments.begin(), state.segments.end(), slot,
-                             [](const SegmentState& s, Slot wanted) { return s.slot < wanted; });
+  const auto at = std::lower_bound(state.segments.begin(), state.segments.end(), slot, IsBefore);
   return at != state.segments.end() && at->slot == slot ? &*at : nullptr;
+}
+
+SegmentState& FindOrAddSegment(FoldState& state, Slot slot, bool* added) {
+  auto at = std::lower_bound(state.segments.begin(), state.segments.end(), slot, IsBefore);
+  const bool missing = at == state.segments.end() || at->slot != slot;
+  if (missing) {
+    at = state.segments.emplace(at);
+    at->slot = slot;
+  }
+  if (added != nullptr) *added = missing;
+  return *at;
 }
 
 bool IsMember(const UserState& user, Slot slot) {

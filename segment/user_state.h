@@ -145,6 +145,8 @@ inline void Prefetch(const UserState& user) {
 
 // Whether the user is in the segment, by the present.
 const SegmentState* FindSegment(const FoldState& state, Slot slot);
+// Where there is none, a new one that has nothing but its slot; `added` (may be null) says so.
+SegmentState& FindOrAddSegment(FoldState& state, Slot slot, bool* added = nullptr);
 bool IsMember(const UserState& user, Slot slot);
 
 // A hash of the memberships and the next deadline; its sum over all users tells a wrong recovery.

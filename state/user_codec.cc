@@ -663,8 +663,7 @@ absl::Status ParseUserImage(std::string_view image, UserState* user, Offset* inc
     write.value = GetValue(r);
     if (i > 0) {
       const ProfileWrite& last = user->writes[i - 1];
-      if (EventOrder{write.effective, write.order.offset} <
-          EventOrder{last.effective, last.order.offset}) {
+      if (write.effective_order() < last.effective_order()) {
         r.fail("profile writes out of order");
       }
     }

@@ -8,14 +8,14 @@
 #include "absl/strings/str_cat.h"
 
 #include "segment/definition_check.h"
+#include "segment/expression_walk.h"
 
 namespace segmentd {
 namespace {
 
 using segments::v1::AppliedDefinition;
-using segments::v1::Segment;
-
 using segments::v1::Expression;
+using segments::v1::Segment;
 
 using BySlot = std::map<Slot, AppliedDefinition>;
 
@@ -37,23 +37,6 @@ absl::StatusOr<std::shared_ptr<const RuleSet>> Compile(const BySlot& by_slot) {
   return RuleSet::Compile(std::move(active));
 }
 
-// Calls `visit` for each node of a segment's expression, if it has one.
-template <typename Visit>
-void ForEach(const Expression& expression, const Visit& visit) {
-  visit(expression);
-  for (const Expression& child : expression.all_of()) ForEach(child, visit);
-  for (const Expression& child : expression.any_of()) ForEach(child, visit);
-  if (expression.has_not_()) ForEach(expression.not_(), visit);
-}
-template <typename Visit>
-void ForEach(const Segment& segment, const Visit& visit) {
-  if (segment.has_past_behavior()) {
-    ForEach(segment.past_behavior(), visit);
-  } else if (segment.live().has_filter()) {
-    ForEach(segment.live().filter(), visit);
-  }
-}
-
 // Whether users must be evaluated whom no event leads to.
 bool TakesTurns(const Segment& segment) {
   return segment.has_past_behavior() || segment.live().has_date_time() || CountsPast(segment);
@@ -70,7 +53,7 @@ bool Remade(const Segment& applied, const Segment& wanted) {
 
 // No other version can follow yet: which members were told is in the users' states only, until all
 // have had their turn.
-bool Waits(const AppliedDefinition& definition) {
+bool EndsShadow(const AppliedDefinition& definition) {
   return definition.untold() && definition.phase() == AppliedDefinition::ACTIVATING;
 }
 
@@ -87,13 +70,15 @@ std::string Describe(const std::vector<Violation>& violations) {
 
 bool CountsPast(const Segment& segment) {
   bool any = false;
-  ForEach(segment, [&](const Expression& e) { any = any || e.has_did() || e.has_did_not(); });
+  ForEachExpression(segment, [&](const std::string&, const Expression& e) {
+    any = any || e.has_did() || e.has_did_not();
+  });
   return any;
 }
 
 std::vector<std::string> ReferencedSegments(const Segment& segment) {
   std::vector<std::string> ids;
-  ForEach(segment, [&](const Expression& e) {
+  ForEachExpression(segment, [&](const std::string&, const Expression& e) {
     if (e.in_segment().empty()) return;
     if (std::find(ids.begin(), ids.end(), e.in_segment()) == ids.end()) {
       ids.push_back(e.in_segment());
@@ -128,7 +113,7 @@ bool AppliedDefinitions::differ(const std::vector<Segment>& wanted) const {
       ++kept;
       if (Remade(it->second->segment(), segment)) return true;
       if (it->second->segment().version() == segment.version()) continue;
-      if (Waits(*it->second)) continue;
+      if (EndsShadow(*it->second)) continue;
     } else if (ending.contains(segment.id())) {
       continue;
     }
@@ -181,7 +166,7 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
     if (it != live.end()) {
       before = &by_slot_.at(it->second);
       if (before->segment().version() == segment.version()) continue;
-      if (Waits(*before)) continue;
+      if (EndsShadow(*before)) continue;
       candidate.set_slot(it->second);
     }
     const auto reject = [&](std::string why) {

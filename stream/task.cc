@@ -717,11 +717,11 @@ void Task::plan_builds() {
   read_ = std::move(read);
   histories_.erase(std::remove_if(histories_.begin(), histories_.end(),
                                   [&](const auto& history) {
-                                    return std::none_of(
-                                        histories_wanted_.begin(), histories_wanted_.end(),
-                                        [&](const HistoryRequest& request) {
-                                          return &history->rules() == request.rules.get();
-                                        });
+                                    return std::none_of(histories_wanted_.begin(),
+                                                        histories_wanted_.end(),
+                                                        [&](const HistoryRequest& request) {
+                                                          return history->rules() == request.rules;
+                                                        });
                                   }),
                    histories_.end());
 
@@ -743,7 +743,7 @@ void Task::plan_builds() {
 void Task::take_history(size_t index, const std::shared_ptr<const History>& history) {
   if (std::find(histories_.begin(), histories_.end(), history) != histories_.end()) return;
   // A reading begun in another life has rules of its own that are the same.
-  histories_wanted_[index].rules = history->rules_in_use();
+  histories_wanted_[index].rules = history->rules();
   read_[index] = 1;
   histories_.push_back(history);
   statuses_changed_ = true;

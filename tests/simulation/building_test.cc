@@ -59,6 +59,21 @@ class Building : public ::testing::Test {
                        .record_time = cluster_.wall});
     cluster_.pass(Duration::Millis(10));
   }
+  // So many users join segment "s", from whose window they slide an hour later; in version 2 it may
+  // change 20 times a minute.
+  void limit_members_of_a_window(size_t users) {
+    const char* const rule = "past_behavior: { did: { event: A, within_last: 1h } }";
+    want({Make("s", 1, rule)});
+    turns(20);
+    for (size_t i = 0; i < users; ++i) append(fmt::format("u{}", i), "A");
+    turns_until([&] { return told("s").size() == users; });
+    Segment limited = Make("s", 2, rule);
+    limited.set_max_changes_per_minute(20);
+    want({limited});
+    turns_until([&] {
+      return process_->board().status("s", 2).status == segments::v1::SEGMENT_STATUS_ACTIVE;
+    });
+  }
   void start() {
     process_ = std::make_unique<Process>(cluster_, "one", options_);
     process_->worker().want(wanted_);
@@ -310,17 +325,7 @@ TEST_F(Building, TooManyChangesPauseASegmentUntilItIsResumed) {
 TEST_F(Building, AWaveOfDeadlinesStopsAtTheLimit) {
   options_.task.deadlines_per_portion = 10;
   restart();
-  const char* const rule = "past_behavior: { did: { event: A, within_last: 1h } }";
-  want({Make("s", 1, rule)});
-  turns(20);
-  for (int i = 0; i < 300; ++i) append(fmt::format("u{}", i), "A");
-  turns_until([&] { return told("s").size() == 300; });
-  Segment limited = Make("s", 2, rule);
-  limited.set_max_changes_per_minute(20);
-  want({limited});
-  turns_until([&] {
-    return process_->board().status("s", 2).status == segments::v1::SEGMENT_STATUS_ACTIVE;
-  });
+  limit_members_of_a_window(300);
   ASSERT_EQ(told("s").size(), 300u);
 
   cluster_.pass(Duration::Hours(2));
@@ -369,17 +374,7 @@ TEST_F(Building, ALimitIsKeptOverACrash) {
   options_.task.bytes_saved_per_step = 1;
   options_.task.deadlines_per_portion = 2;
   restart();
-  const char* const rule = "past_behavior: { did: { event: A, within_last: 1h } }";
-  want({Make("s", 1, rule)});
-  turns(20);
-  for (int i = 0; i < 40; ++i) append(fmt::format("u{}", i), "A");
-  turns_until([&] { return told("s").size() == 40; });
-  Segment limited = Make("s", 2, rule);
-  limited.set_max_changes_per_minute(20);
-  want({limited});
-  turns_until([&] {
-    return process_->board().status("s", 2).status == segments::v1::SEGMENT_STATUS_ACTIVE;
-  });
+  limit_members_of_a_window(40);
 
   cluster_.pass(Duration::Hours(2));
   // What was counted before a crash counts after it.

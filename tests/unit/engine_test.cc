@@ -744,7 +744,7 @@ RC_GTEST_PROP(Engine, WhatIsBuiltIsAsIfItHadAlwaysBeenThere, (uint64_t seed)) {
       if (i == defined) later.use(building);
       if (i < defined) {
         std::vector<EventProperty> properties;
-        history.add("u", OneUser::EventOf(sent, i, history.rules(), &properties));
+        history.add("u", OneUser::EventOf(sent, i, *history.rules(), &properties));
       }
       if (i == built) {
         history.finish();
