@@ -206,7 +206,7 @@ Declaration::Declaration(Options* options) : options_(options), app_(kDescriptio
 
 CLI::Option* Declaration::duration(const std::string& name, std::function<void(Duration)> set,
                                    Duration low, Duration high, const std::string& description) {
-  const auto take = [=](const std::string& text) {
+  const auto take = [name, set = std::move(set), low, high](const std::string& text) {
     const absl::StatusOr<Duration> parsed = ParseDuration(text);
     if (!parsed.ok()) {
       throw CLI::ValidationError(name, std::string(parsed.status().message()));

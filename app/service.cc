@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -14,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
@@ -110,7 +110,7 @@ class Service {
 
   // Tries until it works, or fails for good, or a stop is asked for (CANCELLED), or the time is
   // over. Says so meanwhile.
-  absl::Status keep_trying(std::function<absl::Status()> work);
+  absl::Status keep_trying(absl::FunctionRef<absl::Status()> work);
   // Empty when ready.
   std::string not_ready() const;
   void tell_readiness();
@@ -136,7 +136,7 @@ class Service {
   std::unique_ptr<HttpServer> http_;
 };
 
-absl::Status Service::keep_trying(std::function<absl::Status()> work) {
+absl::Status Service::keep_trying(absl::FunctionRef<absl::Status()> work) {
   for (;;) {
     absl::Status status = work();
     if (!absl::IsUnavailable(status) && !absl::IsDeadlineExceeded(status)) return status;
@@ -226,10 +226,11 @@ absl::Status Service::start_instance(int32_t partitions) {
   workers = std::min(workers, partitions);
   std::vector<StreamInstance::Io> ios;
   for (int i = 0; i < workers; ++i) {
-    const absl::Status made = keep_trying([&] {
+    absl::Status made = keep_trying([&] {
       absl::StatusOr<StreamInstance::Io> io = make_io(i);
-      if (io.ok()) ios.push_back(*std::move(io));
-      return io.status();
+      if (!io.ok()) return io.status();
+      ios.push_back(*std::move(io));
+      return absl::OkStatus();
     });
     if (!made.ok()) return made;
   }
@@ -240,13 +241,13 @@ absl::Status Service::start_instance(int32_t partitions) {
       {.topic = topics_.definitions,
        .group = names_.group,
        .changed =
-           [this](std::shared_ptr<const KafkaDefinitionLog::Segments> all) {
-             instance_->want(std::move(all));
+           [this](const std::shared_ptr<const KafkaDefinitionLog::Segments>& all) {
+             instance_->want(all);
            }},
       instance_->board());
   if (!definitions.ok()) return definitions.status();
   definitions_ = *std::move(definitions);
-  const absl::Status read = keep_trying([&] {
+  absl::Status read = keep_trying([&] {
     if (definitions_->wait_ready(absl::Now() + kTry)) return absl::OkStatus();
     return absl::UnavailableError(absl::StrCat("topic ", topics_.definitions, " is not read yet"));
   });

@@ -47,6 +47,7 @@ UserState TypicalUser() {
 UserState UserWithProfile() {
   UserState user = TypicalUser();
   std::vector<Profile::Property> properties;
+  properties.reserve(10);
   for (int i = 0; i < 10; ++i) {
     properties.push_back({"property_" + std::to_string(i),
                           OwnedValue(Value::String("value " + std::to_string(i))),

@@ -545,7 +545,7 @@ void Generator::choose_time() {
   Time at;
   ParseTimestamp(change.at, &at);
   start_ = at - units(random_.below(12));
-  if (percent(30)) start_ = start_ - Duration::Minutes(random_.below(24) * 30);
+  if (percent(30)) start_ = start_ - Duration::Minutes(int64_t{30} * random_.below(24));
 }
 
 History Generator::run() {
