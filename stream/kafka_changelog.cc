@@ -24,7 +24,7 @@ absl::StatusOr<std::unique_ptr<KafkaChangelog>> KafkaChangelog::Create(
   if (!conf.ok()) return conf.status();
   absl::StatusOr<KafkaHandle> handle = MakeKafkaHandle(KafkaRole::kReader, *std::move(conf));
   if (!handle.ok()) return handle.status();
-  std::unique_ptr<KafkaChangelog> changelog(new KafkaChangelog(std::move(options)));
+  std::unique_ptr<KafkaChangelog> changelog(new KafkaChangelog(settings, std::move(options)));
   changelog->handle_ = *std::move(handle);
   changelog->records_.reset(rd_kafka_queue_get_consumer(changelog->handle_.get()));
   return changelog;
@@ -40,10 +40,9 @@ absl::Status KafkaChangelog::read(
     absl::FunctionRef<absl::Status(std::string_view key, std::optional<std::string_view> value)>
         record,
     absl::FunctionRef<void(int64_t offset, int64_t end)> progress) {
-  const auto ends = KafkaOffsets(handle_.get(), options_.topic, {&partition, 1}, KafkaOffset::kNext,
-                                 options_.timeout);
-  if (!ends.ok()) return ends.status();
-  const int64_t end = ends->at(partition);
+  const absl::StatusOr<int64_t> asked = end(partition);
+  if (!asked.ok()) return asked.status();
+  const int64_t end = *asked;
   progress(0, end);
   if (end == 0) return absl::OkStatus();
 
@@ -62,6 +61,17 @@ absl::Status KafkaChangelog::read(
         *error, fmt::format("ending to read topic {}, partition {}", options_.topic, partition));
   }
   return status;
+}
+
+absl::StatusOr<int64_t> KafkaChangelog::end(Partition partition) const {
+  absl::StatusOr<KafkaConf> conf = MakeKafkaConf(settings_, KafkaRole::kAsker);
+  if (!conf.ok()) return conf.status();
+  const absl::StatusOr<KafkaHandle> asker = MakeKafkaHandle(KafkaRole::kAsker, *std::move(conf));
+  if (!asker.ok()) return asker.status();
+  const auto ends = KafkaOffsets(asker->get(), options_.topic, {&partition, 1}, KafkaOffset::kNext,
+                                 options_.timeout);
+  if (!ends.ok()) return ends.status();
+  return ends->at(partition);
 }
 
 absl::Status KafkaChangelog::read_to(

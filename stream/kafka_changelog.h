@@ -40,13 +40,17 @@ class KafkaChangelog : public Changelog {
       absl::FunctionRef<void(int64_t offset, int64_t end)> progress) override;
 
  private:
-  explicit KafkaChangelog(Options options) : options_(std::move(options)) {}
+  KafkaChangelog(KafkaSettings settings, Options options)
+      : settings_(std::move(settings)), options_(std::move(options)) {}
+  // Of all records, those of open transactions included.
+  absl::StatusOr<int64_t> end(Partition partition) const;
   absl::Status read_to(
       Partition partition, int64_t end,
       absl::FunctionRef<absl::Status(std::string_view key, std::optional<std::string_view> value)>
           record,
       absl::FunctionRef<void(int64_t offset, int64_t end)> progress);
 
+  const KafkaSettings settings_;
   const Options options_;
   KafkaHandle handle_;
   KafkaQueue records_;

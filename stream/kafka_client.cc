@@ -48,22 +48,27 @@ constexpr std::array kCommonFixed = {
     // Otherwise small requests wait for the acknowledgement of the one before.
     Setting{"socket.nagle.disable", "true"},
 };
+constexpr const char* kIsolation = "isolation.level";
+constexpr const char* kUncommitted = "read_uncommitted";
 constexpr std::array kMemberFixed = {
     Setting{"enable.auto.commit", "false"},
     Setting{"enable.auto.offset.store", "false"},
-    Setting{"isolation.level", "read_committed"},
+    Setting{kIsolation, "read_committed"},
     Setting{"group.protocol", "classic"},
     Setting{"partition.assignment.strategy", "cooperative-sticky"},
 };
 constexpr std::array kReaderFixed = {
     Setting{"enable.auto.commit", "false"},
     Setting{"enable.auto.offset.store", "false"},
-    Setting{"isolation.level", "read_committed"},
+    Setting{kIsolation, "read_committed"},
     Setting{"auto.offset.reset", "error"},
     Setting{"enable.partition.eof", "true"},
     Setting{"check.crcs", "true"},
     // How long fetching stops after the local queue was full.
     Setting{"fetch.queue.backoff.ms", "1"},
+};
+constexpr std::array kAskerFixed = {
+    Setting{kIsolation, kUncommitted},
 };
 constexpr std::array kWriterFixed = {
     Setting{"enable.idempotence", "true"},
@@ -164,25 +169,11 @@ absl::StatusCode CodeOf(rd_kafka_resp_err_t error) {
   }
 }
 
-// Asks once.
-absl::StatusOr<std::map<Partition, int64_t>> AskedKafkaOffsets(
-    rd_kafka_t* handle, const std::string& topic, absl::Span<const Partition> partitions,
-    KafkaOffset which, absl::Duration timeout) {
-  const KafkaQueue queue(rd_kafka_queue_new(handle));
-  AskKafkaOffsets(handle, topic, partitions, which, timeout, queue.get());
-  const KafkaEvent event(rd_kafka_queue_poll(queue.get(), KafkaTimeoutMs(timeout) + 1000));
-  if (event == nullptr) {
-    return absl::UnavailableError(fmt::format("no answer about the offsets of topic {}", topic));
-  }
-  absl::StatusOr<std::map<Partition, int64_t>> offsets = KafkaOffsetsFrom(event.get());
-  if (!offsets.ok()) return offsets.status();
-  for (const Partition partition : partitions) {
-    if (!offsets->contains(partition)) {
-      return absl::UnavailableError(
-          fmt::format("no answer about the offsets of topic {}, partition {}", topic, partition));
-    }
-  }
-  return offsets;
+bool IsAsker(rd_kafka_t* handle) {
+  char value[32] = "";
+  size_t size = sizeof(value);
+  return rd_kafka_conf_get(rd_kafka_conf(handle), kIsolation, value, &size) == RD_KAFKA_CONF_OK &&
+         std::string_view(value) == kUncommitted;
 }
 
 }  // namespace
@@ -274,6 +265,7 @@ absl::StatusOr<KafkaConf> MakeKafkaConf(
   set_all(kCommonFixed);
   if (role == KafkaRole::kMember) set_all(kMemberFixed);
   if (role == KafkaRole::kReader) set_all(kReaderFixed);
+  if (role == KafkaRole::kAsker) set_all(kAskerFixed);
   if (role == KafkaRole::kWriter) set_all(kWriterFixed);
   for (const auto& [name, value] : more) set(name, value);
   if (!status.ok()) return status;
@@ -293,7 +285,9 @@ absl::StatusOr<KafkaHandle> MakeKafkaHandle(KafkaRole role, KafkaConf conf) {
   }
   // The handle's now.
   (void)conf.release();
-  if (role != KafkaRole::kWriter) rd_kafka_poll_set_consumer(handle.get());
+  if (role == KafkaRole::kMember || role == KafkaRole::kReader) {
+    rd_kafka_poll_set_consumer(handle.get());
+  }
   return handle;
 }
 
@@ -335,42 +329,38 @@ absl::StatusOr<int32_t> KafkaPartitionCount(rd_kafka_t* handle, const std::strin
   return metadata->topics[0].partition_cnt;
 }
 
-void AskKafkaOffsets(rd_kafka_t* handle, const std::string& topic,
-                     absl::Span<const Partition> partitions, KafkaOffset which,
-                     absl::Duration timeout, rd_kafka_queue_t* queue) {
-  KafkaPartitions list(rd_kafka_topic_partition_list_new(static_cast<int>(partitions.size())));
+// Not with rd_kafka_ListOffsets(), which would not block: as long as a leader is not known, the
+// calling thread and the client's own go on with one and the same request, and the one uses what
+// the other has freed.
+absl::StatusOr<std::map<Partition, int64_t>> AskKafkaOffsets(rd_kafka_t* handle,
+                                                             const std::string& topic,
+                                                             absl::Span<const Partition> partitions,
+                                                             KafkaOffset which,
+                                                             absl::Duration timeout) {
+  const bool asker = IsAsker(handle);
+  if (which != KafkaOffset::kFirst && asker != (which == KafkaOffset::kNext)) {
+    return absl::InternalError("the client can't tell this offset: it has another role");
+  }
+  const KafkaPartitions list(
+      rd_kafka_topic_partition_list_new(static_cast<int>(partitions.size())));
   for (const Partition partition : partitions) {
     rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), partition)->offset =
-        which == KafkaOffset::kFirst ? RD_KAFKA_OFFSET_SPEC_EARLIEST : RD_KAFKA_OFFSET_SPEC_LATEST;
+        which == KafkaOffset::kFirst ? RD_KAFKA_OFFSET_BEGINNING : RD_KAFKA_OFFSET_END;
   }
-  const KafkaPtr<rd_kafka_AdminOptions_t, rd_kafka_AdminOptions_destroy> options(
-      rd_kafka_AdminOptions_new(handle, RD_KAFKA_ADMIN_OP_LISTOFFSETS));
-  rd_kafka_AdminOptions_set_request_timeout(options.get(), KafkaTimeoutMs(timeout), nullptr, 0);
-  const KafkaError error(rd_kafka_AdminOptions_set_isolation_level(
-      options.get(), which == KafkaOffset::kStable ? RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED
-                                                   : RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED));
-  rd_kafka_ListOffsets(handle, list.get(), options.get(), queue);
-}
-
-absl::StatusOr<std::map<Partition, int64_t>> KafkaOffsetsFrom(rd_kafka_event_t* event) {
-  const rd_kafka_ListOffsets_result_t* result = rd_kafka_event_ListOffsets_result(event);
-  if (result == nullptr) return absl::InternalError("the answer holds no offsets");
-  const rd_kafka_resp_err_t error = rd_kafka_event_error(event);
-  // So the client tells that no partition has a leader, as while brokers come and go.
-  if (error == RD_KAFKA_RESP_ERR__NOENT) {
-    return absl::UnavailableError("asking for offsets: no partition has a leader");
-  }
-  if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
-    return KafkaStatus(error, "asking for offsets", rd_kafka_event_error_string(event));
-  }
-  size_t count = 0;
-  const rd_kafka_ListOffsetsResultInfo_t** infos =
-      rd_kafka_ListOffsets_result_infos(result, &count);
+  const rd_kafka_resp_err_t error =
+      rd_kafka_offsets_for_times(handle, list.get(), KafkaTimeoutMs(timeout));
+  // Its errors and statistics, which nobody else takes out.
+  if (asker) rd_kafka_poll(handle, 0);
   std::map<Partition, int64_t> offsets;
-  for (const rd_kafka_ListOffsetsResultInfo_t* info : absl::MakeConstSpan(infos, count)) {
-    const rd_kafka_topic_partition_t* found = rd_kafka_ListOffsetsResultInfo_topic_partition(info);
-    if (found->err == RD_KAFKA_RESP_ERR_NO_ERROR && found->offset >= 0) {
-      offsets[found->partition] = found->offset;
+  // So the client tells that no partition has a leader, as while brokers come and go.
+  if (error == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION) return offsets;
+  if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    return KafkaStatus(error, fmt::format("asking for the offsets of topic {}", topic));
+  }
+  for (const rd_kafka_topic_partition_t& found :
+       absl::MakeConstSpan(list->elems, static_cast<size_t>(list->cnt))) {
+    if (found.err == RD_KAFKA_RESP_ERR_NO_ERROR && found.offset >= 0) {
+      offsets[found.partition] = found.offset;
     }
   }
   return offsets;
@@ -384,7 +374,14 @@ absl::StatusOr<std::map<Partition, int64_t>> KafkaOffsets(rd_kafka_t* handle,
   const absl::Time deadline = absl::Now() + timeout;
   while (true) {
     absl::StatusOr<std::map<Partition, int64_t>> offsets =
-        AskedKafkaOffsets(handle, topic, partitions, which, deadline - absl::Now());
+        AskKafkaOffsets(handle, topic, partitions, which, deadline - absl::Now());
+    if (offsets.ok()) {
+      const auto silent = std::find_if(partitions.begin(), partitions.end(),
+                                       [&](Partition p) { return !offsets->contains(p); });
+      if (silent == partitions.end()) return offsets;
+      offsets = absl::UnavailableError(
+          fmt::format("no answer about the offsets of topic {}, partition {}", topic, *silent));
+    }
     if (!absl::IsUnavailable(offsets.status()) || absl::Now() + kOffsetsRetry >= deadline) {
       return offsets;
     }

@@ -48,6 +48,10 @@ enum class KafkaRole : uint8_t {
   kMember,
   // Reads what is assigned to it by hand, committed records only.
   kReader,
+  // Asks where topics end, records of open transactions counted. Reads nothing, and its queue has
+  // to
+  // be polled by nobody: asking does it.
+  kAsker,
   // Writes, idempotently, each record acknowledged by all in-sync replicas.
   kWriter,
 };
@@ -85,9 +89,10 @@ enum class KafkaOffset : uint8_t {
   // The first held.
   kFirst,
   // Where the next record will be; transaction markers, and records of open transactions, are
-  // counted.
+  // counted. Only a kAsker's client can tell.
   kNext,
-  // Where the oldest open transaction begins, else as kNext: the end of what is committed.
+  // Where the oldest open transaction begins, else as kNext: the end of what is committed. The
+  // client of any other role tells.
   kStable,
 };
 // Offsets of one topic, asked of the brokers. Waits for leaders and answers that are missing;
@@ -98,12 +103,13 @@ absl::StatusOr<std::map<Partition, int64_t>> KafkaOffsets(rd_kafka_t* handle,
                                                           KafkaOffset which,
                                                           absl::Duration timeout);
 
-// The same in two halves: the answer comes to `queue`.
-void AskKafkaOffsets(rd_kafka_t* handle, const std::string& topic,
-                     absl::Span<const Partition> partitions, KafkaOffset which,
-                     absl::Duration timeout, rd_kafka_queue_t* queue);
-// Partitions that did not answer are left out.
-absl::StatusOr<std::map<Partition, int64_t>> KafkaOffsetsFrom(rd_kafka_event_t* event);
+// Asks once. Partitions that the client knows no leader of are left out; it looks for one anew when
+// it is asked for the topic's partitions.
+absl::StatusOr<std::map<Partition, int64_t>> AskKafkaOffsets(rd_kafka_t* handle,
+                                                             const std::string& topic,
+                                                             absl::Span<const Partition> partitions,
+                                                             KafkaOffset which,
+                                                             absl::Duration timeout);
 
 // Records got from a queue, freed together.
 class KafkaMessages {

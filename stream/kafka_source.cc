@@ -11,7 +11,6 @@
 namespace segmentd {
 namespace {
 
-constexpr absl::Duration kAnswerLimit = absl::Seconds(1);
 constexpr absl::Duration kWarmLimit = absl::Seconds(1);
 constexpr absl::Duration kCloseLimit = absl::Seconds(5);
 
@@ -34,12 +33,17 @@ absl::StatusOr<std::unique_ptr<KafkaSource>> KafkaSource::Create(const KafkaSett
   std::unique_ptr<KafkaSource> source(new KafkaSource(std::move(options), clock));
   source->reader_ = *std::move(reader);
   source->records_.reset(rd_kafka_queue_get_consumer(source->reader_.get()));
-  source->answers_.reset(rd_kafka_queue_new(source->reader_.get()));
   rd_kafka_queue_t* const records = source->records_.get();
-  rd_kafka_queue_cb_event_enable(
-      source->answers_.get(),
-      [](rd_kafka_t*, void* queue) { rd_kafka_queue_yield(static_cast<rd_kafka_queue_t*>(queue)); },
-      records);
+
+  conf = MakeKafkaConf(settings, KafkaRole::kAsker);
+  if (!conf.ok()) return conf.status();
+  absl::StatusOr<KafkaHandle> asker = MakeKafkaHandle(KafkaRole::kAsker, *std::move(conf));
+  if (!asker.ok()) return asker.status();
+  source->asker_ = *std::move(asker);
+  source->ends_ = std::make_unique<KafkaEnds>(
+      source->asker_.get(),
+      KafkaEnds::Options{.topic = source->options_.topic,
+                         .answered = [records] { rd_kafka_queue_yield(records); }});
 
   absl::StatusOr<std::unique_ptr<KafkaGroupMember>> member =
       KafkaGroupMember::Create(settings, {.topic = source->options_.topic,
@@ -54,8 +58,7 @@ absl::StatusOr<std::unique_ptr<KafkaSource>> KafkaSource::Create(const KafkaSett
 KafkaSource::~KafkaSource() {
   member_.reset();
   messages_.clear();
-  if (answers_ != nullptr) rd_kafka_queue_cb_event_enable(answers_.get(), nullptr, nullptr);
-  answers_.reset();
+  ends_.reset();
   records_.reset();
   CloseKafkaConsumer(std::move(reader_), kCloseLimit);
 }
@@ -212,25 +215,17 @@ void KafkaSource::ask() {
   asked_at_ = clock_.wall();
   last_ask_ = clock_.monotonic();
   asking_ = true;
-  AskKafkaOffsets(reader_.get(), options_.topic, partitions, KafkaOffset::kNext, kAnswerLimit,
-                  answers_.get());
+  ends_->ask(std::move(partitions));
 }
 
 void KafkaSource::answer() {
   answered_.clear();
-  while (rd_kafka_event_t* event = rd_kafka_queue_poll(answers_.get(), 0)) {
-    const KafkaEvent owner(event);
-    asking_ = false;
-    const absl::StatusOr<std::map<Partition, int64_t>> offsets = KafkaOffsetsFrom(event);
-    if (!offsets.ok()) {
-      spdlog::debug("no answer about the ends of topic {}: {}", options_.topic,
-                    std::string(offsets.status().message()));
-      continue;
-    }
-    for (const auto& [partition, offset] : *offsets) {
-      answered_.push_back(
-          {.partition = partition, .position = Offset(offset), .asked_at = asked_at_});
-    }
+  const std::optional<KafkaEnds::Answer> answer = ends_->take();
+  if (!answer) return;
+  asking_ = false;
+  for (const auto& [partition, offset] : *answer) {
+    answered_.push_back(
+        {.partition = partition, .position = Offset(offset), .asked_at = asked_at_});
   }
 }
 
@@ -247,10 +242,10 @@ void KafkaSource::add_ends() {
 }
 
 absl::StatusOr<std::pair<Offset, Offset>> KafkaSource::bounds(Partition partition) {
-  const auto first = KafkaOffsets(reader_.get(), options_.topic, {&partition, 1},
+  const auto first = KafkaOffsets(asker_.get(), options_.topic, {&partition, 1},
                                   KafkaOffset::kFirst, options_.timeout);
   if (!first.ok()) return first.status();
-  const auto next = KafkaOffsets(reader_.get(), options_.topic, {&partition, 1}, KafkaOffset::kNext,
+  const auto next = KafkaOffsets(asker_.get(), options_.topic, {&partition, 1}, KafkaOffset::kNext,
                                  options_.timeout);
   if (!next.ok()) return next.status();
   return std::pair(Offset(first->at(partition)), Offset(next->at(partition)));

@@ -19,6 +19,7 @@
 
 #include "stream/io.h"
 #include "stream/kafka_client.h"
+#include "stream/kafka_ends.h"
 #include "stream/kafka_group_member.h"
 #include "stream/kafka_settings.h"
 
@@ -81,7 +82,8 @@ class KafkaSource : public Source {
   Clock& clock_;
   KafkaHandle reader_;
   KafkaQueue records_;
-  KafkaQueue answers_;
+  KafkaHandle asker_;
+  std::unique_ptr<KafkaEnds> ends_;
   std::unique_ptr<KafkaGroupMember> member_;
 
   // The reader knows the topic's leaders.

@@ -182,7 +182,7 @@ absl::Status Preparation::wait_for(const std::string& topic, int32_t partitions)
     } else if (*count != partitions) {
       return absl::OkStatus();
     } else {
-      status = KafkaOffsets(handle_.get(), topic, all, KafkaOffset::kNext,
+      status = KafkaOffsets(handle_.get(), topic, all, KafkaOffset::kStable,
                             std::min(left(), absl::Seconds(1)))
                    .status();
     }

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <condition_variable>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -26,6 +27,7 @@
 #include "stream/kafka_change_feed.h"
 #include "stream/kafka_changelog.h"
 #include "stream/kafka_definition_log.h"
+#include "stream/kafka_ends.h"
 #include "stream/kafka_source.h"
 #include "stream/kafka_topics.h"
 #include "stream/kafka_transactions.h"
@@ -322,35 +324,103 @@ TEST(KafkaTopicCheck, SaysWhichBrokerDoesNotAnswer) {
 }
 
 // A broker that is restarted, or too slow for its controller, loses its partitions for a while.
-TEST(KafkaLeaders, AreWaitedForToTellOffsets) {
-  const KafkaHandle cluster_handle = *MakeKafkaHandle(
-      KafkaRole::kWriter, *MakeKafkaConf(*KafkaSettings::Parse("127.0.0.1:1"), KafkaRole::kWriter));
-  const KafkaPtr<rd_kafka_mock_cluster_t, rd_kafka_mock_cluster_destroy> cluster(
-      rd_kafka_mock_cluster_new(cluster_handle.get(), 1));
-  ASSERT_EQ(rd_kafka_mock_topic_create(cluster.get(), "events", 2, 1), RD_KAFKA_RESP_ERR_NO_ERROR);
-  const KafkaSettings settings =
-      *KafkaSettings::Parse(rd_kafka_mock_cluster_bootstraps(cluster.get()));
-  const KafkaHandle handle =
-      *MakeKafkaHandle(KafkaRole::kReader, *MakeKafkaConf(settings, KafkaRole::kReader));
-  const std::vector<Partition> partitions = {0, 1};
-  const auto ask = [&](absl::Duration limit) {
-    return KafkaOffsets(handle.get(), "events", partitions, KafkaOffset::kNext, limit);
-  };
-  const auto lead = [&](Partition partition, int32_t broker) {
-    ASSERT_EQ(rd_kafka_mock_partition_set_leader(cluster.get(), "events", partition, broker),
+class KafkaLeaders : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_EQ(rd_kafka_mock_topic_create(cluster_.get(), "events", 2, 1),
               RD_KAFKA_RESP_ERR_NO_ERROR);
+  }
+  void lead(const std::vector<Partition>& partitions, int32_t broker) {
+    for (const Partition partition : partitions) {
+      ASSERT_EQ(rd_kafka_mock_partition_set_leader(cluster_.get(), "events", partition, broker),
+                RD_KAFKA_RESP_ERR_NO_ERROR);
+    }
+  }
+  KafkaHandle client(KafkaRole role) const {
+    const KafkaSettings settings =
+        *KafkaSettings::Parse(rd_kafka_mock_cluster_bootstraps(cluster_.get()));
+    return *MakeKafkaHandle(role, *MakeKafkaConf(settings, role));
+  }
+
+  static constexpr int32_t kBroker = 1;
+  static constexpr int32_t kNobody = -1;
+  const std::vector<Partition> partitions_ = {0, 1};
+  const std::map<Partition, int64_t> nothing_yet_ = {{0, 0}, {1, 0}};
+
+ private:
+  const KafkaHandle cluster_handle_ = *MakeKafkaHandle(
+      KafkaRole::kWriter, *MakeKafkaConf(*KafkaSettings::Parse("127.0.0.1:1"), KafkaRole::kWriter));
+  const KafkaPtr<rd_kafka_mock_cluster_t, rd_kafka_mock_cluster_destroy> cluster_{
+      rd_kafka_mock_cluster_new(cluster_handle_.get(), 1)};
+};
+
+TEST_F(KafkaLeaders, AreWaitedForToTellOffsets) {
+  const KafkaHandle asker = client(KafkaRole::kAsker);
+  const auto ask = [&](absl::Duration limit) {
+    return KafkaOffsets(asker.get(), "events", partitions_, KafkaOffset::kNext, limit);
   };
-  const std::map<Partition, int64_t> nothing_yet = {{0, 0}, {1, 0}};
-  ASSERT_EQ(*ask(kLimit), nothing_yet);
+  ASSERT_EQ(*ask(kLimit), nothing_yet_);
   for (const std::vector<Partition>& lost : {std::vector{0, 1}, std::vector{1}}) {
-    for (const Partition partition : lost) lead(partition, -1);
-    ASSERT_OK(KafkaPartitionCount(handle.get(), "events", kLimit).status());
+    lead(lost, kNobody);
+    ASSERT_OK(KafkaPartitionCount(asker.get(), "events", kLimit).status());
     EXPECT_EQ(ask(absl::Milliseconds(300)).status().code(), absl::StatusCode::kUnavailable);
-    for (const Partition partition : lost) lead(partition, 1);
+    lead(lost, kBroker);
     const auto offsets = ask(kLimit);
     ASSERT_OK(offsets.status());
-    EXPECT_EQ(*offsets, nothing_yet);
+    EXPECT_EQ(*offsets, nothing_yet_);
   }
+}
+
+TEST_F(KafkaLeaders, AreNotWaitedForByThePartitionsThatHaveOne) {
+  const KafkaHandle asker = client(KafkaRole::kAsker);
+  std::mutex mutex;
+  std::condition_variable changed;
+  int answers = 0;
+  KafkaEnds ends(asker.get(), {.topic = "events", .answered = [&] {
+                                 const std::scoped_lock lock(mutex);
+                                 ++answers;
+                                 changed.notify_all();
+                               }});
+  EXPECT_EQ(ends.take(), std::nullopt);
+  const auto ask = [&] {
+    std::unique_lock lock(mutex);
+    const int before = answers;
+    ends.ask(partitions_);
+    EXPECT_TRUE(changed.wait_for(lock, absl::ToChronoMilliseconds(kLimit),
+                                 [&] { return answers > before; }));
+    lock.unlock();
+    auto answer = ends.take();
+    EXPECT_EQ(ends.take(), std::nullopt);
+    return answer.value_or(KafkaEnds::Answer());
+  };
+  const auto ask_until = [&](const KafkaEnds::Answer& expected) {
+    const absl::Time deadline = absl::Now() + kLimit;
+    KafkaEnds::Answer answer;
+    while ((answer = ask()) != expected && absl::Now() < deadline) {
+    }
+    EXPECT_EQ(answer, expected);
+  };
+  ask_until(nothing_yet_);
+  lead({1}, kNobody);
+  ask_until({{0, 0}});
+  lead({0}, kNobody);
+  ask_until({});
+  lead({0, 1}, kBroker);
+  ask_until(nothing_yet_);
+}
+
+TEST_F(KafkaLeaders, TellOffsetsByTheRoleOfWhoAsks) {
+  const KafkaHandle asker = client(KafkaRole::kAsker);
+  const KafkaHandle reader = client(KafkaRole::kReader);
+  const auto ask = [&](const KafkaHandle& handle, KafkaOffset which) {
+    return KafkaOffsets(handle.get(), "events", partitions_, which, kLimit).status().code();
+  };
+  EXPECT_EQ(ask(asker, KafkaOffset::kFirst), absl::StatusCode::kOk);
+  EXPECT_EQ(ask(asker, KafkaOffset::kNext), absl::StatusCode::kOk);
+  EXPECT_EQ(ask(asker, KafkaOffset::kStable), absl::StatusCode::kInternal);
+  EXPECT_EQ(ask(reader, KafkaOffset::kFirst), absl::StatusCode::kOk);
+  EXPECT_EQ(ask(reader, KafkaOffset::kNext), absl::StatusCode::kInternal);
+  EXPECT_EQ(ask(reader, KafkaOffset::kStable), absl::StatusCode::kOk);
 }
 
 TEST_F(KafkaClient, ReadsRecordsWithKeysHeadersAndTimes) {
