@@ -30,7 +30,7 @@ namespace {
 
 bool IsTrueOfOne(const pb::PropertyCondition& c, const Scalar& value, Time now) {
   // -1, 0, 1, or nothing where the types differ.
-  const auto fold = [&](std::string text) {
+  const auto fold = [&](const std::string& text) {
     return c.ignore_case() ? absl::AsciiStrToLower(text) : text;
   };
   const auto compare = [&](const google::protobuf::Value& operand) -> std::optional<int> {
@@ -388,7 +388,7 @@ std::set<Time> Moments(const pb::DateTime& date_time, const Datum& value) {
       absl::CivilSecond there(year, local.month(), local.day(), local.hour(), local.minute(),
                               local.second());
       // There is no such day: normalized to 1 March.
-      if (there.day() != local.day()) there -= 24 * 60 * 60;
+      if (there.day() != local.day()) there -= a_day / 1000;
       dates.insert(zone.moment(there) + Duration::Millis(below_a_second.millis() % 1000));
     }
   }
@@ -404,8 +404,8 @@ std::set<Time> Moments(const pb::DateTime& date_time, const Datum& value) {
                                    ? absl::CivilDay(zone.local(date)) + offset.millis() / a_day
                                    : absl::CivilDay(zone.local(date + offset));
     const std::string at = date_time.at() + (date_time.at().size() == 5 ? ":00" : "");
-    moments.insert(zone.moment(absl::CivilSecond(day) + std::stoi(at.substr(0, 2)) * 3600 +
-                               std::stoi(at.substr(3, 2)) * 60 + std::stoi(at.substr(6, 2))));
+    const auto part = [&](size_t begin) -> int64_t { return std::stoi(at.substr(begin, 2)); };
+    moments.insert(zone.moment(absl::CivilSecond(day) + part(0) * 3600 + part(3) * 60 + part(6)));
   }
   return moments;
 }

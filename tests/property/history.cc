@@ -359,8 +359,8 @@ std::vector<History> Simpler(const History& history) {
     if (item.kind != Item::Kind::kRecord) continue;
     const Record& record = item.record;
     if (!record.message_id.empty()) with(i, [](Item* it) { it->record.message_id.clear(); });
-    for (const auto& [name, value] : record.properties) {
-      with(i, [&](Item* it) { it->record.properties.erase(name); });
+    for (const auto& property : record.properties) {
+      with(i, [&](Item* it) { it->record.properties.erase(property.first); });
     }
     for (size_t j = 0; j < record.profile.size(); ++j) {
       with(i, [&](Item* it) {

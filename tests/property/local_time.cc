@@ -61,7 +61,7 @@ absl::CivilDay PeriodOf(const std::string& during, bool sunday, absl::CivilDay d
   if (during != "this_week" && during != "last_week") std::abort();
   const absl::Weekday first = sunday ? absl::Weekday::sunday : absl::Weekday::monday;
   while (absl::GetWeekday(day) != first) --day;
-  return day + 7 * later;
+  return day + int64_t{7} * later;
 }
 
 Range During(const std::string& during, bool sunday, const LocalTime& zone, Time now) {
