@@ -50,33 +50,58 @@ class Histogram {
 // Where a task is in its life; see task.h.
 enum class TaskState : uint8_t { kRestoring, kReplaying, kRunning, kClosed, kFailed };
 
-// Of one partition. Counters count since the process started, dead letters and changes only those
-// that were not yet told before a crash.
-struct TaskMetrics {
+// What steps do. A task counts a step aside, as plain numbers, and adds it to its metrics when it
+// is committed: the records of one that is not come again.
+template <typename Number>
+struct StepCounts {
+  Number events{};
+  Number late{};
+  Number too_late{};
+  Number duplicates{};
+  // Event times too far ahead, replaced by the record time.
+  Number future_times{};
+  // Records stamped ahead of the wall clock.
+  Number future_records{};
+  Number deadlines{};
+  // By DecodeError.
+  std::array<Number, kDecodeErrors> dead_letters{};
+  // By segments::v1::Action.
+  std::array<Number, 4> changes{};
+  // Changes of shadow segments, which are not written.
+  Number shadow_changes{};
+  Number images_saved{};
+  Number image_bytes_saved{};
+  // What the engine's bounds cut off.
+  Number pendings_dropped{};
+  Number facts_dropped{};
+  Number message_ids_dropped{};
+  Number profile_writes_refused{};
+};
+
+// Of one partition. Counters count since the process started; of a commit whose outcome no broker
+// told, nothing.
+struct TaskMetrics : StepCounts<Metric> {
+  void add(const StepCounts<int64_t>& step) {
+    events.add(step.events);
+    late.add(step.late);
+    too_late.add(step.too_late);
+    duplicates.add(step.duplicates);
+    future_times.add(step.future_times);
+    future_records.add(step.future_records);
+    deadlines.add(step.deadlines);
+    for (size_t i = 0; i < dead_letters.size(); ++i) dead_letters[i].add(step.dead_letters[i]);
+    for (size_t i = 0; i < changes.size(); ++i) changes[i].add(step.changes[i]);
+    shadow_changes.add(step.shadow_changes);
+    images_saved.add(step.images_saved);
+    image_bytes_saved.add(step.image_bytes_saved);
+    pendings_dropped.add(step.pendings_dropped);
+    facts_dropped.add(step.facts_dropped);
+    message_ids_dropped.add(step.message_ids_dropped);
+    profile_writes_refused.add(step.profile_writes_refused);
+  }
+
   std::atomic<TaskState> state{TaskState::kRestoring};
 
-  Metric events;
-  Metric late;
-  Metric too_late;
-  Metric duplicates;
-  // Event times too far ahead, replaced by the record time.
-  Metric future_times;
-  // Records stamped ahead of the wall clock.
-  Metric future_records;
-  Metric deadlines;
-  // By DecodeError.
-  std::array<Metric, kDecodeErrors> dead_letters;
-  // By segments::v1::Action.
-  std::array<Metric, 4> changes;
-  // Changes of shadow segments, which are not written.
-  Metric shadow_changes;
-  Metric images_saved;
-  Metric image_bytes_saved;
-  // What the engine's bounds cut off.
-  Metric pendings_dropped;
-  Metric facts_dropped;
-  Metric message_ids_dropped;
-  Metric profile_writes_refused;
   // Times that memory was dropped and restored.
   Metric restores;
 

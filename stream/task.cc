@@ -273,6 +273,8 @@ absl::Status Task::finish_replay() {
   }
   state_ = TaskState::kRunning;
   metrics_.state = state_;
+  // What was cut off again.
+  cut_off_ = engine_->counters();
   plan_builds();
   statuses_changed_ = true;
   refresh_statuses();
@@ -308,7 +310,7 @@ void Task::apply_one(const Record& record, uint64_t hash, Time wall, Step& step)
   ++applied_;
   auto& counters = *record_.mutable_counters();
   counters.set_events(counters.events() + 1);
-  if (!clock_.read(record.record_time, wall)) metrics_.future_records.add(1);
+  if (!clock_.read(record.record_time, wall)) ++counts_.future_records;
 
   Event event;
   std::string_view id;
@@ -318,8 +320,8 @@ void Task::apply_one(const Record& record, uint64_t hash, Time wall, Step& step)
     write_dead_letter(record, decoded, step);
     return;
   }
-  metrics_.events.add(1);
-  if (decoded.time_replaced) metrics_.future_times.add(1);
+  ++counts_.events;
+  if (decoded.time_replaced) ++counts_.future_times;
 
   StoredUser& user = users_->find_or_create(hash, record.key);
   switch (engine_->apply(event, fired_, user.state, changes_)) {
@@ -327,15 +329,15 @@ void Task::apply_one(const Record& record, uint64_t hash, Time wall, Step& step)
       break;
     case Outcome::kLate:
       counters.set_late(counters.late() + 1);
-      metrics_.late.add(1);
+      ++counts_.late;
       break;
     case Outcome::kTooLate:
       counters.set_too_late(counters.too_late() + 1);
-      metrics_.too_late.add(1);
+      ++counts_.too_late;
       break;
     case Outcome::kDuplicate:
       counters.set_duplicates(counters.duplicates() + 1);
-      metrics_.duplicates.add(1);
+      ++counts_.duplicates;
       break;
   }
   tell(user, step);
@@ -368,7 +370,7 @@ void Task::tell(const StoredUser& user, Step& step, std::optional<Slot> untold) 
     if (change.action == segments::v1::ADD) ++members_[change.slot];
     if (change.action == segments::v1::REMOVE) --members_[change.slot];
     if (segment->segment.shadow() || change.slot == untold) {
-      metrics_.shadow_changes.add(1);
+      ++counts_.shadow_changes;
       continue;
     }
     value_.clear();
@@ -378,7 +380,7 @@ void Task::tell(const StoredUser& user, Step& step, std::optional<Slot> untold) 
                 .key = user.id(),
                 .value = value_});
     if (segment->segment.max_changes_per_minute() > 0) guard(*segment);
-    metrics_.changes[static_cast<size_t>(change.action)].add(1);
+    ++counts_.changes[static_cast<size_t>(change.action)];
     ++told_;
   }
   changes_.clear();
@@ -401,7 +403,7 @@ void Task::guard(const ActiveSegment& segment) {
 }
 
 void Task::write_dead_letter(const Record& record, const DecodeResult& error, Step& step) {
-  metrics_.dead_letters[static_cast<size_t>(error.error)].add(1);
+  ++counts_.dead_letters[static_cast<size_t>(error.error)];
   const std::string partition = fmt::format_int(partition_).str();
   const std::string offset = fmt::format_int(record.offset.value()).str();
   headers_.assign(record.headers.begin(), record.headers.end());
@@ -450,7 +452,7 @@ bool Task::fire(Step& step) {
     tell(user, step);
     settle(user, position_, step);
     ahead_.push_back(due);
-    metrics_.deadlines.add(1);
+    ++counts_.deadlines;
   }
   // What is left may fall into the moments just fired, and users may have got further deadlines.
   fired_ = std::max(fired_, std::min(target, wheel_.next() - Duration::Millis(1)));
@@ -515,8 +517,8 @@ void Task::save_user(StoredUser& user, Step& step) {
   step.write(
       {.topic = Write::Topic::kChangelog, .partition = partition_, .key = key_, .value = value_});
   users_->mark_saved(user, value_.size());
-  metrics_.images_saved.add(1);
-  metrics_.image_bytes_saved.add(static_cast<int64_t>(value_.size()));
+  ++counts_.images_saved;
+  counts_.image_bytes_saved += static_cast<int64_t>(value_.size());
 }
 
 bool Task::overdue(const StoredUser& user) const {
@@ -608,7 +610,9 @@ void Task::change_rules(Step& step) {
     const Time now = clock_.now();
     clock_ = PartitionClock(settings_.deadline_grace);
     clock_.restore(now, newest_record);
+    count_cut_off();
     engine_ = std::make_unique<Engine>(rules_, settings_);
+    cut_off_ = {};
     decoder_ = std::make_unique<Decoder>(settings_);
     // A new engine counts its rules anew.
     for (UserIndex i = 0; i < users_->size(); ++i) (*users_)[i].state.rules_generation = 0;
@@ -914,6 +918,8 @@ void Task::restore_guards() {
 
 void Task::committed() {
   told_ = 0;
+  count_cut_off();
+  metrics_.add(std::exchange(counts_, {}));
   refresh_statuses();
   publish_metrics();
 }
@@ -921,6 +927,15 @@ void Task::committed() {
 void Task::close() {
   state_ = TaskState::kClosed;
   metrics_.state = state_;
+}
+
+void Task::count_cut_off() {
+  const EngineCounters& now = engine_->counters();
+  counts_.pendings_dropped += now.pendings_dropped - cut_off_.pendings_dropped;
+  counts_.facts_dropped += now.facts_dropped - cut_off_.facts_dropped;
+  counts_.message_ids_dropped += now.message_ids_dropped - cut_off_.message_ids_dropped;
+  counts_.profile_writes_refused += now.profile_writes_refused - cut_off_.profile_writes_refused;
+  cut_off_ = now;
 }
 
 void Task::publish_metrics() {
@@ -931,11 +946,6 @@ void Task::publish_metrics() {
   metrics_.end_offset.set(std::max(metrics_.end_offset.value(), position_.value()));
   metrics_.replay_distance.set(position_.value() - replay_offset().value());
   metrics_.clock_ms.set(fired_ == Time::Min() ? 0 : fired_.millis());
-  const EngineCounters& counters = engine_->counters();
-  metrics_.pendings_dropped.set(counters.pendings_dropped);
-  metrics_.facts_dropped.set(counters.facts_dropped);
-  metrics_.message_ids_dropped.set(counters.message_ids_dropped);
-  metrics_.profile_writes_refused.set(counters.profile_writes_refused);
 }
 
 }  // namespace segmentd

@@ -208,6 +208,8 @@ class Task {
   void record_guards();
   void restore_guards();
   Offset replay_offset() const;
+  // What the engine has cut off since the last time.
+  void count_cut_off();
   void publish_metrics();
 
   const Partition partition_;
@@ -246,6 +248,10 @@ class Task {
   // the recorded clock stays before it, and those users are saved at once.
   std::vector<TimingWheel::Due> ahead_;
 
+  // Since the last commit.
+  StepCounts<int64_t> counts_;
+  // The engine's when they were last taken in.
+  EngineCounters cut_off_;
   // Changes and dead letters since the last commit.
   int64_t told_ = 0;
   // A user's state has changed since the last save().

@@ -312,6 +312,29 @@ TEST_F(Recovery, AnEditWaitsForWhatWasDueBeforeIt) {
   EXPECT_EQ(cluster_.read_committed(Topic::kChanges, 0).size(), 5u);
 }
 
+TEST_F(Recovery, CountsWhatWasCommittedOnce) {
+  append("u", "A");
+  append("v", "A");
+  append("v", "B");
+  cluster_.append(0, InputRecord{.key = "u", .value = "{", .record_time = cluster_.wall});
+  cluster_.faults.abort = 10'000;
+  start();
+  turns(200);
+  const TaskMetrics& metrics = *process_->board().all_metrics().at(0);
+  ASSERT_GT(metrics.restores.value(), 1);
+  EXPECT_EQ(metrics.events.value(), 0);
+  EXPECT_EQ(metrics.dead_letters[static_cast<size_t>(DecodeError::kMalformedJson)].value(), 0);
+  EXPECT_EQ(metrics.images_saved.value(), 0);
+  cluster_.faults.abort = 0;
+  turns(200);
+  ASSERT_EQ(state(), TaskState::kRunning) << failure();
+  EXPECT_EQ(metrics.events.value(), 3);
+  EXPECT_EQ(metrics.deadlines.value(), 1);
+  EXPECT_EQ(metrics.dead_letters[static_cast<size_t>(DecodeError::kMalformedJson)].value(), 1);
+  ASSERT_EQ(cluster_.read_committed(Topic::kChanges, 0).size(), 1u);
+  EXPECT_EQ(metrics.changes[segments::v1::ADD].value(), 1);
+}
+
 TEST_F(Recovery, AnswersNothingOfAPendingThatIsNotCommitted) {
   options_.commit_interval = absl::Minutes(1);
   options_.progress_interval = absl::Hours(1);
