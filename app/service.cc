@@ -289,6 +289,7 @@ absl::Status Service::start_servers() {
 
 std::string Service::not_ready() const {
   if (stopping_) return "stopping";
+  if (!instance_->assigned()) return "the consumer group is still giving out its partitions";
   const std::map<Partition, TaskBoard::Entry> entries = instance_->board().entries();
   if (entries.empty()) return "no partition is assigned to this instance";
   std::vector<Partition> failed;

@@ -137,6 +137,22 @@ void StreamInstance::want(const WantedDefinitions& definitions) {
   for (const std::unique_ptr<Worker>& worker : workers_) worker->want(definitions);
 }
 
+bool StreamInstance::assigned() const {
+  if (assigned_) return true;
+  // Before the board: what a worker was given is on it by then.
+  std::map<const Worker*, int> held;
+  for (const std::unique_ptr<Worker>& worker : workers_) {
+    if (!worker->assigned()) return false;
+    held[worker.get()] = 0;
+  }
+  for (const auto& [partition, entry] : board_.entries()) ++held[entry.worker];
+  const auto [least, most] = std::minmax_element(
+      held.begin(), held.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  if (most->second - least->second > 1) return false;
+  assigned_ = true;
+  return true;
+}
+
 std::vector<const WorkerMetrics*> StreamInstance::worker_metrics() const {
   std::vector<const WorkerMetrics*> metrics;
   for (const std::unique_ptr<Worker>& worker : workers_) metrics.push_back(&worker->metrics());

@@ -57,6 +57,11 @@ class StreamInstance final : public Queries, public Estimates {
   // The segments that should run.
   void want(const WantedDefinitions& definitions);
 
+  // Whether the group has given out its partitions since the start: every worker was told what is
+  // its own, and none has so much more than another that the next rebalance is at hand. Workers
+  // join one after another, so until then partitions run that will move at once. True for good.
+  bool assigned() const;
+
   const TaskBoard& board() const { return board_; }
   // By worker.
   std::vector<const WorkerMetrics*> worker_metrics() const;
@@ -88,6 +93,7 @@ class StreamInstance final : public Queries, public Estimates {
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::thread> threads_;
   std::atomic<bool> stopping_{false};
+  mutable std::atomic<bool> assigned_{false};
 };
 
 }  // namespace segmentd

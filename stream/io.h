@@ -64,6 +64,7 @@ class Source {
   // Partitions come and go inside poll(). Given and revoked are called before the batch that
   // follows them; until `start` is called for a given partition none of its records is delivered.
   struct Listener {
+    // With none as well, when the group has nothing (more) for this worker.
     std::function<void(const std::vector<Partition>&)> given;
     // Still this worker's until the call returns: finish and commit.
     std::function<void(const std::vector<Partition>&)> revoked;

@@ -144,7 +144,7 @@ void KafkaGroupMember::rebalance(rd_kafka_t* handle, rd_kafka_resp_err_t what,
     const KafkaError error(rd_kafka_incremental_assign(handle, none.get()));
     spdlog::info("{}: partitions given: [{}]", name(), fmt::join(list, ", "));
     held_.insert(list.begin(), list.end());
-    if (!list.empty() && listener_.given) {
+    if (listener_.given) {
       listener_called_ = true;
       listener_.given(list);
     }

@@ -158,6 +158,7 @@ void Worker::give(const std::vector<Partition>& partitions) {
     seat = Seat();
     new_task(partition, seat);
   }
+  assigned_.store(true, std::memory_order_release);
 }
 
 void Worker::release(Partition partition) {

@@ -95,6 +95,8 @@ class Worker {
     return backfill_.begin(std::move(request), metrics);
   }
 
+  // Any thread. The group has said what is this worker's, be it nothing.
+  bool assigned() const { return assigned_.load(std::memory_order_acquire); }
   const WorkerMetrics& metrics() const { return metrics_; }
 
  private:
@@ -165,6 +167,7 @@ class Worker {
   WorkerMetrics metrics_;
   Backfill backfill_;
 
+  std::atomic<bool> assigned_{false};
   std::map<Partition, Seat> seats_;
   Step step_;
   std::unique_ptr<Reading> reading_;

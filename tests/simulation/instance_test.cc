@@ -5,8 +5,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <condition_variable>
+#include <functional>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/time/clock.h"
@@ -231,6 +237,82 @@ TEST_F(InstanceTest, StopsAListingWhenAskedTo) {
       [&](std::vector<std::string>) { return ++portions < 1; });
   EXPECT_TRUE(status.ok()) << status;
   EXPECT_EQ(portions, 1);
+}
+
+// Gives out partitions when told to, and nothing of them.
+class GroupOnly final : public Source {
+ public:
+  // Returns when the worker has heard of it.
+  void tell(std::function<void(const Listener&)> what) {
+    std::unique_lock lock(mutex_);
+    what_ = std::move(what);
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return what_ == nullptr; });
+  }
+
+  void listen(Listener listener) override { listener_ = std::move(listener); }
+  absl::Status start(Partition, Offset) override { return Nobody(); }
+  absl::StatusOr<const Batch*> poll(absl::Duration) override {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, std::chrono::milliseconds(1), [&] { return what_ != nullptr; });
+    if (what_ != nullptr) {
+      what_(listener_);
+      what_ = nullptr;
+      changed_.notify_all();
+    }
+    return &batch_;
+  }
+  absl::StatusOr<std::pair<Offset, Offset>> bounds(Partition) override { return Nobody(); }
+  absl::StatusOr<std::optional<Offset>> committed(Partition) override { return Nobody(); }
+
+ private:
+  static absl::Status Nobody() { return absl::UnavailableError("there is no broker"); }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::function<void(const Listener&)> what_;
+  Listener listener_;
+  Batch batch_;
+};
+
+TEST_F(InstanceTest, IsAssignedWhenEveryWorkerHasItsShare) {
+  InstanceOptions options;
+  options.partitions = kPartitions;
+  options.worker.restore_in_background = false;
+  options.worker.backfill.background = false;
+  std::vector<StreamInstance::Io> ios(2);
+  std::vector<GroupOnly*> groups;
+  for (StreamInstance::Io& io : ios) {
+    auto group = std::make_unique<GroupOnly>();
+    groups.push_back(group.get());
+    io.source = std::move(group);
+    io.transactions = std::make_unique<SimulatedTransactions>(cluster_, "one");
+    io.changelog = std::make_unique<SimulatedChangelog>(cluster_);
+    io.history = std::make_unique<SimulatedHistory>(cluster_);
+  }
+  instance_ = std::make_unique<StreamInstance>(options, std::move(ios), clock_);
+  instance_->start();
+  const auto give = [&](size_t worker, const std::vector<Partition>& partitions) {
+    groups[worker]->tell([&](const Source::Listener& listener) { listener.given(partitions); });
+  };
+  const auto revoke = [&](size_t worker, const std::vector<Partition>& partitions) {
+    groups[worker]->tell([&](const Source::Listener& listener) { listener.revoked(partitions); });
+  };
+  EXPECT_FALSE(instance_->assigned());
+  // The first to join has all.
+  give(0, {0, 1, 2});
+  EXPECT_FALSE(instance_->assigned());
+  // The second has nothing yet: first the other gives something back.
+  give(1, {});
+  EXPECT_FALSE(instance_->assigned());
+  revoke(0, {2});
+  EXPECT_FALSE(instance_->assigned());
+  give(1, {2});
+  EXPECT_TRUE(instance_->assigned());
+  // A later rebalance says nothing about the start.
+  revoke(1, {2});
+  give(0, {2});
+  EXPECT_TRUE(instance_->assigned());
 }
 
 }  // namespace
