@@ -38,7 +38,9 @@ UserState TypicalUser() {
   user.seen = {{0x1111, At(-2000)}, {0x2222, At(10)}, {3, At(12)}};
   user.present.segments = {
       {.slot = 3, .version = 1, .member = true, .since = At(-2000), .cause_at = At(-2000)},
-      {.slot = 7, .version = 1, .occurrences = {{.at = At(0), .due = At(600'000)}}},
+      {.slot = 7,
+       .version = 1,
+       .memory = Memory{.occurrences = {{.at = At(0), .due = At(600'000)}}}},
       {.slot = 300, .version = 1, .member = true, .since = At(-60'000), .cause_at = At(-60'000)}};
   return user;
 }
@@ -55,8 +57,8 @@ UserState UserWithProfile() {
                           {At(-1000), Offset(5)}});
   }
   user.present.profile = Profile::Restore(properties);
-  user.base = std::make_unique<FoldState>(user.present);
-  user.base->segments.pop_back();
+  user.base = std::make_unique<Base>(user.present);
+  user.base->segments.erase(300);
   return user;
 }
 
@@ -119,7 +121,7 @@ struct Users {
 int64_t Touch(StoredUser& user, int64_t offset) {
   UserState& state = user.state;
   state.newest_event = Time::Millis(offset);
-  return state.facts.back().order.offset.value() + state.present.segments.front().slot +
+  return state.facts.back().order.offset.value() + state.present.segments[0].slot +
          static_cast<int64_t>(state.seen.back().id);
 }
 

@@ -78,7 +78,7 @@ struct Engine::Core {
   void keep_turns(const UserState& user, FoldState& state);
   void begin_base(UserState& user) {
     if (user.base) return;
-    user.base = std::make_unique<FoldState>();
+    user.base = std::make_unique<Base>();
     keep_turns(user, *user.base);
   }
 
@@ -127,13 +127,13 @@ bool Engine::Core::take_over(UserState& user) {
   const auto evaluate_outers_in_base = [&](const Rule& rule) {
     for (Slot slot : rule.dependents) {
       const Rule& outer = compiled.rules[slot];
-      const SegmentState* now = FindSegment(user.present, slot);
+      const SegmentState* now = user.present.segments.find(slot);
       if (!outer.runs || (now ? !now->built || now->version != outer.version : !outer.built)) {
         continue;
       }
-      SegmentState& state = FindOrAddSegment(*user.base, slot);
+      SegmentState& state = user.base->segments.find_or_add(slot);
       state.version = outer.version;
-      state.exit_at = std::min(state.exit_at, user.base_time);
+      state.exit_at = std::min(state.exit_at, user.base->until);
     }
   };
   for (SegmentState& segment : user.present.segments) {
@@ -142,7 +142,7 @@ bool Engine::Core::take_over(UserState& user) {
     if (!rule.runs) {
       // Whatever is folded again finds the membership as it stands still.
       if (user.base) {
-        FindOrAddSegment(*user.base, segment.slot) = segment;
+        user.base->segments.put(segment);
         evaluate_outers_in_base(rule);
       }
       continue;
@@ -157,7 +157,9 @@ bool Engine::Core::take_over(UserState& user) {
       taken.member = true;
       taken.trigger = kNoTrigger;
       taken.cause_at = segment.cause_at;
-      taken.joined_value = segment.joined_value;
+      if (segment.memory->joined_value != 0) {
+        taken.memory.open().joined_value = segment.memory->joined_value;
+      }
       if (rule.exit == Rule::Exit::kAfter) {
         taken.exit_at = std::max(rule.activation_clock, user.newest_event) + rule.exit_after;
       }
@@ -167,7 +169,7 @@ bool Engine::Core::take_over(UserState& user) {
     // The base of this version is the membership at its activation, whatever the facts before it
     // were.
     begin_base(user);
-    FindOrAddSegment(*user.base, taken.slot) = taken;
+    user.base->segments.put(taken);
     evaluate_outers_in_base(rule);
   }
   // What only said that the user had had their turn.
@@ -176,10 +178,11 @@ bool Engine::Core::take_over(UserState& user) {
            SaysNothing(compiled.rules[segment.slot], segment);
   };
   // Saved images may name its slot: they are to be saved anew.
-  changed = std::erase_if(user.present.segments, says_nothing) > 0 || changed;
-  if (user.base) changed = std::erase_if(user.base->segments, says_nothing) > 0 || changed;
+  changed = user.present.segments.erase_if(says_nothing) > 0 || changed;
+  if (user.base) changed = user.base->segments.erase_if(says_nothing) > 0 || changed;
   // The deadlines of a segment that is being deleted are none any more.
   const Time next_deadline = user.next_deadline;
+  fold.note_deadlines(user.present);
   look_ahead(user);
   return changed || user.next_deadline != next_deadline;
 }
@@ -310,11 +313,12 @@ void Engine::Core::fold_again(const Event& event, EventOrder order, Again why, U
     again.exists = user.base->exists;
     if (with_profile) again.profile = user.base->profile;
     for (const SegmentState& segment : user.base->segments) {
-      if (fold.concerns(segment.slot)) again.segments.push_back(segment);
+      if (fold.concerns(segment.slot)) again.segments.put(segment);
     }
   } else {
     keep_turns(user, again);
   }
+  fold.note_deadlines(again);
   transitions.clear();
   Fold::Marked own;
   Fold::Input input = input_of(user);
@@ -332,9 +336,10 @@ void Engine::Core::fold_again(const Event& event, EventOrder order, Again why, U
     if (segment.slot >= compiled.rules.size()) continue;
     const Rule& rule = compiled.rules[segment.slot];
     if (fold.concerns(segment.slot) && rule.runs && !rule.order_free) continue;
-    FindOrAddSegment(again, segment.slot) = segment;
+    again.segments.put(segment);
   }
   fold.unrestrict();
+  fold.note_deadlines(again);
   const size_t of_facts = transitions.size();
   fold.begin_step();
   for (const Hit& hit : matcher.hits()) {
@@ -369,7 +374,7 @@ void Engine::Core::correct(const Event& event, Fold::Marked own, const UserState
   for (size_t i = own.begin; i < own.end; ++i) {
     if (transitions[i].action != segments::v1::QUALIFIED) continue;
     // Never corrected, but this qualification has not been told yet; only a member's may be.
-    const SegmentState* now = FindSegment(again, transitions[i].slot);
+    const SegmentState* now = again.segments.find(transitions[i].slot);
     if (!now || !now->member || !IsMember(user, transitions[i].slot)) continue;
     Change change = transitions[i];
     change.reason = segments::v1::LATE_EVENT;
@@ -385,14 +390,14 @@ void Engine::Core::correct(const Event& event, Fold::Marked own, const UserState
                   event.name,
                   event.time,
                   event.message_id};
-    const SegmentState* now = FindSegment(again, slot);
+    const SegmentState* now = again.segments.find(slot);
     if (now && now->since != Time::Min()) change.at = now->since;
     out.push_back(change);
   };
   for (const SegmentState& segment : again.segments) compare(segment.slot, segment.member);
   // States that the second fold did not make: whoever was a member of those is none.
   for (const SegmentState& segment : user.present.segments) {
-    if (!FindSegment(again, segment.slot)) compare(segment.slot, false);
+    if (!again.segments.find(segment.slot)) compare(segment.slot, false);
   }
 }
 
@@ -404,11 +409,11 @@ void Engine::Core::keep_turns(const UserState& user, FoldState& state) {
     if (segment.slot >= compiled.rules.size() || !fold.concerns(segment.slot)) continue;
     const Rule& rule = compiled.rules[segment.slot];
     if (!rule.runs) {
-      FindOrAddSegment(state, segment.slot) = segment;
+      state.segments.put(segment);
       continue;
     }
     if (rule.built || !segment.built || segment.version != rule.version) continue;
-    SegmentState& kept = FindOrAddSegment(state, segment.slot);
+    SegmentState& kept = state.segments.find_or_add(segment.slot);
     kept.version = segment.version;
     kept.built = true;
   }
@@ -456,16 +461,18 @@ void Engine::Core::move_base(const Event& event, UserState& user) {
   }
   if (facts + writes == 0) return;
   // With the deadlines up to there: a filter must not see the writes after them.
-  user.base_time = std::max(user.base_time, before - Duration::Millis(1));
   begin_base(user);
+  Base& base = *user.base;
+  base.until = std::max(base.until, before - Duration::Millis(1));
+  fold.note_deadlines(base);
   transitions.clear();
   Fold::Marked unused;
   Time decided = Time::Min();
-  fold.run(input_of(user), user.base_time, {}, *user.base, decided, transitions, unused);
-  const uint32_t gone_facts = user.base->facts_applied;
-  const uint32_t gone_writes = user.base->writes_applied;
-  user.base->facts_applied = 0;
-  user.base->writes_applied = 0;
+  fold.run(input_of(user), base.until, {}, base, decided, transitions, unused);
+  const uint32_t gone_facts = base.facts_applied;
+  const uint32_t gone_writes = base.writes_applied;
+  base.facts_applied = 0;
+  base.writes_applied = 0;
   user.facts.erase(user.facts.begin(), user.facts.begin() + gone_facts);
   user.writes.erase(user.writes.begin(), user.writes.begin() + gone_writes);
   user.present.facts_applied -= gone_facts;
@@ -493,7 +500,7 @@ Outcome Engine::apply(const Event& record, Time clock, UserState& user, Changes&
   const EventOrder order{event.time, event.offset};
   const Time newest = user.newest_event;
   user.newest_event = std::max(newest, event.time);
-  const bool beyond_base = event.time < user.base_time;
+  const bool beyond_base = event.time < user.base_time();
   if (event.time < event.record_time - settings.max_lateness ||
       (newest != Time::Min() && event.time < newest - settings.max_lateness) || beyond_base) {
     if (beyond_base) ++core.counters.facts_dropped;
@@ -519,7 +526,9 @@ Outcome Engine::apply(const Event& record, Time clock, UserState& user, Changes&
 
   // Past behaviour may have changed at a moment from which something that came too late counts:
   // that is decided as a deadline is.
-  const bool after = LastApplied(user) > order;
+  // Nothing that was applied lies after what is newer than all events and moments before it.
+  const bool newest_of_all = event.time > newest && event.time > user.now;
+  const bool after = !newest_of_all && LastApplied(user) > order;
   const bool late = event.time < newest || event.time < user.decided ||
                     (after && core.rules->compiled().has_past);
   core.matcher.match(event);
@@ -554,16 +563,9 @@ bool Engine::take_over(UserState& user) {
 }
 
 bool Engine::remove(Slot slot, Time clock, UserState& user, Changes& out) {
-  const auto take_out = [slot](std::vector<SegmentState>& segments) {
-    const auto it = std::find_if(segments.begin(), segments.end(),
-                                 [slot](const SegmentState& s) { return s.slot == slot; });
-    if (it == segments.end()) return false;
-    segments.erase(it);
-    return true;
-  };
   const bool member = IsMember(user, slot);
-  bool changed = take_out(user.present.segments);
-  if (user.base) changed = take_out(user.base->segments) || changed;
+  bool changed = user.present.segments.erase(slot);
+  if (user.base) changed = user.base->segments.erase(slot) || changed;
   if (member) {
     out.push_back({segments::v1::REMOVE,
                    slot,
@@ -584,16 +586,17 @@ bool Engine::build(Slot slot, Time clock, const std::vector<MeasureState>* histo
   core.take_over(user);
   core.fire(clock, user, out);
   const Rule& rule = core.rules->compiled().rules[slot];
-  const SegmentState* present = FindSegment(user.present, slot);
+  const SegmentState* present = user.present.segments.find(slot);
   if (present && present->built && present->version == rule.version) return false;
 
   const auto add = [&](Time at, FoldState& state, Changes& told) {
-    SegmentState& segment = FindOrAddSegment(state, slot);
+    SegmentState& segment = state.segments.find_or_add(slot);
     segment.version = rule.version;
     if (history != nullptr) {
-      segment.measures.resize(rule.measures.size());
+      Measures& measures = segment.memory.open().measures;
+      measures.resize(rule.measures.size());
       for (size_t i = 0; i < rule.measures.size(); ++i) {
-        rule.measures[i].merge((*history)[i], at, segment.measures[i]);
+        rule.measures[i].merge((*history)[i], at, measures[i]);
       }
     }
     core.fold.build(slot, at, reason, state, told);
@@ -602,7 +605,7 @@ bool Engine::build(Slot slot, Time clock, const std::vector<MeasureState>* histo
   if (history != nullptr) core.begin_base(user);
   if (user.base) {
     core.transitions.clear();
-    add(user.base_time, *user.base, core.transitions);
+    add(user.base->until, *user.base, core.transitions);
   }
   add(std::max(clock, user.newest_event), user.present, out);
 
@@ -615,6 +618,7 @@ bool Engine::build(Slot slot, Time clock, const std::vector<MeasureState>* histo
     }
   }
   user.seen.insert(user.seen.begin(), seen.begin(), seen.end());
+  core.fold.note_deadlines(user.present);
   if (user.seen.size() > core.settings.max_message_ids) {
     user.seen.erase(user.seen.begin(),
                     user.seen.end() - static_cast<ptrdiff_t>(core.settings.max_message_ids));

@@ -114,8 +114,7 @@ class Explainer {
     }
     out.set_text(text);
     bool waiting = false;
-    for (const Occurrence& pending :
-         state_ ? state_->occurrences : decltype(state_->occurrences)()) {
+    for (const Occurrence& pending : state_ ? state_->memory->occurrences : Occurrences()) {
       pb::Finding& child = *out.add_children();
       child.set_path(absl::StrCat(path, ".within"));
       const bool member = state_->member;
@@ -175,11 +174,11 @@ class Explainer {
   }
 
   void session(const std::string& path, pb::Finding& root) {
-    if (!state_ || state_->session_at == Time::Min()) return;
+    if (!state_ || state_->memory->session_at == Time::Min()) return;
     pb::Finding& out = *root.add_children();
     out.set_path(absl::StrCat(path, ".session"));
-    const Time end = state_->session_at + kSessionGap;
-    out.set_text(absl::StrCat("last page at ", FormatTimestamp(state_->session_at),
+    const Time end = state_->memory->session_at + kSessionGap;
+    out.set_text(absl::StrCat("last page at ", FormatTimestamp(state_->memory->session_at),
                               now_ < end ? ", the session ends at " : ", the session ended at ",
                               FormatTimestamp(end)));
     out.set_holds(now_ < end);
@@ -191,9 +190,9 @@ class Explainer {
     out.set_path(absl::StrCat(path, ".at_least"));
     size_t count = 0;
     if (state_ && rule_.kind == Rule::Kind::kPagesOfSession) {
-      if (now_ < state_->session_at + kSessionGap) count = state_->count;
+      if (now_ < state_->memory->session_at + kSessionGap) count = state_->count;
     } else if (state_) {
-      for (const Occurrence& page : state_->occurrences) {
+      for (const Occurrence& page : state_->memory->occurrences) {
         if (page.at > now_ - rule_.within) ++count;
       }
     }
@@ -236,8 +235,9 @@ class Explainer {
     std::vector<Value> items;
     const Value value = user_.present.profile.find(rule_.property, &items);
     out.set_path(absl::StrCat(path, ".property"));
-    const Time next =
-        state_ && !state_->occurrences.empty() ? state_->occurrences[0].due : Time::Max();
+    const Time next = state_ && !state_->memory->occurrences.empty()
+                          ? state_->memory->occurrences[0].due
+                          : Time::Max();
     out.set_text(absl::StrCat(rule_.property, " is ", WordsOf(value),
                               next == Time::Max()
                                   ? "; no moment to come"
@@ -315,7 +315,7 @@ class Explainer {
         out.set_holds(true);
       }
       if (state_) {
-        for (const Occurrence& instance : state_->occurrences) {
+        for (const Occurrence& instance : state_->memory->occurrences) {
           if (instance.value == static_cast<uint64_t>(i)) wait(instance, out);
         }
       }
@@ -403,7 +403,7 @@ class Explainer {
       out.set_text(absl::StrCat("in segment ", id, ": there is none, so nobody is in it"));
       return;
     }
-    const SegmentState* state = FindSegment(user_.present, slot);
+    const SegmentState* state = user_.present.segments.find(slot);
     const bool member = state && state->member;
     out.set_text(absl::StrCat(
         "in segment ", id, " (", inner->segment.name(), "): ",
@@ -429,8 +429,8 @@ class Explainer {
       const size_t index = compiled.first_measure + i;
       const Measure& measure = rule_.measures[index];
       static const MeasureState kNothing;
-      const bool counted = state_ && !state_->measures.empty();
-      const MeasureState& state = counted ? state_->measures[index] : kNothing;
+      const bool counted = state_ && !state_->memory->measures.empty();
+      const MeasureState& state = counted ? state_->memory->measures[index] : kNothing;
       const auto holds = [&](Time at) { return measure.holds(state, at); };
       const auto next = [&](Time at) { return measure.next_change(state, at); };
       const Measure::Reading reading = measure.read(state, now_);
@@ -502,7 +502,7 @@ pb::Explanation ExplainMembership(const RuleSet& rules, Fold& fold, Slot slot, T
   if (!active || active->deleting) return out;
   const pb::Segment& segment = active->segment;
   const Rule& rule = rules.compiled().rules[slot];
-  const SegmentState* state = FindSegment(user.present, slot);
+  const SegmentState* state = user.present.segments.find(slot);
   const bool member = state && state->member;
   const bool built = rule.built || (state && state->built && state->version == rule.version);
   out.set_segment_version(segment.version());

@@ -12,16 +12,12 @@ namespace {
 
 SegmentState& FindOrAdd(FoldState& state, const Rule& rule) {
   bool added = false;
-  SegmentState& segment = FindOrAddSegment(state, rule.slot, &added);
+  SegmentState& segment = state.segments.find_or_add(rule.slot, &added);
   if (added) {
     segment.version = rule.version;
     segment.built = rule.built;
   }
   return segment;
-}
-
-SegmentState* Find(FoldState& state, Slot slot) {
-  return const_cast<SegmentState*>(FindSegment(state, slot));
 }
 
 // Occurrences of these kinds fall due.
@@ -30,16 +26,19 @@ bool Waits(Rule::Kind kind) {
          kind == Rule::Kind::kSequence;
 }
 
-Time Earliest(const Rule& rule, const SegmentState& segment) {
-  Time due = segment.member || rule.kind == Rule::Kind::kPast ? segment.exit_at : Time::Max();
-  if (Waits(rule.kind)) {
-    for (const Occurrence& occurrence : segment.occurrences) due = std::min(due, occurrence.due);
-  }
-  return due;
-}
-
 bool Runs(const Rule& rule, const SegmentState& segment) {
   return rule.runs && segment.version == rule.version && segment.built;
+}
+
+Time Due(const Rule& rule, const SegmentState& segment) {
+  if (!Runs(rule, segment)) return Time::Max();
+  Time due = segment.member || rule.kind == Rule::Kind::kPast ? segment.exit_at : Time::Max();
+  if (Waits(rule.kind)) {
+    for (const Occurrence& occurrence : segment.memory->occurrences) {
+      due = std::min(due, occurrence.due);
+    }
+  }
+  return due;
 }
 
 std::string_view TriggerName(const Rule& rule, uint8_t trigger) {
@@ -47,20 +46,12 @@ std::string_view TriggerName(const Rule& rule, uint8_t trigger) {
                                         : std::string_view();
 }
 
-void EraseIfNothing(const Rule& rule, FoldState& state) {
-  // Of a user who is not there yet it says that the segment is evaluated when they come.
-  if (!state.exists) return;
-  const SegmentState* segment = FindSegment(state, rule.slot);
-  if (segment == nullptr || !SaysNothing(rule, *segment)) return;
-  state.segments.erase(state.segments.begin() + (segment - state.segments.data()));
-}
-
 }  // namespace
 
 bool SaysNothing(const Rule& rule, const SegmentState& segment) {
   if (rule.kind != Rule::Kind::kPast && rule.kind != Rule::Kind::kDateTime) return false;
   // Until the rule is built for everybody, the state says that the user had their turn.
-  if (!rule.runs || !rule.built || !segment.measures.empty()) return false;
+  if (!rule.runs || !rule.built || !segment.memory->measures.empty()) return false;
   SegmentState nothing;
   nothing.slot = segment.slot;
   nothing.version = rule.version;
@@ -106,12 +97,12 @@ void Fold::begin_step() {
 }
 
 SegmentState* Fold::find(FoldState& state, Touch& touch) {
-  auto& segments = state.segments;
+  SegmentStates& segments = state.segments;
   if (touch.at < segments.size() && segments[touch.at].slot == touch.slot) {
     return &segments[touch.at];
   }
-  SegmentState* segment = Find(state, touch.slot);
-  if (segment != nullptr) touch.at = static_cast<uint32_t>(segment - segments.data());
+  SegmentState* segment = segments.find(touch.slot);
+  if (segment != nullptr) touch.at = static_cast<size_t>(segment - &segments[0]);
   return segment;
 }
 
@@ -180,18 +171,19 @@ void Fold::step(const FoldEvent& event, FoldState& state, Changes& out) {
       }
     }
   }
-  // A user's measures are out of the cache: all are asked for before the first is needed.
-  for (const Counted& counted : counted_) {
-    const Rule& rule = rules_->rules[counted.slot];
-    SegmentState& segment = FindOrAdd(state, rule);
-    if (segment.measures.empty()) segment.measures.resize(rule.measures.size());
-    __builtin_prefetch(&segment.measures[counted.measure]);
+  // What is remembered is out of the cache: all is asked for before the first is needed.
+  for (Touch& touch : touched_) {
+    const SegmentState* segment = find(state, touch);
+    if (segment != nullptr) segment->memory.prefetch();
   }
   for (const Counted& counted : counted_) {
     const Rule& rule = rules_->rules[counted.slot];
-    SegmentState& segment = *find(state, touch(counted.slot));
+    SegmentState* found = find(state, touch(counted.slot));
+    SegmentState& segment = found != nullptr ? *found : FindOrAdd(state, rule);
+    Measures& measures = segment.memory.open().measures;
+    if (measures.empty()) measures.resize(rule.measures.size());
     rule.measures[counted.measure].add(counted.at, std::bit_cast<double>(counted.value),
-                                       event.order.time, segment.measures[counted.measure]);
+                                       event.order.time, measures[counted.measure]);
   }
   settle({event.order.time, &event}, state, out);
 }
@@ -201,10 +193,6 @@ void Fold::settle(const Moment& moment, FoldState& state, Changes& out) {
     queue_.emplace_back(rules_->rules[touch.slot].rank,
                         static_cast<uint32_t>(place_[touch.slot] - 1));
     std::push_heap(queue_.begin(), queue_.end(), std::greater<>());
-  };
-  const auto due = [&](const Rule& rule, Touch& touch) {
-    const SegmentState* segment = find(state, touch);
-    return segment && Runs(rule, *segment) ? Earliest(rule, *segment) : Time::Max();
   };
   due_before_ = Time::Max();
   due_after_ = Time::Max();
@@ -216,16 +204,23 @@ void Fold::settle(const Moment& moment, FoldState& state, Changes& out) {
     queue_.pop_back();
     const Rule& rule = rules_->rules[touch.slot];
     const size_t told = out.size();
-    due_before_ = std::min(due_before_, due(rule, touch));
+    SegmentState* segment = find(state, touch);
+    if (segment != nullptr) due_before_ = std::min(due_before_, segment->due);
     if (rule.kind == Rule::Kind::kPast) {
-      evaluate(rule, touch, moment, state, out);
+      evaluate(rule, touch, moment, segment, state, out);
     } else if (moment.event != nullptr) {
-      step_rule(rule, touch, *moment.event, state, out);
+      step_rule(rule, touch, *moment.event, segment, state, out);
     } else {
-      fire_rule(rule, moment.at, state, out);
+      fire_rule(rule, moment.at, *segment, state, out);
     }
-    due_after_ = std::min(due_after_, due(rule, touch));
-    EraseIfNothing(rule, state);
+    segment = find(state, touch);
+    // Of a user who is not there yet a state says that the segment is evaluated when they come.
+    if (segment != nullptr && state.exists && SaysNothing(rule, *segment)) {
+      state.segments.erase(rule.slot);
+    } else if (segment != nullptr) {
+      segment->due = Due(rule, *segment);
+      due_after_ = std::min(due_after_, segment->due);
+    }
     if (rule.dependents.empty() || out.size() == told) continue;
     for (Slot slot : rule.dependents) {
       if (!concerns(slot)) continue;
@@ -237,14 +232,12 @@ void Fold::settle(const Moment& moment, FoldState& state, Changes& out) {
   }
 }
 
-void Fold::evaluate(const Rule& rule, Touch& touch, const Moment& moment, FoldState& state,
-                    Changes& out) {
-  SegmentState* segment = find(state, touch);
+void Fold::evaluate(const Rule& rule, const Touch& touch, const Moment& moment,
+                    SegmentState* segment, FoldState& state, Changes& out) {
   if (segment ? !Runs(rule, *segment) : !rule.runs || !rule.built) return;
   if (touch.roles & kDue) {
-    for (size_t i = 0; i < segment->measures.size(); ++i) {
-      rule.measures[i].forget(moment.at, segment->measures[i]);
-    }
+    Measures& measures = segment->memory.open().measures;
+    for (size_t i = 0; i < measures.size(); ++i) rule.measures[i].forget(moment.at, measures[i]);
   }
   Time until = Time::Max();
   const bool in = state.exists && holds({rule, segment, state, moment.at}, 0, &until);
@@ -303,15 +296,15 @@ void Fold::qualify(const Rule& rule, Time at, Reason reason, std::string_view ca
   }
 }
 
-void Fold::step_rule(const Rule& rule, const Touch& touch, const FoldEvent& event, FoldState& state,
-                     Changes& out) {
+void Fold::step_rule(const Rule& rule, const Touch& touch, const FoldEvent& event,
+                     SegmentState* found, FoldState& state, Changes& out) {
   const Time at = event.order.time;
   constexpr Roles kOfEvent = kTriggers | kCancels | kExits | kIsPage | kTouched;
   if (!rule.runs || !(touch.roles & kOfEvent)) return;  // Only counted, for the filter.
-  if (!(touch.roles & (kTriggers | kIsPage | kTouched)) && !FindSegment(state, rule.slot)) {
+  if (!(touch.roles & (kTriggers | kIsPage | kTouched)) && found == nullptr) {
     return;  // Exits and cancellations mean nothing to somebody who was never in.
   }
-  SegmentState& segment = FindOrAdd(state, rule);
+  SegmentState& segment = found != nullptr ? *found : FindOrAdd(state, rule);
   if (!segment.built) return;
   if (rule.kind == Rule::Kind::kInaction) {
     step_inaction(rule, touch, event, segment, out);
@@ -327,10 +320,10 @@ void Fold::step_rule(const Rule& rule, const Touch& touch, const FoldEvent& even
       break;
     case Rule::Kind::kReferrer:
       if (touch.roles & kIsPage) {
-        const bool first =
-            segment.session_at == Time::Min() || at >= segment.session_at + kSessionGap;
+        Time& session_at = segment.memory.open().session_at;
+        const bool first = session_at == Time::Min() || at >= session_at + kSessionGap;
         qualifies = qualifies && first;
-        segment.session_at = at;
+        session_at = at;
       }
       break;
     case Rule::Kind::kPagesOfSession:
@@ -362,14 +355,15 @@ void Fold::step_rule(const Rule& rule, const Touch& touch, const FoldEvent& even
 // latest pages, oldest first, no more than that number: a count of at least k needs only the k
 // latest.
 bool Fold::count_page(const Rule& rule, const Touch& touch, Time at, SegmentState& segment) {
-  auto& pages = segment.occurrences;
+  Memory& memory = segment.memory.open();
+  Occurrences& pages = memory.occurrences;
   const bool counts = !rule.distinct || touch.value != 0;
   if (rule.kind == Rule::Kind::kPagesOfSession) {
-    if (segment.session_at == Time::Min() || at >= segment.session_at + kSessionGap) {
+    if (memory.session_at == Time::Min() || at >= memory.session_at + kSessionGap) {
       segment.count = 0;
       pages.clear();
     }
-    segment.session_at = at;
+    memory.session_at = at;
     if (!rule.distinct) {
       segment.count = std::min(segment.count + 1, rule.at_least);
     } else if (counts && segment.count < rule.at_least &&
@@ -397,14 +391,15 @@ void Fold::step_inaction(const Rule& rule, const Touch& touch, const FoldEvent& 
   const Time at = event.order.time;
   const bool takes_part = !rule.match || touch.value != 0;
   const uint64_t value = rule.match ? touch.value : 0;
-  auto& pendings = segment.occurrences;
+  Memory& memory = segment.memory.open();
+  Occurrences& pendings = memory.occurrences;
   if ((touch.roles & kCancels) && takes_part) {
     pendings.erase(std::remove_if(pendings.begin(), pendings.end(),
                                   [&](const Occurrence& p) { return p.value == value; }),
                    pendings.end());
     // A member taken over from a version without `match` joined by no value: any lets them leave.
     const bool joined_by_this =
-        !rule.match || segment.joined_value == 0 || segment.joined_value == value;
+        !rule.match || memory.joined_value == 0 || memory.joined_value == value;
     if (segment.member && rule.exit == Rule::Exit::kCancel && joined_by_this) {
       leave(rule, event, segment, out);
     }
@@ -428,7 +423,7 @@ void Fold::step_inaction(const Rule& rule, const Touch& touch, const FoldEvent& 
 // Whether the last step was done. Instances that wait for the same event step can all do what the
 // one that came to it last can, so only that is kept.
 bool Fold::step_sequence(const Rule& rule, const Touch& touch, Time at, SegmentState& segment) {
-  auto& instances = segment.occurrences;
+  Occurrences& instances = segment.memory.open().occurrences;
   const auto is = [](uint16_t steps, uint64_t step) { return ((steps >> step) & 1U) != 0; };
   const auto expired = [&](const Occurrence& instance) {
     const Rule::Step& step = rule.steps[instance.value];
@@ -458,7 +453,7 @@ bool Fold::step_sequence(const Rule& rule, const Touch& touch, Time at, SegmentS
   return done;
 }
 
-void Fold::wait(Instances& instances, const Occurrence& instance) {
+void Fold::wait(Occurrences& instances, const Occurrence& instance) {
   instances.erase(
       std::remove_if(instances.begin(), instances.end(),
                      [&](const Occurrence& other) {
@@ -513,13 +508,14 @@ bool Fold::step_date(const Rule& rule, Time at, const FoldState& state, SegmentS
                      Changes& out) {
   const Value value = state.profile.find(rule.property, &items_);
   const uint64_t read = value.missing() ? 0 : ValueFingerprint(value);
-  if (read == segment.joined_value) return false;
-  segment.joined_value = read;
-  segment.occurrences.clear();
+  if (read == segment.memory->joined_value) return false;
+  Memory& memory = segment.memory.open();
+  memory.joined_value = read;
+  memory.occurrences.clear();
   const Time latest = std::max(at - kLatestDate - Duration::Millis(1), rule.activation_clock);
   const bool fires = next_date(rule, state, latest) <= at;
   const Time next = next_date(rule, state, std::max(at, rule.activation_clock));
-  if (next != Time::Max()) segment.occurrences.push_back({0, at, next});
+  if (next != Time::Max()) memory.occurrences.push_back({0, at, next});
   if (!fires || !filter_holds(rule, state, segment, at)) return false;
   qualify(rule, at, segments::v1::DATE_TIME, {}, Time(), {}, segment, out);
   return true;
@@ -528,14 +524,13 @@ bool Fold::step_date(const Rule& rule, Time at, const FoldState& state, SegmentS
 void Fold::fire(Time moment, FoldState& state, Changes& out) {
   begin_step();
   for (const SegmentState& segment : state.segments) {
-    const Rule& rule = rules_->rules[segment.slot];
-    if (Runs(rule, segment) && Earliest(rule, segment) <= moment) touch(rule.slot).roles |= kDue;
+    if (segment.due <= moment) touch(segment.slot).roles |= kDue;
   }
   settle({moment}, state, out);
 }
 
-void Fold::fire_rule(const Rule& rule, Time moment, FoldState& state, Changes& out) {
-  SegmentState& segment = FindOrAdd(state, rule);
+void Fold::fire_rule(const Rule& rule, Time moment, SegmentState& segment, FoldState& state,
+                     Changes& out) {
   const auto leave_if_due = [&] {
     if (!segment.member || segment.exit_at > moment) return;
     segment.member = false;
@@ -551,15 +546,13 @@ void Fold::fire_rule(const Rule& rule, Time moment, FoldState& state, Changes& o
                    {}});
   };
   // Those that fall due at the moment, taken out.
-  Instances due;
-  for (const Occurrence& occurrence : segment.occurrences) {
-    if (occurrence.due <= moment) due.push_back(occurrence);
-  }
+  Occurrences due;
+  const auto is_due = [&](const Occurrence& occurrence) { return occurrence.due <= moment; };
+  const Occurrences& waiting = segment.memory->occurrences;
+  std::copy_if(waiting.begin(), waiting.end(), std::back_inserter(due), is_due);
   if (!due.empty()) {
-    segment.occurrences.erase(
-        std::remove_if(segment.occurrences.begin(), segment.occurrences.end(),
-                       [&](const Occurrence& occurrence) { return occurrence.due <= moment; }),
-        segment.occurrences.end());
+    Occurrences& left = segment.memory.open().occurrences;
+    left.erase(std::remove_if(left.begin(), left.end(), is_due), left.end());
   }
   switch (rule.kind) {
     case Rule::Kind::kInaction: {
@@ -570,7 +563,7 @@ void Fold::fire_rule(const Rule& rule, Time moment, FoldState& state, Changes& o
       for (const Occurrence& pending : due) {
         if (was_member || segment.member || !filter_holds(rule, state, segment, moment)) continue;
         segment.trigger = 0;
-        segment.joined_value = pending.value;
+        segment.memory.open().joined_value = pending.value;
         qualify(rule, moment, segments::v1::INACTION, TriggerName(rule, 0), pending.at, {}, segment,
                 out);
       }
@@ -579,7 +572,9 @@ void Fold::fire_rule(const Rule& rule, Time moment, FoldState& state, Changes& o
     case Rule::Kind::kDateTime: {
       if (due.empty()) break;
       const Time next = next_date(rule, state, moment);
-      if (next != Time::Max()) segment.occurrences.push_back({0, due[0].at, next});
+      if (next != Time::Max()) {
+        segment.memory.open().occurrences.push_back({0, due[0].at, next});
+      }
       if (filter_holds(rule, state, segment, moment)) {
         qualify(rule, moment, segments::v1::DATE_TIME, {}, Time(), {}, segment, out);
       }
@@ -592,9 +587,9 @@ void Fold::fire_rule(const Rule& rule, Time moment, FoldState& state, Changes& o
         if (step == rule.steps.size()) {
           done = true;
         } else if (rule.steps[step].absence) {
-          wait(segment.occurrences, {step, moment, moment + rule.steps[step].within});
+          wait(segment.memory.open().occurrences, {step, moment, moment + rule.steps[step].within});
         } else {
-          wait(segment.occurrences, {step, moment, Time::Max()});
+          wait(segment.memory.open().occurrences, {step, moment, Time::Max()});
         }
       }
       if (!done || !filter_holds(rule, state, segment, moment)) break;
@@ -622,11 +617,12 @@ void Fold::build(Slot slot, Time at, Reason reason, FoldState& state, Changes& o
   segment.built = true;
   if (rule.kind == Rule::Kind::kDateTime) {
     const Value value = state.profile.find(rule.property, &items_);
-    segment.joined_value = value.missing() ? 0 : ValueFingerprint(value);
+    Memory& memory = segment.memory.open();
+    memory.joined_value = value.missing() ? 0 : ValueFingerprint(value);
     const Time next = next_date(rule, state, rule.activation_clock);
-    segment.occurrences.clear();
-    if (next != Time::Max()) segment.occurrences.push_back({0, rule.activation_clock, next});
-    EraseIfNothing(rule, state);
+    memory.occurrences.clear();
+    if (next != Time::Max()) memory.occurrences.push_back({0, rule.activation_clock, next});
+    if (state.exists && SaysNothing(rule, segment)) state.segments.erase(slot);
   }
   if (rule.kind == Rule::Kind::kPast) touch(slot).roles |= kTouched;
   // Another segment may have gone by the same ID before.
@@ -634,12 +630,16 @@ void Fold::build(Slot slot, Time at, Reason reason, FoldState& state, Changes& o
   settle({at, nullptr, slot, reason}, state, out);
 }
 
-Time Fold::next_deadline(const FoldState& state) const {
-  Time next = Time::Max();
-  for (const SegmentState& segment : state.segments) {
-    const Rule& rule = rules_->rules[segment.slot];
-    if (Runs(rule, segment)) next = std::min(next, Earliest(rule, segment));
+Time Fold::note_deadlines(FoldState& state) const {
+  for (SegmentState& segment : state.segments) {
+    segment.due = Due(rules_->rules[segment.slot], segment);
   }
+  return next_deadline(state);
+}
+
+Time Fold::next_deadline(const FoldState& state) {
+  Time next = Time::Max();
+  for (const SegmentState& segment : state.segments) next = std::min(next, segment.due);
   return next;
 }
 
@@ -699,7 +699,7 @@ bool Fold::filter_holds(const Rule& rule, const FoldState& state, const SegmentS
 }
 
 bool Fold::holds(const Rule& rule, uint32_t node, const FoldState& state, Time at, Time* until) {
-  return holds({rule, FindSegment(state, rule.slot), state, at}, node, until);
+  return holds({rule, state.segments.find(rule.slot), state, at}, node, until);
 }
 
 // Of what is false because of one part, and of what is true because of one, that part's next turn
@@ -732,8 +732,8 @@ bool Fold::holds(const Scope& scope, uint32_t index, Time* until) {
       Time earliest = Time::Max();
       for (uint16_t i = node.first_measure; i < node.end_measure; ++i) {
         const Measure& measure = scope.rule.measures[i];
-        const bool empty = scope.segment == nullptr || scope.segment->measures.empty();
-        const MeasureState& counted = empty ? kNothing : scope.segment->measures[i];
+        const bool empty = scope.segment == nullptr || scope.segment->memory->measures.empty();
+        const MeasureState& counted = empty ? kNothing : scope.segment->memory->measures[i];
         *until = measure.next_change(counted, scope.at);
         if (!measure.holds(counted, scope.at)) return false;
         earliest = std::min(earliest, *until);
@@ -742,7 +742,7 @@ bool Fold::holds(const Scope& scope, uint32_t index, Time* until) {
       return true;
     }
     case ExpressionNode::Kind::kInSegment: {
-      const SegmentState* inner = FindSegment(scope.state, node.slot);
+      const SegmentState* inner = scope.state.segments.find(node.slot);
       return inner != nullptr && inner->member;
     }
   }

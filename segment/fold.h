@@ -57,8 +57,11 @@ class Fold {
   // All deadlines up to `moment` that have not fired, as one step at `moment`.
   void fire(Time moment, FoldState& state, Changes& out);
 
-  // The earliest deadline of the state.
-  Time next_deadline(const FoldState& state) const;
+  // Notes anew when each segment of a state falls due, which steps then keep; the earliest of them.
+  // Needed before a step on a state that something else has made or changed.
+  Time note_deadlines(FoldState& state) const;
+  // The earliest deadline noted.
+  static Time next_deadline(const FoldState& state);
   // The same after a step, from what it was before.
   Time next_deadline(const FoldState& state, Time before) const;
 
@@ -114,7 +117,7 @@ class Fold {
     uint16_t absences = 0;
     uint64_t value = 0;
     // Where the segment's state was last found.
-    uint32_t at = 0;
+    size_t at = 0;
   };
   struct Counted {
     Slot slot;
@@ -138,20 +141,21 @@ class Fold {
   };
 
   Touch& touch(Slot slot);
-  // Null when there is none. It is looked for only where states have come in before it.
+  // Null when there is none. It is looked for only where states have come or gone before it.
   static SegmentState* find(FoldState& state, Touch& touch);
   void settle(const Moment& moment, FoldState& state, Changes& out);
-  void evaluate(const Rule& rule, Touch& touch, const Moment& moment, FoldState& state,
-                Changes& out);
-  void step_rule(const Rule& rule, const Touch& touch, const FoldEvent& event, FoldState& state,
+  // `segment`: null when there is none.
+  void evaluate(const Rule& rule, const Touch& touch, const Moment& moment, SegmentState* segment,
+                FoldState& state, Changes& out);
+  void step_rule(const Rule& rule, const Touch& touch, const FoldEvent& event,
+                 SegmentState* segment, FoldState& state, Changes& out);
+  void fire_rule(const Rule& rule, Time moment, SegmentState& segment, FoldState& state,
                  Changes& out);
-  void fire_rule(const Rule& rule, Time moment, FoldState& state, Changes& out);
   bool count_page(const Rule& rule, const Touch& touch, Time at, SegmentState& segment);
   void step_inaction(const Rule& rule, const Touch& touch, const FoldEvent& event,
                      SegmentState& segment, Changes& out);
   bool step_sequence(const Rule& rule, const Touch& touch, Time at, SegmentState& segment);
-  using Instances = decltype(SegmentState::occurrences);
-  void wait(Instances& instances, const Occurrence& instance);
+  void wait(Occurrences& instances, const Occurrence& instance);
   bool step_date(const Rule& rule, Time at, const FoldState& state, SegmentState& segment,
                  Changes& out);
   Time next_date(const Rule& rule, const FoldState& state, Time after);

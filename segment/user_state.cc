@@ -1,7 +1,5 @@
 #include "segment/user_state.h"
 
-#include <algorithm>
-
 namespace segmentd {
 namespace {
 
@@ -16,30 +14,10 @@ constexpr uint64_t Mix(uint64_t x) {
   return x;
 }
 
-bool IsBefore(const SegmentState& state, Slot slot) {
-  return state.slot < slot;
-}
-
 }  // namespace
 
-const SegmentState* FindSegment(const FoldState& state, Slot slot) {
-  const auto at = std::lower_bound(state.segments.begin(), state.segments.end(), slot, IsBefore);
-  return at != state.segments.end() && at->slot == slot ? &*at : nullptr;
-}
-
-SegmentState& FindOrAddSegment(FoldState& state, Slot slot, bool* added) {
-  auto at = std::lower_bound(state.segments.begin(), state.segments.end(), slot, IsBefore);
-  const bool missing = at == state.segments.end() || at->slot != slot;
-  if (missing) {
-    at = state.segments.emplace(at);
-    at->slot = slot;
-  }
-  if (added != nullptr) *added = missing;
-  return *at;
-}
-
 bool IsMember(const UserState& user, Slot slot) {
-  const SegmentState* state = FindSegment(user.present, slot);
+  const SegmentState* state = user.present.segments.find(slot);
   return state != nullptr && state->member;
 }
 

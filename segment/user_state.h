@@ -10,12 +10,10 @@
 #include <memory>
 #include <vector>
 
-#include "absl/container/inlined_vector.h"
-
 #include "segment/change.h"
 #include "segment/event.h"
-#include "segment/measure.h"
 #include "segment/profile.h"
+#include "segment/segment_states.h"
 #include "segment/time.h"
 
 namespace segmentd {
@@ -35,60 +33,24 @@ struct Fact {
   bool operator==(const Fact&) const = default;
 };
 
-// Something counted or waited for: a pending inaction (value: of its `match` property), a page
-// counted (value: of its URL), the next date (due), an instance of a sequence (value: the step it
-// waits for; at: when it came to it).
-struct Occurrence {
-  uint64_t value = 0;
-  // Its event's time.
-  Time at;
-  // Deadline, Time::Max() for none.
-  Time due = Time::Max();
-  bool operator==(const Occurrence&) const = default;
-};
-
-// Where a user stands with one segment. Absent means: all as in a new one.
-struct SegmentState {
-  Slot slot = 0;
-  // Of the definition that this belongs to.
-  int32_t version = 0;
-  bool member = false;
-  // The history of a segment that counts the past is in `measures`, and it is evaluated. While a
-  // rule is not built for everybody, only for these users.
-  bool built = true;
-  // Index of the trigger behind the membership.
-  uint8_t trigger = 0;
-  // Pages in the session.
-  uint32_t count = 0;
-  // Joined at; of a former member, left at; Time::Min() of somebody who was never in.
-  Time since = Time::Min();
-  // The event behind the membership: the last one that qualified.
-  Time cause_at = Time::Min();
-  // Leaves at; Time::Max() for never. Of past behaviour: may change at.
-  Time exit_at = Time::Max();
-  // Last page event.
-  Time session_at = Time::Min();
-  // The `match` value joined by. Of a date: fingerprint of the value that was read.
-  uint64_t joined_value = 0;
-  // Oldest first; bounded by kMaxPendings, or by the count a page_count needs.
-  absl::InlinedVector<Occurrence, 1> occurrences;
-  // Empty, or one for each measure of the rule.
-  std::vector<MeasureState> measures;
-  bool operator==(const SegmentState&) const = default;
-};
-
 // The result of a fold.
 struct FoldState {
   Profile profile;
-  // Sorted by slot.
-  std::vector<SegmentState> segments;
+  SegmentStates segments;
   // The first so many of UserState::writes are in `profile`, and of UserState::facts in the rest.
   // The others came too late and lie ahead.
   uint32_t writes_applied = 0;
-  uint32_t facts_applied = 0;
+  uint32_t facts_applied : 31 = 0;
   // The user's first event is in it.
-  bool exists = false;
+  bool exists : 1 = false;
   bool operator==(const FoldState&) const = default;
+};
+
+struct Base : FoldState {
+  // The facts, writes and deadlines up to here are in it: an event older than this can't be
+  // inserted any more.
+  Time until = Time::Min();
+  bool operator==(const Base&) const = default;
 };
 
 // A message ID seen, for the recognition of duplicates.
@@ -102,10 +64,7 @@ struct SeenMessage {
 struct UserState {
   FoldState present;
   // Null: as of before everything.
-  std::unique_ptr<FoldState> base;
-  // The facts, writes and deadlines up to here are in the base: an event older than this can't be
-  // inserted any more.
-  Time base_time = Time::Min();
+  std::unique_ptr<Base> base;
   // Sorted by order; those of one event stand together.
   std::vector<Fact> facts;
   // Sorted by (effective, offset).
@@ -128,25 +87,21 @@ struct UserState {
 
   // Which rules of its engine this state was last taken over to; not stored.
   uint32_t rules_generation = 0;
+
+  Time base_time() const { return base == nullptr ? Time::Min() : base->until; }
 };
+static_assert(sizeof(UserState) <= 192, "three lines of cache");
 
 // Asks the processor for what apply() will touch first. A user's next event finds its state out of
 // the cache, so whoever has a batch of events calls this for each of their users some events ahead.
 inline void Prefetch(const UserState& user) {
-  // A look-up by slot goes all over them.
-  constexpr size_t kLine = 64;
-  constexpr size_t kMost = 2048;
-  const char* segments = reinterpret_cast<const char*>(user.present.segments.data());
-  const size_t bytes = user.present.segments.size() * sizeof(SegmentState);
-  for (size_t at = 0; at < bytes && at < kMost; at += kLine) __builtin_prefetch(segments + at);
+  user.present.segments.prefetch();
   __builtin_prefetch(user.seen.data());
-  __builtin_prefetch(user.facts.data() + user.facts.size());
+  __builtin_prefetch(user.seen.data() + user.seen.size(), /*rw=*/1);
+  __builtin_prefetch(user.facts.data() + user.facts.size(), /*rw=*/1);
 }
 
 // Whether the user is in the segment, by the present.
-const SegmentState* FindSegment(const FoldState& state, Slot slot);
-// Where there is none, a new one that has nothing but its slot; `added` (may be null) says so.
-SegmentState& FindOrAddSegment(FoldState& state, Slot slot, bool* added = nullptr);
 bool IsMember(const UserState& user, Slot slot);
 
 // A hash of the memberships and the next deadline; its sum over all users tells a wrong recovery.

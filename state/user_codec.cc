@@ -209,12 +209,13 @@ void PutSegment(Writer& w, const SegmentState& s, Time near) {
   const auto bits = static_cast<uint16_t>(
       (s.member ? kMember : 0) | (s.trigger != 0 ? kTrigger : 0) | (s.count != 0 ? kCount : 0) |
       (s.since != Time::Min() ? kSince : 0) | (s.cause_at != Time::Min() ? kCauseAt : 0) |
-      (s.exit_at != Time::Max() ? kExitAt : 0) | (s.session_at != Time::Min() ? kSessionAt : 0) |
-      (s.joined_value != 0 ? kJoinedValue : 0) | (s.built ? 0 : kNotBuilt) |
-      (s.measures.empty() ? 0 : kMeasures));
+      (s.exit_at != Time::Max() ? kExitAt : 0) |
+      (s.memory->session_at != Time::Min() ? kSessionAt : 0) |
+      (s.memory->joined_value != 0 ? kJoinedValue : 0) | (s.built ? 0 : kNotBuilt) |
+      (s.memory->measures.empty() ? 0 : kMeasures));
   w.number(bits);
-  w.number(s.occurrences.size());
-  for (const Occurrence& occurrence : s.occurrences) {
+  w.number(s.memory->occurrences.size());
+  for (const Occurrence& occurrence : s.memory->occurrences) {
     w.room(2 * kNumber + 3 * sizeof(uint64_t) + 1);
     const bool has_value = occurrence.value != 0;
     const bool has_due = occurrence.due != Time::Max();
@@ -229,12 +230,12 @@ void PutSegment(Writer& w, const SegmentState& s, Time near) {
   if (bits & kSince) w.time(s.since, near);
   if (bits & kCauseAt) w.time(s.cause_at, near);
   if (bits & kExitAt) w.time(s.exit_at, near);
-  if (bits & kSessionAt) w.time(s.session_at, near);
-  if (bits & kJoinedValue) w.fixed(s.joined_value);
+  if (bits & kSessionAt) w.time(s.memory->session_at, near);
+  if (bits & kJoinedValue) w.fixed(s.memory->joined_value);
   if (bits & kMeasures) {
     w.room(kNumber);
-    w.number(s.measures.size());
-    for (const MeasureState& measure : s.measures) PutMeasure(w, measure, near);
+    w.number(s.memory->measures.size());
+    for (const MeasureState& measure : s.memory->measures) PutMeasure(w, measure, near);
   }
 }
 
@@ -253,15 +254,14 @@ void Put(Writer& w, const SegmentState& segment, Time near) {
 }
 
 // Both sorted. Images of the same state are the same bytes.
-template <typename Item>
-void PutSequence(Writer& w, const std::vector<Item>& items, const std::vector<Item>& other,
-                 Time near) {
+template <typename Items>
+void PutSequence(Writer& w, const Items& items, const Items& other, Time near) {
   w.room(2 * kNumber);
   w.number(items.size());
   if (items.empty()) return;
   if (other.empty()) {
     w.number(items.size() * 4 + kNew);
-    for (const Item& item : items) Put(w, item, near);
+    for (const auto& item : items) Put(w, item, near);
     return;
   }
   size_t from = 0;
@@ -457,9 +457,8 @@ void Get(Reader& r, Layout layout, Time near, SegmentState* s) {
   const uint64_t bits = layout.format == 1 ? r.byte() : r.number();
   if (bits >= uint64_t{kMeasures} * 2) r.fail("segment with unknown bits");
   const size_t occurrences = r.count(2);
-  s->occurrences.reserve(occurrences);
   for (size_t i = 0; i < occurrences && !r.failed(); ++i) {
-    Occurrence& occurrence = s->occurrences.emplace_back();
+    Occurrence& occurrence = s->memory.open().occurrences.emplace_back();
     const uint8_t has = r.byte();
     if (has & ~(kInstanceValue | kInstanceDue)) r.fail("occurrence with unknown bits");
     if (has & kInstanceValue) occurrence.value = r.fixed();
@@ -472,21 +471,23 @@ void Get(Reader& r, Layout layout, Time near, SegmentState* s) {
   if (bits & kSince) s->since = r.time(near);
   if (bits & kCauseAt) s->cause_at = r.time(near);
   if (bits & kExitAt) s->exit_at = r.time(near);
-  if (bits & kSessionAt) s->session_at = r.time(near);
-  if (bits & kJoinedValue) s->joined_value = r.fixed();
+  if (bits & kSessionAt) s->memory.open().session_at = r.time(near);
+  if (bits & kJoinedValue) s->memory.open().joined_value = r.fixed();
   s->built = (bits & kNotBuilt) == 0;
   if (!(bits & kMeasures)) return;
   const size_t measures = r.count(1);
   if (measures > kMaxMeasures) r.fail("more measures than a definition has");
-  for (size_t i = 0; i < measures && !r.failed(); ++i) Get(r, near, &s->measures.emplace_back());
+  for (size_t i = 0; i < measures && !r.failed(); ++i) {
+    Get(r, near, &s->memory.open().measures.emplace_back());
+  }
 }
 
-template <typename Item>
-std::vector<Item> GetSequence(Reader& r, Layout layout, const std::vector<Item>& other, Time near) {
+template <typename Item, typename Items>
+std::vector<Item> GetSequence(Reader& r, Layout layout, const Items& other, Time near) {
   const uint64_t size = r.number();
-  // An item takes at least 4 bytes.
-  if (size > other.size() + r.left() / 4) return r.fail("sequence longer than the image"), other;
   std::vector<Item> items;
+  // An item takes at least 4 bytes.
+  if (size > other.size() + r.left() / 4) return r.fail("sequence longer than the image"), items;
   items.reserve(size);
   size_t from = 0;
   while (items.size() < size && !r.failed()) {
@@ -538,8 +539,9 @@ void GetFold(Reader& r, Layout layout, const FoldState& other, const UserState& 
   } else if (fold == &user.present) {
     fold->facts_applied = static_cast<uint32_t>(user.facts.size());
   }
-  fold->profile = Profile::Restore(GetSequence(r, layout, other.profile.properties(), near));
-  fold->segments = GetSequence(r, layout, other.segments, near);
+  fold->profile =
+      Profile::Restore(GetSequence<Profile::Property>(r, layout, other.profile.properties(), near));
+  fold->segments = SegmentStates(GetSequence<SegmentState>(r, layout, other.segments, near));
 }
 
 }  // namespace
@@ -556,7 +558,7 @@ void AppendUserImage(const UserState& user, Offset included, std::string* out) {
   w.time(user.now, near);
   w.time(user.decided, near);
   w.time(user.next_deadline, near);
-  w.time(user.base_time, near);
+  w.time(user.base_time(), near);
 
   w.number(user.facts.size());
   EventOrder before;
@@ -623,7 +625,7 @@ absl::Status ParseUserImage(std::string_view image, UserState* user, Offset* inc
   user->now = r.time(near);
   user->decided = r.time(near);
   user->next_deadline = r.time(near);
-  user->base_time = r.time(near);
+  const Time base_time = r.time(near);
 
   size_t count = r.count(1 + sizeof(uint64_t));
   user->facts.resize(count);
@@ -683,7 +685,8 @@ absl::Status ParseUserImage(std::string_view image, UserState* user, Offset* inc
 
   user->base.reset();
   if (has & kHasBase) {
-    user->base = std::make_unique<FoldState>();
+    user->base = std::make_unique<Base>();
+    user->base->until = base_time;
     GetFold(r, layout, EmptyFold(), *user, near, user->base.get());
   }
   GetFold(r, layout, user->base != nullptr ? *user->base : EmptyFold(), *user, near,

@@ -52,10 +52,7 @@ void UserStore::prefetch_state(uint64_t hash) const {
   if (user == nullptr) return;
   const UserState& state = user->state;
   __builtin_prefetch(user->id().data());
-  __builtin_prefetch(state.present.segments.data(), 1);
-  __builtin_prefetch(state.facts.data() + state.facts.size(), 1);
-  __builtin_prefetch(state.seen.data() + state.seen.size(), 1);
-  __builtin_prefetch(state.base.get());
+  Prefetch(state);
 }
 
 StoredUser* UserStore::find(uint64_t hash, std::string_view id) const {

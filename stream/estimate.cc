@@ -69,9 +69,7 @@ absl::StatusOr<bool> Estimate::go_on(const Task& task) {
     copy.present.exists = user.state.present.exists;
     for (const auto& [slot, id] : inner_) {
       if (!IsMember(user.state, slot)) continue;
-      SegmentState& inner = copy.present.segments.emplace_back();
-      inner.slot = slot;
-      inner.member = true;
+      copy.present.segments.find_or_add(slot).member = true;
     }
     copy.exists_since = user.state.exists_since;
     copy.newest_event = user.state.newest_event;

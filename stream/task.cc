@@ -641,7 +641,7 @@ void Task::scan(Step& step) {
   for (; scan_at_ < until && !step.full() && !halted(); ++scan_at_) {
     StoredUser& user = (*users_)[scan_at_];
     // Where only the user's base has a state, there is nothing to tell.
-    const SegmentState* segment = FindSegment(user.state.present, *scanned_slot_);
+    const SegmentState* segment = user.state.present.segments.find(*scanned_slot_);
     const bool built = segment != nullptr && segment->built &&
                        segment->version == rules_->segment(*scanned_slot_)->segment.version();
     const bool told = definitions_.told(*scanned_slot_, built);

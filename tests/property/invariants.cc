@@ -114,7 +114,6 @@ std::string ReplayWrong(const History& history) {
       if ((a.base == nullptr) != (b.base == nullptr) || (a.base && *a.base != *b.base)) {
         return absl::StrCat(where, "another base");
       }
-      if (a.base_time != b.base_time) return absl::StrCat(where, "another base time");
       if (a.facts != b.facts) return absl::StrCat(where, "other facts");
       if (a.writes.size() != b.writes.size()) return absl::StrCat(where, "other writes");
       if (a.seen != b.seen) return absl::StrCat(where, "other messages seen");

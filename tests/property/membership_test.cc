@@ -32,7 +32,7 @@ TEST(Histories, HaveEverything) {
         for (const Told& told : all) reasons.insert(told.reason);
       }
     }
-    for (int u = 0; u < history.users; ++u) base = base || run.user(u).base_time != Time::Min();
+    for (int u = 0; u < history.users; ++u) base = base || run.user(u).base_time() != Time::Min();
   }
   EXPECT_THAT(reasons,
               testing::UnorderedElementsAre(pb::TRIGGER, pb::INACTION, pb::EXPIRED, pb::EXIT_EVENT,

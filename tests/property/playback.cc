@@ -307,7 +307,7 @@ std::string Disorder(const UserState& user, const Settings& settings) {
       if (state->segments[i - 1].slot >= state->segments[i].slot) return "segments out of order";
     }
     for (const SegmentState& segment : state->segments) {
-      if (segment.occurrences.size() > static_cast<size_t>(kMaxPageCount))
+      if (segment.memory->occurrences.size() > static_cast<size_t>(kMaxPageCount))
         return "occurrences unbounded";
     }
   }
@@ -420,7 +420,7 @@ std::string Difference(const History& history) {
           return absl::StrCat(where, "user ", u, (IsMember(user, slot) ? " is" : " is not"),
                               " in slot ", slot);
         }
-        const SegmentState* state = FindSegment(user.present, slot);
+        const SegmentState* state = user.present.segments.find(slot);
         if (state == nullptr || !state->member || !oracle.knows_since(u, slot)) continue;
         if (state->since != oracle.since(u, slot)) {
           return absl::StrCat(where, "user ", u, " is in slot ", slot, " since ",

@@ -71,7 +71,9 @@ UserState Typical() {
   user.seen = {{0x1111111111111111, At(-2000)}, {0x2222222222222222, At(10)}, {3, At(12)}};
   user.present.segments = {
       {.slot = 3, .version = 1, .member = true, .since = At(-2000), .cause_at = At(-2000)},
-      {.slot = 7, .version = 2, .occurrences = {{.value = 0, .at = At(0), .due = At(600'000)}}},
+      {.slot = 7,
+       .version = 2,
+       .memory = Memory{.occurrences = {{.value = 0, .at = At(0), .due = At(600'000)}}}},
       {.slot = 300,
        .version = 1,
        .member = true,
@@ -88,7 +90,6 @@ OwnedValue List(std::vector<Value> items) {
 // Every field of format 1 differs from a new user's, and present differs from base in every way.
 UserState FullOfFormat1() {
   UserState user = Typical();
-  user.base_time = At(-7'200'000);
   auto property = [](std::string name, OwnedValue value) {
     return Profile::Property{.name = std::move(name),
                              .value = std::move(value),
@@ -102,18 +103,20 @@ UserState FullOfFormat1() {
       property("name", OwnedValue(Value::String("Ünal"))),
       property("tags", List({Value::String("a"), Value::Number(-1), Value::Boolean(true)})),
       property("vip", OwnedValue(Value::Boolean(false)))};
-  user.base = std::make_unique<FoldState>();
+  user.base = std::make_unique<Base>();
+  user.base->until = At(-7'200'000);
   user.base->exists = true;
   user.base->profile = Profile::Restore(properties);
-  user.base->segments = {user.present.segments[0],
-                         {.slot = 5, .version = 1, .member = true},
-                         {.slot = 300, .version = 1, .count = 2, .session_at = At(-7'300'000)}};
+  user.base->segments = {
+      user.present.segments[0],
+      {.slot = 5, .version = 1, .member = true},
+      {.slot = 300, .version = 1, .count = 2, .memory = Memory{.session_at = At(-7'300'000)}}};
   properties[1].value = OwnedValue(Value::String("Delhi"));
   properties.erase(properties.begin() + 3);
   properties.push_back(property("visits", OwnedValue(Value::Number(3))));
   user.present.profile = Profile::Restore(properties);
   user.present.writes_applied = 1;
-  user.present.segments.push_back(
+  user.present.segments.put(
       {.slot = 4'000'000'000,
        .version = 2'147'483'647,
        .member = true,
@@ -122,9 +125,10 @@ UserState FullOfFormat1() {
        .since = At(1),
        .cause_at = At(2),
        .exit_at = At(3),
-       .session_at = At(4),
-       .joined_value = 77,
-       .occurrences = {{.value = 1, .at = At(5), .due = At(6)}, {.value = 2, .at = At(7)}}});
+       .memory = Memory{
+           .occurrences = {{.value = 1, .at = At(5), .due = At(6)}, {.value = 2, .at = At(7)}},
+           .session_at = At(4),
+           .joined_value = 77}});
   user.writes = {{.order = Order(-100, 81'700),
                   .effective = At(-100),
                   .operation = ProfileOperation::kSet,
@@ -154,19 +158,18 @@ UserState Full() {
   MeasureState calendar{.samples = {{At(-126'400'000), 0.25, 1}, {At(-40'000'000), 30, 2}}};
   MeasureState ever{.samples = {{Time(), 0, 1'000'000}}};
   MeasureState first{.samples = {{At(-9'500'000)}}};
-  user.base->segments.insert(user.base->segments.begin() + 2,
-                             {.slot = 9, .version = 4, .measures = {sliding, {}, calendar}});
-  user.present.segments.insert(user.present.segments.begin() + 2,
-                               {.slot = 8, .version = 1, .built = false, .measures = {ever}});
+  user.base->segments.put(
+      {.slot = 9, .version = 4, .memory = Memory{.measures = {sliding, {}, calendar}}});
+  user.present.segments.put(
+      {.slot = 8, .version = 1, .built = false, .memory = Memory{.measures = {ever}}});
   sliding.samples.erase(sliding.samples.begin());
   calendar.samples.erase(calendar.samples.begin());
-  user.present.segments.insert(user.present.segments.begin() + 3,
-                               {.slot = 9,
-                                .version = 4,
-                                .member = true,
-                                .since = At(-70'000'000),
-                                .exit_at = At(16'400'000),
-                                .measures = {sliding, first, calendar}});
+  user.present.segments.put({.slot = 9,
+                             .version = 4,
+                             .member = true,
+                             .since = At(-70'000'000),
+                             .exit_at = At(16'400'000),
+                             .memory = Memory{.measures = {sliding, first, calendar}}});
   return user;
 }
 
@@ -194,8 +197,9 @@ TEST(UserCodec, ExtremesRoundTrip) {
       user.exists_offset = Offset(a);
       MeasureState measure;
       measure.samples = {{early, 0, kMost}, {late, 1, 1}};
-      user.present.segments = {{.occurrences = {{.at = Time::Millis(a), .due = Time::Millis(b)}},
-                                .measures = {measure}}};
+      user.present.segments = {
+          {.memory = Memory{.measures = {measure},
+                            .occurrences = {{.at = Time::Millis(a), .due = Time::Millis(b)}}}}};
       user.seen = {{1, Time::Millis(a)}, {2, Time::Millis(b)}};
       if (!std::is_sorted(user.facts.begin(), user.facts.end(),
                           [](const Fact& x, const Fact& y) { return x.order < y.order; })) {
@@ -218,7 +222,7 @@ TEST(UserCodec, ATypicalImageIsSmall) {
   // What base and present have in common is there once.
   UserState user = Typical();
   const size_t without_base = Image(user, Offset(1)).size();
-  user.base = std::make_unique<FoldState>(user.present);
+  user.base = std::make_unique<Base>(user.present);
   EXPECT_LT(Image(user, Offset(1)).size(), without_base + 10);
 }
 
@@ -326,15 +330,16 @@ TEST(UserCodec, BrokenOrdersAreErrors) {
   EXPECT_THAT(std::string(ParseStatus(Image(user, Offset(1))).message()),
               HasSubstr("more facts applied"));
   user = Full();
-  std::swap(user.present.segments[3].measures[0].samples[0].at, user.now);
+  std::swap(user.present.segments[3].memory.open().measures[0].samples[0].at, user.now);
   EXPECT_THAT(std::string(ParseStatus(Image(user, Offset(1))).message()),
               HasSubstr("samples out of order"));
   user = Full();
-  user.present.segments[3].measures[0].samples[1].sum = std::numeric_limits<double>::quiet_NaN();
+  user.present.segments[3].memory.open().measures[0].samples[1].sum =
+      std::numeric_limits<double>::quiet_NaN();
   EXPECT_THAT(std::string(ParseStatus(Image(user, Offset(1))).message()),
               HasSubstr("a number that is none"));
   user = Full();
-  user.present.segments[3].measures.resize(401);
+  user.present.segments[3].memory.open().measures.resize(401);
   EXPECT_THAT(std::string(ParseStatus(Image(user, Offset(1))).message()),
               HasSubstr("more measures than a definition has"));
   user = Typical();
@@ -352,7 +357,7 @@ TEST(UserCodec, AHugeCountAllocatesNothing) {
   // An image that ends in a measure's list of one sample.
   UserState user;
   user.newest_event = At(0);
-  user.present.segments = {{.measures = {{.samples = {{At(0)}}}}}};
+  user.present.segments = {{.memory = Memory{.measures = {{.samples = {{At(0)}}}}}}};
   image = Image(user, Offset(0));
   ASSERT_THAT(image, testing::EndsWith(std::string("\1\0\3", 3)));
   image = image.substr(0, image.size() - 3) + huge;
@@ -371,7 +376,6 @@ class AnyUser {
     user.now = time();
     user.decided = time();
     user.next_deadline = time();
-    user.base_time = time();
     user.exists_offset = offset();
     for (int i = below(5); i > 0; --i) user.facts.push_back(fact());
     if (!user.facts.empty() && below(2) == 0) user.facts.push_back(user.facts.back());
@@ -388,14 +392,14 @@ class AnyUser {
     for (int i = below(4); i > 0; --i) user.seen.push_back({number() | 1, time()});
     user.present = fold(user);
     if (below(2) == 0) {
-      user.base = std::make_unique<FoldState>(fold(user));
+      user.base = std::make_unique<Base>(fold(user), time());
       if (below(2) == 0) {
         // The present mostly has much of the base.
         user.present = *user.base;
         auto& segments = user.present.segments;
         if (!segments.empty()) segments[number() % segments.size()].count += 1;
         if (!segments.empty() && below(2) == 0) {
-          segments.erase(segments.begin() + below(static_cast<int>(segments.size())));
+          segments.erase(segments[number() % segments.size()].slot);
         }
         auto properties = user.present.profile.properties();
         if (!properties.empty()) properties[number() % properties.size()].newest = order();
@@ -491,12 +495,7 @@ class AnyUser {
                                  [](const auto& a, const auto& b) { return a.name == b.name; }),
                      properties.end());
     fold.profile = Profile::Restore(std::move(properties));
-    for (int i = below(6); i > 0; --i) fold.segments.push_back(segment());
-    std::sort(fold.segments.begin(), fold.segments.end(),
-              [](const auto& a, const auto& b) { return a.slot < b.slot; });
-    fold.segments.erase(std::unique(fold.segments.begin(), fold.segments.end(),
-                                    [](const auto& a, const auto& b) { return a.slot == b.slot; }),
-                        fold.segments.end());
+    for (int i = below(6); i > 0; --i) fold.segments.put(segment());
     return fold;
   }
   SegmentState segment() {
@@ -509,11 +508,12 @@ class AnyUser {
     s.since = time();
     s.cause_at = time();
     s.exit_at = time();
-    s.session_at = time();
-    s.joined_value = number();
+    if (below(2) == 0) s.memory.open().session_at = time();
+    if (below(2) == 0) s.memory.open().joined_value = number();
     s.built = below(4) != 0;
-    for (int i = below(4); i > 0; --i) s.measures.push_back(measure());
-    for (int i = below(4); i > 0; --i) s.occurrences.push_back({number(), time(), time()});
+    for (int i = below(4); i > 0; --i) s.memory.open().measures.push_back(measure());
+    for (int i = below(4); i > 0; --i)
+      s.memory.open().occurrences.push_back({number(), time(), time()});
     return s;
   }
 

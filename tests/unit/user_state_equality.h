@@ -12,7 +12,7 @@ inline bool SameWrite(const ProfileWrite& a, const ProfileWrite& b) {
          a.property == b.property && a.value == b.value;
 }
 
-inline bool SameFold(const std::unique_ptr<FoldState>& a, const std::unique_ptr<FoldState>& b) {
+inline bool SameBase(const std::unique_ptr<Base>& a, const std::unique_ptr<Base>& b) {
   return a == nullptr || b == nullptr ? a == b : *a == *b;
 }
 
@@ -24,8 +24,7 @@ inline const char* Difference(const UserState& a, const UserState& b) {
   if (a.present.writes_applied != b.present.writes_applied) return "present.writes_applied";
   if (a.present.facts_applied != b.present.facts_applied) return "present.facts_applied";
   if (a.present.exists != b.present.exists) return "present.exists";
-  if (!SameFold(a.base, b.base)) return "base";
-  if (a.base_time != b.base_time) return "base_time";
+  if (!SameBase(a.base, b.base)) return "base";
   if (a.facts != b.facts) return "facts";
   if (a.writes.size() != b.writes.size()) return "writes";
   for (size_t i = 0; i < a.writes.size(); ++i) {

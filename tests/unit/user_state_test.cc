@@ -13,11 +13,11 @@ SegmentState Segment(Slot slot, bool member) {
 
 TEST(UserState, FindsASegmentBySlot) {
   UserState user;
-  EXPECT_EQ(FindSegment(user.present, 0), nullptr);
+  EXPECT_EQ(user.present.segments.find(0), nullptr);
   EXPECT_FALSE(IsMember(user, 0));
   user.present.segments = {Segment(1, true), Segment(4, false), Segment(9, true)};
   for (Slot slot = 0; slot < 12; ++slot) {
-    const SegmentState* found = FindSegment(user.present, slot);
+    const SegmentState* found = user.present.segments.find(slot);
     const bool there = slot == 1 || slot == 4 || slot == 9;
     ASSERT_EQ(found != nullptr, there) << slot;
     if (there) {
@@ -52,7 +52,7 @@ TEST(UserState, HashIgnoresWhatIsNoMembership) {
   user.decided = Time::Millis(98);
   user.newest_event = Time::Millis(97);
   user.facts.push_back({});
-  user.present.segments.push_back(Segment(7, false));
+  user.present.segments.put(Segment(7, false));
   EXPECT_EQ(StateHash(user), hash);
 }
 
