@@ -20,7 +20,6 @@ namespace segmentd::simulation {
 namespace {
 
 using segments::v1::AppliedDefinition;
-using segments::v1::MembershipChange;
 using segments::v1::Segment;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
@@ -423,6 +422,7 @@ TEST_F(Building, ATurnWithManySegmentsTakesFewerUsers) {
   }
   turns_until([&] { return task()->users().size() == 60; });
   std::vector<Segment> segments;
+  segments.reserve(4);
   for (int i = 0; i < 4; ++i) segments.push_back(Make(fmt::format("s{}", i), 1, kTwice));
   want(segments);
   std::vector<size_t> steps;

@@ -127,6 +127,8 @@ class Cluster {
   void rebalance();
   // UNAVAILABLE while a transaction with the partition's offset is undecided.
   absl::StatusOr<std::optional<Offset>> committed(Partition partition) const;
+  // As when the group was deleted or has expired.
+  void forget_committed(Partition partition) { offsets_.erase(partition); }
 
   // What is on its way arrives, or not yet; transactions grow old.
   void tick();

@@ -39,6 +39,7 @@ absl::Time Soon() {
 
 std::vector<std::string> Ids(const std::vector<Queries::Membership>& memberships) {
   std::vector<std::string> ids;
+  ids.reserve(memberships.size());
   for (const Queries::Membership& membership : memberships) ids.push_back(membership.segment_id);
   return ids;
 }
@@ -102,6 +103,7 @@ class InstanceTest : public ::testing::Test {
 
 TEST_F(InstanceTest, AnswersFromAllPartitions) {
   std::vector<std::string> users;
+  users.reserve(50);
   for (int i = 0; i < 50; ++i) users.push_back(fmt::format("user-{}", i));
   for (const std::string& user : users) append(user, "A");
   append("user-7", "B");
@@ -234,7 +236,7 @@ TEST_F(InstanceTest, StopsAListingWhenAskedTo) {
   int portions = 0;
   const absl::Status status = instance_->ListMembers(
       "a", Soon(), [](const std::map<int32_t, int64_t>&) {},
-      [&](std::vector<std::string>) { return ++portions < 1; });
+      [&](const std::vector<std::string>&) { return ++portions < 1; });
   EXPECT_TRUE(status.ok()) << status;
   EXPECT_EQ(portions, 1);
 }

@@ -28,8 +28,6 @@
 namespace segmentd::simulation {
 namespace {
 
-using segments::v1::MembershipChange;
-
 struct Kind {
   // Definitions change on the way.
   bool edits = false;

@@ -176,7 +176,7 @@ void Workload::change_definitions() {
 std::string Workload::event(const std::string& user, Time now) {
   const int64_t lateness = random_.percent(70)   ? random_.between(0, 900)
                            : random_.percent(90) ? random_.between(0, 20'000)
-                                                 : random_.between(0, 3 * 3600'000);
+                                                 : random_.between(0, Duration::Hours(3).millis());
   const int64_t at = (now.millis() - lateness) / grain_ms_ * grain_ms_;
   ++events_;
   // Some can't be told from others.

@@ -16,7 +16,6 @@ namespace {
 
 using google::protobuf::util::MessageDifferencer;
 using ::testing::HasSubstr;
-using ::testing::Not;
 
 segments::v1::Segment Gold() {
   segments::v1::Segment segment;
