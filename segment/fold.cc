@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
-#include <functional>
 
 #include "segment/absl_view.h"
 
@@ -189,19 +188,16 @@ void Fold::step(const FoldEvent& event, FoldState& state, Changes& out) {
 }
 
 void Fold::settle(const Moment& moment, FoldState& state, Changes& out) {
-  const auto enqueue = [&](const Touch& touch) {
-    queue_.emplace_back(rules_->rules[touch.slot].rank,
-                        static_cast<uint32_t>(place_[touch.slot] - 1));
-    std::push_heap(queue_.begin(), queue_.end(), std::greater<>());
+  const auto turn = [&](const Touch& touch) {
+    return std::pair(rules_->rules[touch.slot].rank, static_cast<uint32_t>(place_[touch.slot] - 1));
   };
   due_before_ = Time::Max();
   due_after_ = Time::Max();
   queue_.clear();
-  for (const Touch& touch : touched_) enqueue(touch);
-  while (!queue_.empty()) {
-    std::pop_heap(queue_.begin(), queue_.end(), std::greater<>());
-    Touch touch = touched_[queue_.back().second];
-    queue_.pop_back();
+  for (const Touch& touch : touched_) queue_.push_back(turn(touch));
+  std::sort(queue_.begin(), queue_.end());
+  for (size_t next = 0; next < queue_.size(); ++next) {
+    Touch touch = touched_[queue_[next].second];
     const Rule& rule = rules_->rules[touch.slot];
     const size_t told = out.size();
     SegmentState* segment = find(state, touch);
@@ -227,7 +223,9 @@ void Fold::settle(const Moment& moment, FoldState& state, Changes& out) {
       const bool queued = place_[slot] != 0;
       Touch& outer = this->touch(slot);
       outer.roles |= kInner;
-      if (!queued) enqueue(outer);
+      // It comes after this one: its rank is higher.
+      if (!queued)
+        queue_.insert(std::upper_bound(queue_.begin(), queue_.end(), turn(outer)), turn(outer));
     }
   }
 }

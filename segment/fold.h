@@ -179,7 +179,7 @@ class Fold {
   // The earliest deadlines of the segments touched, before the step and after it.
   Time due_before_ = Time::Max();
   Time due_after_ = Time::Max();
-  // A heap: rank, place in touched_.
+  // Of the segments touched, in order: rank, place in touched_.
   std::vector<std::pair<uint32_t, uint32_t>> queue_;
   std::vector<Value> items_;
 };

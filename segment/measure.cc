@@ -1,6 +1,8 @@
 #include "segment/measure.h"
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -32,6 +34,29 @@ int64_t FloorDiv(int64_t a, int64_t b) {
 void Add(double value, double& sum) {
   constexpr double kMost = std::numeric_limits<double>::max();
   sum = std::clamp(sum + value, -kMost, kMost);
+}
+
+// The total of samples. Four sums side by side: one addition does not wait for the one before it,
+// and a long window is added up at every evaluation.
+Sample Total(const Sample* begin, const Sample* end) {
+  Sample total{.count = 0};
+  std::array<double, 4> sums = {};
+  const Sample* at = begin;
+  for (; end - at >= 4; at += 4) {
+    for (size_t lane = 0; lane < sums.size(); ++lane) {
+      sums[lane] += at[lane].sum;
+      total.count += at[lane].count;
+    }
+  }
+  for (; at != end; ++at) {
+    sums[0] += at->sum;
+    total.count += at->count;
+  }
+  total.sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  if (std::isfinite(total.sum)) return total;
+  total.sum = 0;
+  for (at = begin; at != end; ++at) Add(at->sum, total.sum);
+  return total;
 }
 
 // Joins those of [0, end) that lie in the same unit of time.
@@ -276,10 +301,7 @@ Measure::Reading Measure::read(const MeasureState& state, Time now) const {
         out.count = end - begin;
         return out;
       }
-      for (auto it = begin; it != end; ++it) {
-        out.count += it->count;
-        Add(it->sum, out.sum);
-      }
+      total(Total(begin, end));
       return out;
     }
     case Range::kEver:

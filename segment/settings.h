@@ -18,7 +18,7 @@ struct Settings {
   Duration max_future_skew = Duration::Minutes(2);
   // Bounds of what is kept of a user for late events; past them the oldest goes, as if max_lateness
   // were shorter for this user.
-  uint32_t max_facts = 4096;
+  uint32_t max_facts = 1024;
   uint32_t max_message_ids = 4096;
 };
 
