@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -346,7 +347,8 @@ TEST(CheckSegment, EightLevels) {
   const auto nested = [](int levels) {
     std::string expression = "{ property: { property: p, equals: 1 } }";
     for (int i = 1; i < levels; ++i) {
-      expression = i % 2 ? "{ not: " + expression + " }" : "{ all_of: [ " + expression + " ] }";
+      expression = i % 2 ? absl::StrCat("{ not: ", expression, " }")
+                         : absl::StrCat("{ all_of: [ ", expression, " ] }");
     }
     return CheckLive(std::string(kActions) + ", filter: " + expression);
   };
@@ -477,14 +479,14 @@ TEST(CheckSegment, Did) {
            "during: yesterday, time_zone: America/New_York",
            "during: last_week, week_starts: sunday",
            "during: this_year, count: { at_least: 2, at_most: 5 }",
-           "between: { from: 2026-04-01, to: 2026-06-01 }, time_zone: America/New_York, "
-           "average: { property: revenue, greater_than: 10 }",
+           ("between: { from: 2026-04-01, to: 2026-06-01 }, time_zone: America/New_York, "
+            "average: { property: revenue, greater_than: 10 }"),
            "first_time: true, within_last: 30d",
            "within_last: 30d, count: { less_than: 5 }, include_users_who_did_not: true",
            "sum: { property: 'items[].price', at_least: -5, not_equals: 0 }",
            // 09:00 in New York comes after 12:00 in UTC, though it reads as before.
-           "between: { from: '2026-04-01T12:00Z', to: '2026-04-01T09:00' }, "
-           "time_zone: America/New_York",
+           ("between: { from: '2026-04-01T12:00Z', to: '2026-04-01T09:00' }, "
+            "time_zone: America/New_York"),
        }) {
     EXPECT_THAT(CheckDid(did), IsEmpty()) << did;
   }

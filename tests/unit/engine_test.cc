@@ -20,7 +20,6 @@ namespace segmentd {
 namespace {
 
 using property::Command;
-using testing::Each;
 using testing::ElementsAre;
 using testing::IsEmpty;
 

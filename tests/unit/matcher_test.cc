@@ -79,6 +79,7 @@ TEST_F(MatcherTest, AllTestsOfAConditionMustHold) {
 
 TEST_F(MatcherTest, AnEqualityIsLookedUpByValue) {
   std::vector<std::string> conditions;
+  conditions.reserve(101);
   for (int i = 0; i < 100; ++i) {
     conditions.push_back("{ event: A, where: [ { property: n, equals: " + std::to_string(i) +
                          " } ] }");

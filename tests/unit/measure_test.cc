@@ -176,7 +176,7 @@ TEST(Measure, SumAndAverage) {
 }
 
 TEST(Measure, FirstTime) {
-  const auto turns = [](std::string_view inside, std::vector<std::string_view> events) {
+  const auto turns = [](std::string_view inside, const std::vector<std::string_view>& events) {
     const Measure measure = Of(absl::StrCat("first_time: true, ", AbslView(inside)));
     MeasureState state;
     for (std::string_view event : events) measure.add(At(event), 0, At("2026-11-22"), state);

@@ -294,6 +294,7 @@ TEST_F(MembershipServiceTest, MembersComeInPagesOfAThousand) {
     std::vector<v1::ListMembersResponse> pages;
     EXPECT_TRUE(List("paid", limit, &pages).ok());
     std::vector<int> users;
+    users.reserve(pages.size());
     for (const auto& page : pages) users.push_back(page.user_ids_size());
     return users;
   };

@@ -26,7 +26,7 @@ class Environment {
 };
 
 std::string FileWith(const std::string& text) {
-  const std::string path = testing::TempDir() + "options_test.toml";
+  std::string path = testing::TempDir() + "options_test.toml";
   std::ofstream(path) << text;
   return path;
 }

@@ -30,7 +30,7 @@ OwnedValue Text(std::string_view text) {
 OwnedValue Number(double number) {
   return OwnedValue(Value::Number(number));
 }
-OwnedValue List(std::vector<Value> items) {
+OwnedValue List(const std::vector<Value>& items) {
   return OwnedValue(Value::List(items));
 }
 

@@ -760,6 +760,7 @@ TEST_F(SegmentServiceTest, TwoEstimatesAtOnce) {
     return Estimate(Past("", "Charged"), &responses).error_code();
   };
   std::vector<std::future<grpc::StatusCode>> allowed;
+  allowed.reserve(kMaxEstimates);
   for (int i = 0; i < kMaxEstimates; ++i) {
     allowed.push_back(std::async(std::launch::async, estimate));
   }
@@ -994,7 +995,7 @@ TEST_F(SegmentServiceTest, ACloneOfALongNameFits) {
   Created(Live("paid", name));
   v1::Segment clone;
   ASSERT_TRUE(Clone("paid", "", "", &clone).ok());
-  EXPECT_EQ(clone.name(), "Copy of " + name.substr(0, 2 * 192));
+  EXPECT_EQ(clone.name(), "Copy of " + name.substr(0, size_t{2} * 192));
 }
 
 TEST_F(SegmentServiceTest, ListSorts) {

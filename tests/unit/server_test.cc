@@ -54,8 +54,8 @@ class ServerTest : public testing::Test {
   }
 
   static std::shared_ptr<grpc::Channel> Connect(
-      int port,
-      std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials()) {
+      int port, const std::shared_ptr<grpc::ChannelCredentials>& credentials =
+                    grpc::InsecureChannelCredentials()) {
     grpc::ChannelArguments arguments;
     // A connection of its own: others of this process have other settings, and some are broken on
     // purpose.
