@@ -23,10 +23,10 @@ std::string StatusOf(const TaskBoard& board, int64_t version) {
   return status.detail.empty() ? text : text + ": " + status.detail;
 }
 
-void Post(TaskBoard& board, Partition partition, DefinitionStatus status,
+void Post(TaskBoard& board, Partition partition, const DefinitionStatus& status,
           TaskState state = TaskState::kRunning) {
   auto statuses = std::make_shared<DefinitionStatuses>();
-  statuses->emplace("s", std::move(status));
+  statuses->emplace("s", status);
   board.post(partition, {.state = state, .definitions = std::move(statuses)});
 }
 

@@ -207,6 +207,7 @@ RC_GTEST_PROP(TimingWheel, NextLeadsToEveryDeadline, (uint64_t seed)) {
     RC_ASSERT(++steps <= 50 * 8);
   }
   std::vector<Time> taken;
+  taken.reserve(due.size());
   for (const auto& d : due) taken.push_back(d.deadline);
   RC_ASSERT(taken == expected);
 }
