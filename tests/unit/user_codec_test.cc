@@ -83,7 +83,7 @@ UserState Typical() {
   return user;
 }
 
-OwnedValue List(std::vector<Value> items) {
+OwnedValue List(const std::vector<Value>& items) {
   return OwnedValue(Value::List(items));
 }
 
@@ -299,7 +299,7 @@ absl::Status ParseStatus(std::string_view image) {
 TEST(UserCodec, ErrorsSayWhatAndWhere) {
   std::string image = Image(Typical(), Offset(1));
   EXPECT_THAT(std::string(ParseStatus(image + "x").message()), HasSubstr("bytes left over"));
-  for (char format : {0, 3}) {
+  for (const char format : {char{0}, char{3}}) {
     image[0] = format;
     const absl::Status unknown = ParseStatus(image);
     EXPECT_EQ(unknown.code(), absl::StatusCode::kUnimplemented);
