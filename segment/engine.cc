@@ -104,12 +104,9 @@ const Event& Engine::Core::with_common(const Event& record) {
   const auto& common = rules->compiled().common;
   if (common.empty()) return record;
   commands.clear();
-  for (const auto& [of, property] : common) {
-    const FieldIndex field = of;
-    const auto at = std::find_if(record.properties.begin(), record.properties.end(),
-                                 [&](const EventProperty& p) { return p.field == field; });
-    if (at == record.properties.end() || at->value.missing()) continue;
-    commands.push_back({ProfileOperation::kSet, property, at->value});
+  for (const auto& [field, property] : common) {
+    const EventProperty* said = FindProperty(record.properties, field);
+    if (said != nullptr) commands.push_back({ProfileOperation::kSet, property, said->value});
   }
   if (commands.empty()) return record;
   commands.insert(commands.end(), record.profile.begin(), record.profile.end());
@@ -579,8 +576,7 @@ bool Engine::remove(Slot slot, Time clock, UserState& user, Changes& out) {
   return changed;
 }
 
-bool Engine::build(Slot slot, Time clock, const std::vector<MeasureState>* history,
-                   absl::Span<const SeenMessage> messages, Reason reason, UserState& user,
+bool Engine::build(Slot slot, Time clock, const Past* past, Reason reason, UserState& user,
                    Changes& out) {
   Core& core = *core_;
   core.take_over(user);
@@ -592,17 +588,20 @@ bool Engine::build(Slot slot, Time clock, const std::vector<MeasureState>* histo
   const auto add = [&](Time at, FoldState& state, Changes& told) {
     SegmentState& segment = state.segments.find_or_add(slot);
     segment.version = rule.version;
-    if (history != nullptr) {
+    if (past != nullptr) {
+      for (const ProfileWrite& write : past->common) state.profile.apply(write);
+    }
+    if (past != nullptr && !past->measures.empty()) {
       Measures& measures = segment.memory.open().measures;
       measures.resize(rule.measures.size());
       for (size_t i = 0; i < rule.measures.size(); ++i) {
-        rule.measures[i].merge((*history)[i], at, measures[i]);
+        rule.measures[i].merge(past->measures[i], at, measures[i]);
       }
     }
     core.fold.build(slot, at, reason, state, told);
   };
-  // The history belongs before all that a late event can reach.
-  if (history != nullptr) core.begin_base(user);
+  // The past belongs before all that a late event can reach.
+  if (past != nullptr) core.begin_base(user);
   if (user.base) {
     core.transitions.clear();
     add(user.base->until, *user.base, core.transitions);
@@ -610,10 +609,10 @@ bool Engine::build(Slot slot, Time clock, const std::vector<MeasureState>* histo
   add(std::max(clock, user.newest_event), user.present, out);
 
   std::vector<SeenMessage> seen;
-  if (!messages.empty()) {
+  if (past != nullptr && !past->messages.empty()) {
     absl::flat_hash_set<uint64_t> known;
     for (const SeenMessage& message : user.seen) known.insert(message.id);
-    for (const SeenMessage& message : messages) {
+    for (const SeenMessage& message : past->messages) {
       if (known.insert(message.id).second) seen.push_back(message);
     }
   }

@@ -13,6 +13,7 @@
 #include "proto/segments/v1/membership_service.pb.h"
 #include "segment/change.h"
 #include "segment/event.h"
+#include "segment/past.h"
 #include "segment/rule_set.h"
 #include "segment/settings.h"
 #include "segment/user_state.h"
@@ -66,12 +67,9 @@ class Engine {
   bool take_over(UserState& user);
 
   // Begins to evaluate the segment in `slot`, which counts the past or a date, for this user:
-  // `history` is what its measures have of the records before its history_offset (null: nothing),
-  // `messages` the message IDs that had a part in that, in the order of offsets. What the
-  // membership is from now on, and was not, is told with `reason`. False when the user had their
-  // turn before.
-  bool build(Slot slot, Time clock, const std::vector<MeasureState>* history,
-             absl::Span<const SeenMessage> messages, Reason reason, UserState& user, Changes& out);
+  // `past` is what the records before its history_offset say (null: nothing). What the membership
+  // is from now on, and was not, is told with `reason`. False when the user had their turn before.
+  bool build(Slot slot, Time clock, const Past* past, Reason reason, UserState& user, Changes& out);
 
   // Takes the segment in `slot`, which is being deleted, out of the user's state; a member gets a
   // REMOVE at their now. False when the user had no state of it.

@@ -69,6 +69,15 @@ struct Event {
   absl::Span<const ProfileCommand> profile;
 };
 
+// Null when the event has no value for it.
+inline const EventProperty* FindProperty(absl::Span<const EventProperty> properties,
+                                         FieldIndex field) {
+  for (const EventProperty& property : properties) {
+    if (property.field == field) return property.value.missing() ? nullptr : &property;
+  }
+  return nullptr;
+}
+
 inline constexpr std::string_view kPageViewed = "Page Viewed";
 inline constexpr std::string_view kScreenViewed = "Screen Viewed";
 

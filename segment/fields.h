@@ -13,6 +13,9 @@
 
 namespace segmentd {
 
+// Begins the path of what an event's context says: a common property, where a profile's is meant.
+inline constexpr std::string_view kContextPrefix = "context.";
+
 // Paths: "amount", "cart.id" (nested objects), "items[].sku" (a list of objects: the value is the
 // list of the elements' values), "tags" (a list of scalars is a value). "context.…" reaches the
 // body's context, all else its properties.

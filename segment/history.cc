@@ -8,6 +8,20 @@
 #include "segment/compiled_rules.h"
 
 namespace segmentd {
+namespace {
+
+bool Reads(const RuleSet::Compiled& rules, Slot slot, const std::string& property) {
+  const auto readers = rules.readers.find(property);
+  return readers != rules.readers.end() &&
+         std::find(readers->second.begin(), readers->second.end(), slot) != readers->second.end();
+}
+
+bool ReadsCommon(const RuleSet::Compiled& rules, Slot slot) {
+  return std::any_of(rules.common.begin(), rules.common.end(),
+                     [&](const auto& common) { return Reads(rules, slot, common.second); });
+}
+
+}  // namespace
 
 History::History(std::shared_ptr<const RuleSet> rules, const Settings& settings)
     : rules_(std::move(rules)), settings_(settings), matcher_(rules_->compiled()) {
@@ -30,6 +44,25 @@ void History::count(const Recent& event, std::vector<MeasureState>& measures) co
   if (measures.empty()) measures.resize(measures_.size());
   for (const auto& [measure, value] : event.counted) {
     measures_[measure]->add(event.at, std::bit_cast<double>(value), event.now, measures[measure]);
+  }
+}
+
+void History::note_common(const Event& event, bool too_late, User& user) const {
+  for (const auto& [field, property] : rules_->compiled().common) {
+    const EventProperty* said = FindProperty(event.properties, field);
+    if (said == nullptr) continue;
+    const EventOrder order{event.time, event.offset};
+    auto at = std::find_if(user.common.begin(), user.common.end(),
+                           [&](const ProfileWrite& write) { return write.property == property; });
+    if (at == user.common.end()) {
+      at = user.common.emplace(at);
+    } else if (order < at->order) {
+      continue;
+    }
+    at->order = order;
+    at->effective = too_late ? std::max(event.record_time, user.newest) : event.time;
+    at->property = property;
+    at->value = OwnedValue(said->value);
   }
 }
 
@@ -59,11 +92,12 @@ void History::add(std::string_view id, const Event& event) {
   }
   const Time before = user.newest;
   user.newest = std::max(before, event.time);
+  const bool too_late = event.time < oldest ||
+                        (before != Time::Min() && event.time < before - settings_.max_lateness);
+  note_common(event, too_late, user);
   matcher_.match(event);
   if (matcher_.hits().empty()) return;
 
-  const bool too_late = event.time < oldest ||
-                        (before != Time::Min() && event.time < before - settings_.max_lateness);
   event_ = {.message = message,
             .record_time = event.record_time,
             .repeated_at = event.record_time,
@@ -98,22 +132,27 @@ bool History::has(const ActiveSegment& segment) const {
   const ActiveSegment* mine = rules_->segment(segment.slot);
   return mine != nullptr && mine->segment.id() == segment.segment.id() &&
          mine->segment.version() == segment.segment.version() &&
-         !rules_->compiled().rules[segment.slot].measures.empty();
+         (!rules_->compiled().rules[segment.slot].measures.empty() ||
+          ReadsCommon(rules_->compiled(), segment.slot));
 }
 
 bool History::take(std::string_view id, Slot slot, absl::Span<const SeenMessage> seen,
-                   std::vector<MeasureState>* measures, std::vector<SeenMessage>* messages) const {
+                   Past* past) const {
   const auto it = index_.find(AbslView(id));
   if (it == index_.end()) return false;
   const User& user = users_[it->second];
-  if (user.measures.empty() && user.recent.empty()) return false;
+  past->messages.clear();
+  past->common.clear();
+  for (const ProfileWrite& write : user.common) {
+    if (Reads(rules_->compiled(), slot, write.property)) past->common.push_back(write);
+  }
   const uint32_t first = first_[slot];
   const size_t size = rules_->compiled().rules[slot].measures.size();
   const auto mine = user.measures.begin() + first;
   if (user.measures.empty()) {
-    measures->assign(size, MeasureState());
+    past->measures.assign(size, MeasureState());
   } else {
-    measures->assign(mine, mine + static_cast<ptrdiff_t>(size));
+    past->measures.assign(mine, mine + static_cast<ptrdiff_t>(size));
   }
   for (const Recent& event : user.recent) {
     const bool again = std::any_of(seen.begin(), seen.end(), [&](const SeenMessage& s) {
@@ -127,12 +166,12 @@ bool History::take(std::string_view id, Slot slot, absl::Span<const SeenMessage>
     for (const auto& [measure, value] : event.counted) {
       if (measure < first || measure >= first + size) continue;
       measures_[measure]->add(event.at, std::bit_cast<double>(value), event.now,
-                              (*measures)[measure - first]);
+                              past->measures[measure - first]);
       counted = true;
     }
-    if (counted) messages->push_back({event.message, event.record_time});
+    if (counted) past->messages.push_back({event.message, event.record_time});
   }
-  return true;
+  return !user.measures.empty() || !user.recent.empty() || !past->common.empty();
 }
 
 }  // namespace segmentd

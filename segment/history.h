@@ -1,5 +1,6 @@
-// What the records before some point of the input have for the measures of rules that are being
-// built: each user's as summaries that Engine::build() takes in.
+// What the records before some point of the input have for rules that are being built: for their
+// measures, each user's as summaries that Engine::build() takes in, and of the common properties
+// that they read, each user's newest.
 //
 // No facts and no folding again: a summary is of a set of events, in whatever order they come. The
 // rules by which an event counts are the engine's: one that came too late counts from the later of
@@ -26,6 +27,7 @@
 #include "segment/event.h"
 #include "segment/matcher.h"
 #include "segment/measure.h"
+#include "segment/past.h"
 #include "segment/rule_set.h"
 #include "segment/settings.h"
 #include "segment/user_state.h"
@@ -51,15 +53,13 @@ class History {
   size_t users() const { return users_.size(); }
   int64_t records() const { return records_; }
 
-  // The same segment in the same version is among the rules, with measures.
+  // The same segment in the same version is among the rules, and asks something of the past.
   bool has(const ActiveSegment& segment) const;
 
-  // What the user's records have for the measures of the rule in `slot`; false for nothing.
-  // Messages that had a part and may come again are appended to `messages`. `seen` is what the
+  // What the user's records have for the rule in `slot`; false for nothing. `seen` is what the
   // stream has seen of the user since: of an event that it has counted again, because nothing was
   // known of the first, this one is left out.
-  bool take(std::string_view user, Slot slot, absl::Span<const SeenMessage> seen,
-            std::vector<MeasureState>* measures, std::vector<SeenMessage>* messages) const;
+  bool take(std::string_view user, Slot slot, absl::Span<const SeenMessage> seen, Past* past) const;
 
  private:
   // An event counted that may still turn out to be one of two.
@@ -79,8 +79,11 @@ class History {
     // Of all rules, one after the other; empty until an event counts.
     std::vector<MeasureState> measures;
     std::vector<Recent> recent;
+    // The newest of each property of RuleSet::Compiled::common; empty until there is one.
+    std::vector<ProfileWrite> common;
   };
 
+  void note_common(const Event& event, bool too_late, User& user) const;
   void count(const Recent& event, std::vector<MeasureState>& measures) const;
   // Those recorded before `oldest` can't come again.
   void settle(Time oldest, User& user) const;

@@ -427,7 +427,7 @@ class Compiler {
   void read_profile(const std::string& property, Rule& rule) {
     rule.reads_profile = true;
     std::vector<Slot>& readers = out_.readers[property];
-    if (readers.empty() && property.starts_with("context.")) {
+    if (readers.empty() && property.starts_with(kContextPrefix)) {
       out_.common.emplace_back(out_.fields.add(property), property);
     }
     if (readers.empty() || readers.back() != rule.slot) readers.push_back(rule.slot);

@@ -9,6 +9,7 @@
 
 #include "segment/definition_check.h"
 #include "segment/expression_walk.h"
+#include "segment/fields.h"
 
 namespace segmentd {
 namespace {
@@ -39,7 +40,7 @@ absl::StatusOr<std::shared_ptr<const RuleSet>> Compile(const BySlot& by_slot) {
 
 // Whether users must be evaluated whom no event leads to.
 bool TakesTurns(const Segment& segment) {
-  return segment.has_past_behavior() || segment.live().has_date_time() || CountsPast(segment);
+  return segment.has_past_behavior() || segment.live().has_date_time() || ReadsPast(segment);
 }
 
 // Another segment under the same ID: the first was deleted and the deletion not seen.
@@ -68,10 +69,13 @@ std::string Describe(const std::vector<Violation>& violations) {
 
 }  // namespace
 
-bool CountsPast(const Segment& segment) {
+bool ReadsPast(const Segment& segment) {
   bool any = false;
   ForEachExpression(segment, [&](const std::string&, const Expression& e) {
-    any = any || e.has_did() || e.has_did_not();
+    // At the qualification of a live segment the event itself says them.
+    const bool common = segment.has_past_behavior() && e.has_property() &&
+                        e.property().property().starts_with(kContextPrefix);
+    any = any || e.has_did() || e.has_did_not() || common;
   });
   return any;
 }

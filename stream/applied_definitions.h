@@ -52,8 +52,9 @@ struct DefinitionStatus {
 // By segment ID.
 using DefinitionStatuses = absl::flat_hash_map<std::string, DefinitionStatus>;
 
-// Whether the segment has conditions on events of the past.
-bool CountsPast(const segments::v1::Segment& segment);
+// Whether the segment asks something of the records before it: it has conditions on events of the
+// past, or is of past behaviour and reads common properties.
+bool ReadsPast(const segments::v1::Segment& segment);
 // The IDs of the segments that it refers to, each once.
 std::vector<std::string> ReferencedSegments(const segments::v1::Segment& segment);
 

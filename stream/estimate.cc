@@ -36,7 +36,7 @@ absl::StatusOr<std::shared_ptr<Estimate>> Estimate::Begin(Worker& worker, const 
   absl::StatusOr<std::shared_ptr<const RuleSet>> rules = RuleSet::Compile(std::move(segments));
   if (!rules.ok()) return rules.status();
   estimate->engine_.emplace(*rules, task.engine().settings());
-  if (CountsPast(segment)) {
+  if (ReadsPast(segment)) {
     estimate->reading_ = worker.read_history({.partition = task.partition(),
                                               .until = task.position(),
                                               .rules = *std::move(rules),
@@ -73,12 +73,10 @@ absl::StatusOr<bool> Estimate::go_on(const Task& task) {
     }
     copy.exists_since = user.state.exists_since;
     copy.newest_event = user.state.newest_event;
-    measures_.clear();
-    messages_.clear();
-    const bool any = history && history->take(user.id(), slot_, {}, &measures_, &messages_);
+    const bool any = history && history->take(user.id(), slot_, {}, &past_);
     changes_.clear();
-    engine_->build(slot_, task.fired(), any ? &measures_ : nullptr, {}, segments::v1::BACKFILLED,
-                   copy, changes_);
+    engine_->build(slot_, task.fired(), any ? &past_ : nullptr, segments::v1::BACKFILLED, copy,
+                   changes_);
     if (IsMember(copy, slot_)) ++members_;
   }
   users_ = size;

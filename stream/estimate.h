@@ -55,8 +55,7 @@ class Estimate {
   int64_t users_ = 0;
   // Scratch.
   Changes changes_;
-  std::vector<MeasureState> measures_;
-  std::vector<SeenMessage> messages_;
+  Past past_;
 };
 
 }  // namespace segmentd

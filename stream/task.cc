@@ -670,7 +670,7 @@ void Task::plan_builds() {
   const std::vector<Slot> building = definitions_.in_phase(AppliedDefinition::BUILDING);
   const std::vector<Slot> activating = definitions_.in_phase(AppliedDefinition::ACTIVATING);
   const auto reads = [&](Slot slot) {
-    return CountsPast(definitions_.by_slot().at(slot).segment());
+    return ReadsPast(definitions_.by_slot().at(slot).segment());
   };
 
   // What is read at once: all that begin to count at the same offset.
@@ -778,17 +778,14 @@ void Task::take_turns(Step& step) {
 bool Task::take_turn(StoredUser& user, Slot slot, Step& step) {
   const AppliedDefinition& definition = definitions_.by_slot().at(slot);
   const History* history = history_of(slot);
-  measures_.clear();
-  messages_.clear();
-  const bool any =
-      history && history->take(user.id(), slot, user.state.seen, &measures_, &messages_);
+  const bool any = history && history->take(user.id(), slot, user.state.seen, &past_);
   const Reason reason = definition.first() || definition.untold()
                             ? segments::v1::BACKFILLED
                             : segments::v1::DEFINITION_CHANGED;
   const bool was_member = IsMember(user.state, slot);
   const bool taken_over = engine_->take_over(user.state);
-  const bool built = engine_->build(slot, fired_, any ? &measures_ : nullptr, messages_, reason,
-                                    user.state, changes_);
+  const bool built =
+      engine_->build(slot, fired_, any ? &past_ : nullptr, reason, user.state, changes_);
   if (!taken_over && !built && changes_.empty()) return false;
   if (definition.untold()) {
     // Whoever is a member becomes one for the consumers now, and was none before.
@@ -817,7 +814,7 @@ DefinitionStatuses Task::progress() const {
     if (definition.deleting() || it == statuses.end() || !it->second.building) continue;
     double read = 1;
     for (size_t i = 0; i < histories_wanted_.size(); ++i) {
-      if (CountsPast(definition.segment()) && histories_wanted_[i].rules->segment(slot)) {
+      if (ReadsPast(definition.segment()) && histories_wanted_[i].rules->segment(slot)) {
         read = std::min(read, read_[i]);
       }
     }

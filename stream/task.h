@@ -301,8 +301,7 @@ class Task {
 
   // Scratch.
   Changes changes_;
-  std::vector<MeasureState> measures_;
-  std::vector<SeenMessage> messages_;
+  Past past_;
   std::vector<uint64_t> hashes_;
   std::vector<TimingWheel::Due> due_;
   std::string key_;

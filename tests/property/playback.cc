@@ -88,12 +88,9 @@ void Playback::settle(int index, Changes* changes, std::vector<std::pair<int, Sl
   }
   for (const auto& [slot, segment] : segments_) {
     if (segment.built) continue;
-    std::vector<MeasureState> measures;
-    std::vector<SeenMessage> messages;
-    const bool any =
-        histories_.at(slot)->take(absl::StrCat(index), slot, user.seen, &measures, &messages);
-    engine_->build(slot, clock_, any ? &measures : nullptr, messages, reasons_.at(slot), user,
-                   *changes);
+    Past past;
+    const bool any = histories_.at(slot)->take(absl::StrCat(index), slot, user.seen, &past);
+    engine_->build(slot, clock_, any ? &past : nullptr, reasons_.at(slot), user, *changes);
     turns->emplace_back(index, slot);
   }
   unsettled_.erase(index);

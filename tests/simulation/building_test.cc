@@ -58,6 +58,17 @@ class Building : public ::testing::Test {
                        .record_time = cluster_.wall});
     cluster_.pass(Duration::Millis(10));
   }
+  // From a device with this operating system.
+  void append_from(const std::string& os, const std::string& user, Duration late = Duration()) {
+    cluster_.append(
+        0, InputRecord{.key = user,
+                       .value = fmt::format(R"({{"type":"track","userId":"{}","messageId":"m{}",)"
+                                            R"("event":"A","timestamp":{},)"
+                                            R"("context":{{"os":{{"name":"{}"}}}}}})",
+                                            user, ++sent_, (cluster_.wall - late).millis(), os),
+                       .record_time = cluster_.wall});
+    cluster_.pass(Duration::Millis(10));
+  }
   // So many users join segment "s", from whose window they slide an hour later; in version 2 it may
   // change 20 times a minute.
   void limit_members_of_a_window(size_t users) {
@@ -161,6 +172,34 @@ TEST_F(Building, CountsThePastOnceAndGoesOn) {
   turns(20);
   EXPECT_EQ(told("s").back(), "u3 ADD CONDITION_MET");
   EXPECT_EQ(members("s"), 5);
+}
+
+TEST_F(Building, KnowsCommonPropertiesOfThePast) {
+  append_from("iOS", "u0");
+  append_from("Android", "u0");
+  append_from("iOS", "u1");
+  // Said before the newest, and too late for triggers.
+  append_from("Android", "u1", Duration::Hours(3));
+  append("u1", "A");
+  append_from("Android", "u2");
+  append_from("Android", "u3");
+  turns(20);
+  want({Make("s", 1, "past_behavior: { property: { property: context.os.name, equals: iOS } }")});
+  turns_until([&] {
+    return process_->board().status("s", 1).status == segments::v1::SEGMENT_STATUS_BUILDING;
+  });
+  append_from("iOS", "u2");
+  turns_until_active("s");
+  turns(20);
+  EXPECT_THAT(told("s"), UnorderedElementsAre("u1 ADD BACKFILLED", "u2 ADD BACKFILLED"));
+  // Older than what the past said.
+  append_from("iOS", "u3", Duration::Minutes(30));
+  turns(20);
+  EXPECT_EQ(members("s"), 2);
+  append_from("iOS", "u3");
+  restart();
+  EXPECT_EQ(told("s").back(), "u3 ADD PROFILE_CHANGED");
+  EXPECT_EQ(members("s"), 3);
 }
 
 TEST_F(Building, GoesOnAfterACrashAmidTheTurns) {

@@ -180,10 +180,21 @@ TEST_F(AppliedDefinitionsTest, WhatCountsThePastIsBuiltFirst) {
     EXPECT_EQ(change.rules->find(id)->built, active) << id;
     EXPECT_EQ(definitions_.statuses().at(id).building, !active) << id;
   }
-  EXPECT_TRUE(CountsPast(wanted[0]));
-  EXPECT_TRUE(CountsPast(wanted[1]));
-  EXPECT_FALSE(CountsPast(wanted[2]));
-  EXPECT_FALSE(CountsPast(wanted[3]));
+  EXPECT_TRUE(ReadsPast(wanted[0]));
+  EXPECT_TRUE(ReadsPast(wanted[1]));
+  EXPECT_FALSE(ReadsPast(wanted[2]));
+  EXPECT_FALSE(ReadsPast(wanted[3]));
+}
+
+TEST_F(AppliedDefinitionsTest, WhoAsksForThePast) {
+  const auto reads = [](const std::string& rule) {
+    return ReadsPast(ReadSegmentDocuments("{ id: s, name: s, " + rule + " }")->at(0).segment);
+  };
+  const std::string on_ios = "{ property: { property: context.os.name, equals: iOS } }";
+  EXPECT_TRUE(reads("past_behavior: { all_of: [ " + on_ios + " ] }"));
+  EXPECT_FALSE(reads("past_behavior: { property: { property: city, equals: Pune } }"));
+  // The trigger says it.
+  EXPECT_FALSE(reads("live: { actions: { any_of: [ { event: A } ] }, filter: " + on_ios + " }"));
 }
 
 TEST_F(AppliedDefinitionsTest, WhereNobodyIsThereIsNoPast) {

@@ -666,14 +666,11 @@ class OneUser {
     take(changes);
     return outcome;
   }
-  void build(Time clock, const std::vector<MeasureState>* history,
-             const std::vector<SeenMessage>& messages) {
+  void build(Time clock, const Past* past) {
     Changes changes;
-    EXPECT_TRUE(
-        engine_->build(0, clock, history, messages, segments::v1::BACKFILLED, user, changes));
+    EXPECT_TRUE(engine_->build(0, clock, past, segments::v1::BACKFILLED, user, changes));
     take(changes);
-    EXPECT_FALSE(
-        engine_->build(0, clock, history, messages, segments::v1::BACKFILLED, user, changes));
+    EXPECT_FALSE(engine_->build(0, clock, past, segments::v1::BACKFILLED, user, changes));
   }
   void advance(Time clock) {
     Changes changes;
@@ -747,15 +744,14 @@ RC_GTEST_PROP(Engine, WhatIsBuiltIsAsIfItHadAlwaysBeenThere, (uint64_t seed)) {
       }
       if (i == built) {
         history.finish();
-        std::vector<MeasureState> measures;
-        std::vector<SeenMessage> messages;
-        const bool any = history.take("u", 0, later.user.seen, &measures, &messages);
+        Past past;
+        const bool any = history.take("u", 0, later.user.seen, &past);
         // From there on, what came too late last counts as well.
         const Time clock = i == 0 ? Time::Min() : records[static_cast<size_t>(i) - 1].record_time;
         since = clock;
         always.advance(clock);
         later.told.clear();
-        later.build(clock, any ? &measures : nullptr, messages);
+        later.build(clock, any ? &past : nullptr);
         if (later.told.size() != (always.member() ? 1 : 0)) {
           RC_FAIL(absl::StrCat(yaml, ", defined at ", defined, ", at its building at ", built));
         }

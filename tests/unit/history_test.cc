@@ -55,12 +55,12 @@ class HistoryTest : public ::testing::Test {
   // Of the only measure of the slot's rule; -1 when there is nothing.
   double read(const std::string& user, Slot slot, absl::Span<const SeenMessage> seen = {},
               std::vector<SeenMessage>* messages = nullptr) {
-    std::vector<MeasureState> measures;
-    std::vector<SeenMessage> unused;
-    if (!history_->take(user, slot, seen, &measures, messages ? messages : &unused)) return -1;
-    EXPECT_EQ(measures.size(), 1u);
+    Past past;
+    if (!history_->take(user, slot, seen, &past)) return -1;
+    if (messages != nullptr) *messages = past.messages;
+    EXPECT_EQ(past.measures.size(), 1u);
     double sum = 0;
-    for (const Sample& sample : measures[0].samples) {
+    for (const Sample& sample : past.measures[0].samples) {
       sum += slot == 0 ? sample.sum : static_cast<double>(sample.count);
     }
     return sum;

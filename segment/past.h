@@ -1,0 +1,22 @@
+// What the records before a rule began say of one user, as far as the rule needs it. Made by
+// History, taken in by Engine::build().
+#pragma once
+
+#include <vector>
+
+#include "segment/measure.h"
+#include "segment/profile.h"
+#include "segment/user_state.h"
+
+namespace segmentd {
+
+struct Past {
+  // One for each measure of the rule.
+  std::vector<MeasureState> measures;
+  // Of events that had a part in the measures and may come again, in the order of offsets.
+  std::vector<SeenMessage> messages;
+  // The newest of each common property that the rule reads.
+  std::vector<ProfileWrite> common;
+};
+
+}  // namespace segmentd
