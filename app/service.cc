@@ -23,6 +23,7 @@
 #include "app/http_server.h"
 #include "app/listen_address.h"
 #include "app/metrics_page.h"
+#include "app/time_zone_data.h"
 #include "app/wall_clock.h"
 #include "segment/absl_view.h"
 #include "stream/instance.h"
@@ -212,6 +213,8 @@ absl::Status Service::start_instance(int32_t partitions) {
   worker.commit_interval = ToAbsl(options_.commit_interval);
   worker.task.events_topic = topics_.events;
   worker.task.settings = options_.settings;
+  const std::string time_zone_data = TimeZoneDataVersion();
+  worker.task.time_zone_data_version = time_zone_data;
   const absl::StatusOr<ChangeFormat> format = ParseChangeFormat(options_.output_format);
   if (!format.ok()) return format.status();
   worker.task.output_format = *format;
@@ -252,8 +255,8 @@ absl::Status Service::start_instance(int32_t partitions) {
     return absl::UnavailableError(absl::StrCat("topic ", topics_.definitions, " is not read yet"));
   });
   if (!read.ok()) return read;
-  spdlog::info("workers: {}, partitions of {}: {}, segments: {}", workers, topics_.events,
-               partitions, definitions_->All()->size());
+  spdlog::info("workers: {}, partitions of {}: {}, segments: {}, time zone data: {}", workers,
+               topics_.events, partitions, definitions_->All()->size(), time_zone_data);
   instance_->start();
   return absl::OkStatus();
 }

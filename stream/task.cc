@@ -51,6 +51,14 @@ bool Same(const Settings& a, const Settings& b) {
          a.max_message_ids == b.max_message_ids;
 }
 
+// Memberships were decided under time zone data of another version. False where either is unknown.
+bool OtherTimeZoneData(const DecisionSettings& recorded, const TaskOptions& options) {
+  const std::string& then = recorded.time_zone_data_version();
+  const std::string& now = options.time_zone_data_version;
+  return !then.empty() && then != kUnknownTimeZoneData && now != kUnknownTimeZoneData &&
+         then != now;
+}
+
 void PrefetchUser(const StoredUser& user) {
   constexpr size_t kLine = 64;
   const char* at = reinterpret_cast<const char*>(&user);
@@ -122,6 +130,14 @@ absl::Status Task::load(Restored& restored, std::pair<Offset, Offset> held) {
   if (restored.record) {
     record_ = *std::move(restored.record);
     settings_ = FromRecorded(record_.settings());
+    if (OtherTimeZoneData(record_.settings(), options_)) {
+      spdlog::warn(
+          "partition {}: memberships were decided under time zone data {}, and are from now on "
+          "under {}. Local midnights and dates may differ between the two; what was decided stays, "
+          "and users' states go on under the new data. If it was an upgrade, there is nothing to "
+          "do; otherwise install the same tzdata for all instances of the group.",
+          partition_, record_.settings().time_zone_data_version(), options_.time_zone_data_version);
+    }
     position_ = Offset(record_.replay_offset());
     const Offset next(record_.next_offset());
     if (next > held.second) {
@@ -263,12 +279,20 @@ absl::Status Task::finish_replay() {
   if (state_hash_ != record_.state_hash()) wrong += " another hash of memberships and deadlines;";
   if (!wrong.empty()) {
     wrong.pop_back();
+    std::string zones;
+    if (OtherTimeZoneData(record_.settings(), options_)) {
+      zones = fmt::format(
+          " The time zone data may be the cause: it was {} and is {}. Start with that of then (in "
+          "a folder named by TZDIR), stop segmentd with SIGTERM, which saves everything, and start "
+          "it with the new one.",
+          record_.settings().time_zone_data_version(), options_.time_zone_data_version);
+    }
     fail(absl::DataLossError(fmt::format(
         "partition {}: the state restored at offset {} (input read again from offset {}, clock {}) "
         "is not the one that was recorded:{}. Nothing more is written, because changes would be "
-        "lost or told twice.",
-        partition_, record_.next_offset(), record_.replay_offset(), FormatTimestamp(fired_),
-        wrong)));
+        "lost or told twice.{}",
+        partition_, record_.next_offset(), record_.replay_offset(), FormatTimestamp(fired_), wrong,
+        zones)));
     return failure_;
   }
   state_ = TaskState::kRunning;
@@ -866,6 +890,7 @@ void Task::write_record(Step& step) {
   record_.set_state_hash(state_hash_);
   record_.set_users(static_cast<int64_t>(users_->size()));
   *record_.mutable_settings() = Recorded(settings_);
+  record_.mutable_settings()->set_time_zone_data_version(options_.time_zone_data_version);
   record_.mutable_counters()->set_changes(next_change_);
   record_.set_next_slot(definitions_.slots());
   auto& members = *record_.mutable_members();

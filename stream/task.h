@@ -60,12 +60,18 @@ namespace segmentd {
 // The segments that should run, as the definitions topic holds them.
 using WantedDefinitions = std::shared_ptr<const std::vector<segments::v1::Segment>>;
 
+// A version of time zone data that nobody knows.
+inline constexpr std::string_view kUnknownTimeZoneData = "unknown";
+
 struct TaskOptions {
   // Name of the input topic, prefix included; part of every change ID.
   std::string events_topic = "events";
   ChangeFormat output_format = ChangeFormat::kJson;
   // Wanted. A task goes on with the recorded ones until it has saved everything once.
   Settings settings;
+  // Of the time zone data that the process reads. Recorded beside the settings; what was recorded
+  // can't be brought back, so another version is told of and taken up at once.
+  std::string time_zone_data_version{kUnknownTimeZoneData};
   // Where to begin when nothing was ever committed.
   bool start_at_latest = false;
   // Go on behind records that the broker deleted before they were read, instead of failing.

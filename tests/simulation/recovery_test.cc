@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <sstream>
 #include <string>
 
 #include "fmt/format.h"
+#include "spdlog/sinks/ostream_sink.h"
 #include "spdlog/spdlog.h"
 
 #include "proto/segments/v1/state.pb.h"
@@ -37,6 +39,28 @@ WantedDefinitions Definitions(const std::string& yaml) {
   }
   return wanted;
 }
+
+// What is logged while it lives, from warnings on.
+class Log {
+ public:
+  Log() : before_(spdlog::default_logger()) {
+    spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+        "test", std::make_shared<spdlog::sinks::ostream_sink_st>(lines_)));
+    spdlog::set_level(spdlog::level::warn);
+  }
+  ~Log() {
+    spdlog::set_default_logger(before_);
+    spdlog::set_level(spdlog::level::off);
+  }
+  Log(const Log&) = delete;
+  Log& operator=(const Log&) = delete;
+
+  std::string text() const { return lines_.str(); }
+
+ private:
+  std::ostringstream lines_;
+  const std::shared_ptr<spdlog::logger> before_;
+};
 
 class Recovery : public ::testing::Test {
  protected:
@@ -235,6 +259,56 @@ TEST_F(Recovery, TakesUpOtherSettings) {
   EXPECT_EQ(task()->engine().settings().max_lateness, Duration::Minutes(5));
   EXPECT_EQ(ParseTaskRecord(*latest(ChangelogKind::kTask).value)->settings().max_lateness_ms(),
             300'000);
+}
+
+TEST_F(Recovery, TellsOfOtherTimeZoneDataAndRecordsIt) {
+  const auto recorded = [this] {
+    return ParseTaskRecord(*latest(ChangelogKind::kTask).value)
+        ->settings()
+        .time_zone_data_version();
+  };
+  // What is logged when a task goes on under data of that version.
+  const auto go_on = [&](const std::string& version) {
+    options_.task.time_zone_data_version = version;
+    const Log log;
+    append("u", "A");
+    work_and_die();
+    EXPECT_EQ(recorded(), version);
+    return log.text();
+  };
+  EXPECT_EQ(go_on("2024a"), "");
+  EXPECT_EQ(go_on("2024a"), "");
+  EXPECT_THAT(go_on("2024b"), AllOf(HasSubstr("[warning]"), HasSubstr("partition 0"),
+                                    HasSubstr("under time zone data 2024a, and"),
+                                    HasSubstr("under 2024b"), HasSubstr("midnights")));
+  EXPECT_EQ(go_on("2024b"), "");
+  // Nothing can be said.
+  EXPECT_EQ(go_on("unknown"), "");
+  EXPECT_EQ(go_on("2025a"), "");
+  // By a version of segmentd that did not record it.
+  alter_record([](segments::v1::TaskRecord& record) {
+    record.mutable_settings()->clear_time_zone_data_version();
+  });
+  EXPECT_EQ(go_on("2025b"), "");
+}
+
+TEST_F(Recovery, NamesOtherTimeZoneDataAsAPossibleCauseOfAnotherState) {
+  options_.task.time_zone_data_version = "2024a";
+  append("u", "A");
+  work_and_die();
+  alter_record(
+      [](segments::v1::TaskRecord& record) { record.set_state_hash(record.state_hash() + 1); });
+  start();
+  turns(10);
+  EXPECT_EQ(state(), TaskState::kFailed);
+  EXPECT_THAT(failure(), Not(HasSubstr("time zone data")));
+
+  options_.task.time_zone_data_version = "2024b";
+  start();
+  turns(10);
+  EXPECT_EQ(state(), TaskState::kFailed);
+  EXPECT_THAT(failure(),
+              AllOf(HasSubstr("hash"), HasSubstr("was 2024a and is 2024b"), HasSubstr("TZDIR")));
 }
 
 TEST_F(Recovery, StartsAtTheLatestRecordWhenToldSo) {
