@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
@@ -37,6 +38,7 @@ constexpr char kExamples[] =
     "/etc/segmentd/secrets.toml\n"
     "  segmentd --listen 0.0.0.0:7600 --tls-cert server.pem --tls-key server.key --tls-client-ca "
     "clients.pem\n"
+    "  segmentd --backfill-share 0.8    # new segments sooner, events in a rush later\n"
     "  segmentd --config segmentd.toml --print-config\n"
     "\n"
     "Exit status: 0 stopped as asked; 2 wrong options; 3 Kafka, a topic or an address could not be "
@@ -60,6 +62,14 @@ std::string Redacted(const std::string& setting) {
 std::string Quoted(const std::string& text) {
   const char quote = text.find('"') == std::string::npos ? '"' : '\'';
   return absl::StrCat(std::string(1, quote), text, std::string(1, quote));
+}
+
+// As TOML writes numbers: digits, with or without a point among them.
+bool IsNumber(std::string_view text) {
+  const auto digit = [](char c) { return absl::ascii_isdigit(static_cast<unsigned char>(c)); };
+  return !text.empty() && digit(text.front()) && digit(text.back()) &&
+         std::count(text.begin(), text.end(), '.') <= 1 &&
+         std::all_of(text.begin(), text.end(), [&](char c) { return digit(c) || c == '.'; });
 }
 
 class Declaration {
@@ -178,6 +188,15 @@ Declaration::Declaration(Options* options) : options_(options), app_(kDescriptio
       ->check(CLI::Range(int64_t{1000}, int64_t{100'000'000}).description(""));
   duration("--max-replay-time", &o.max_replay_time, Duration::Seconds(1), Duration::Hours(24),
            "A user's changed state is saved after this time at the latest");
+  value("--backfill-share", &o.backfill_share, "FRACTION",
+        "Part of a thread's time, 0.05 to 1, that reading the past for a segment or an estimate "
+        "may take while its worker is busy with events; otherwise it takes all")
+      ->check([](const std::string& text) {
+        double share = 0;
+        // Not a number is in no range.
+        const bool good = absl::SimpleAtod(text, &share) && share >= 0.05 && share <= 1;
+        return good ? "" : absl::StrCat(text, " is not between 0.05 and 1");
+      });
 
   group_ = "Serving";
   value("--listen", &o.listen, "HOST:PORT",
@@ -269,10 +288,7 @@ std::string Declaration::shown() const {
       absl::StrAppend(&text, "# ", name, " = \"\"\n");
       continue;
     }
-    const bool number = !value.empty() && std::all_of(value.begin(), value.end(), [](char c) {
-      return absl::ascii_isdigit(static_cast<unsigned char>(c));
-    });
-    absl::StrAppend(&text, name, " = ", number ? value : Quoted(value), "\n");
+    absl::StrAppend(&text, name, " = ", IsNumber(value) ? value : Quoted(value), "\n");
   }
   return text;
 }

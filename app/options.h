@@ -34,6 +34,8 @@ struct Options {
   Duration commit_interval = Duration::Millis(10);
   int64_t max_replay_events = 200'000;
   Duration max_replay_time = Duration::Seconds(10);
+  // Part of a thread's time.
+  double backfill_share = 0.3;
   std::string output_format = "json";
 
   std::string listen = "127.0.0.1:7600";

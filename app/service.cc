@@ -211,6 +211,7 @@ absl::Status Service::start_instance(int32_t partitions) {
   options.partitions = partitions;
   WorkerOptions& worker = options.worker;
   worker.commit_interval = ToAbsl(options_.commit_interval);
+  worker.backfill.busy_share = options_.backfill_share;
   worker.task.events_topic = topics_.events;
   worker.task.settings = options_.settings;
   const std::string time_zone_data = TimeZoneDataVersion();

@@ -50,6 +50,7 @@ TEST(Options, DefaultsServeThisMachineOnly) {
   EXPECT_EQ(options.http, "127.0.0.1:7601");
   EXPECT_EQ(options.settings.max_lateness, Duration::Hours(2));
   EXPECT_EQ(options.settings.deadline_grace, Duration::Seconds(1));
+  EXPECT_EQ(options.backfill_share, 0.3);
   EXPECT_FALSE(options.start_at_latest);
   EXPECT_FALSE(options.startup_timeout.has_value());
 }
@@ -70,6 +71,8 @@ TEST(Options, FlagsAreTaken) {
   EXPECT_TRUE(options.log_json);
   EXPECT_EQ(options.startup_timeout, Duration::Minutes(1));
   EXPECT_EQ(options.output_format, "protobuf");
+  EXPECT_EQ(Good({"--backfill-share", "0.05"}).backfill_share, 0.05);
+  EXPECT_EQ(Good({"--backfill-share", "1"}).backfill_share, 1);
 }
 
 TEST(Options, FlagWinsOverEnvironmentWinsOverFile) {
@@ -77,6 +80,7 @@ TEST(Options, FlagWinsOverEnvironmentWinsOverFile) {
       "group = \"from-file\"\n"
       "topic-prefix = \"from-file.\"\n"
       "workers = 5\n"
+      "backfill-share = 0.5\n"
       "create-topics = false\n"
       "max-lateness = \"3h\"\n"
       "kafka = [\"client.rack=r1\", \"client.id=x\"]\n");
@@ -86,6 +90,7 @@ TEST(Options, FlagWinsOverEnvironmentWinsOverFile) {
   EXPECT_EQ(options.group, "from-flag");
   EXPECT_EQ(options.topic_prefix, "from-environment.");
   EXPECT_EQ(options.workers, 5);
+  EXPECT_EQ(options.backfill_share, 0.5);
   EXPECT_FALSE(options.create_topics);
   EXPECT_FALSE(options.accept_lost_input);
   EXPECT_THAT(
@@ -111,6 +116,9 @@ TEST(Options, WrongOnesSayWhatIsAllowed) {
   EXPECT_THAT(Wrong({"--start", "now"}), HasSubstr("latest"));
   EXPECT_THAT(Wrong({"--nonsense"}), HasSubstr("--nonsense"));
   EXPECT_THAT(Wrong({"--workers", "many"}), HasSubstr("--workers"));
+  for (const char* share : {"0.04", "1.01", "30%", "nan", ""}) {
+    EXPECT_THAT(Wrong({"--backfill-share", share}), HasSubstr("not between 0.05 and 1")) << share;
+  }
   EXPECT_THAT(Wrong({"--tls-cert", "c.pem"}), HasSubstr("--tls-client-ca"));
   EXPECT_THAT(Wrong({"--kafka", "isolation.level=read_uncommitted"}), HasSubstr("isolation.level"));
   EXPECT_THAT(Wrong({"--topic-prefix", "a/b"}), HasSubstr("topic"));
@@ -135,15 +143,18 @@ TEST(Options, HelpNamesEveryOptionWithItsDefault) {
 }
 
 TEST(Options, PrintedConfigurationIsReadBackAndHidesSecrets) {
-  const ParsedOptions printed = ParseOptions(
-      {"--print-config", "--kafka", "sasl.password=hunter2", "--kafka", "client.rack=r1",
-       "--workers", "2", "--no-create-topics", "--max-lateness", "90m", "--group", "g"});
+  const ParsedOptions printed =
+      ParseOptions({"--print-config", "--kafka", "sasl.password=hunter2", "--kafka",
+                    "client.rack=r1", "--workers", "2", "--no-create-topics", "--max-lateness",
+                    "90m", "--group", "g", "--backfill-share", "0.25"});
   ASSERT_EQ(printed.status, kDone) << printed.text;
   EXPECT_THAT(printed.text, Not(HasSubstr("hunter2")));
   EXPECT_THAT(printed.text, HasSubstr("sasl.password=(redacted)"));
+  EXPECT_THAT(printed.text, HasSubstr("backfill-share = 0.25\n"));
 
   const Options options = Good({"--config", FileWith(printed.text)});
   EXPECT_EQ(options.workers, 2);
+  EXPECT_EQ(options.backfill_share, 0.25);
   EXPECT_FALSE(options.create_topics);
   EXPECT_FALSE(options.accept_lost_input);
   EXPECT_THAT(
