@@ -75,8 +75,8 @@ struct TaskFamily {
 };
 
 constexpr std::array kTaskFamilies = {
-    TaskFamily{"segmentd_events_total", MetricType::Counter, "Records understood, applied and committed.",
-               &TaskMetrics::events},
+    TaskFamily{"segmentd_events_total", MetricType::Counter,
+               "Records understood, applied and committed.", &TaskMetrics::events},
     TaskFamily{"segmentd_late_events_total", MetricType::Counter,
                "Events older than what was already decided for their user, evaluated again.",
                &TaskMetrics::late},

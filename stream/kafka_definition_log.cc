@@ -360,8 +360,9 @@ absl::StatusOr<int64_t> KafkaDefinitionLog::write(const std::vector<Write>& writ
   if (error == RD_KAFKA_RESP_ERR_NO_ERROR) error = delivery.error;
   if (error != RD_KAFKA_RESP_ERR_NO_ERROR) return KafkaStatus(error, what);
   if (!delivery.somewhere) return delivery.next_offset;
-  const auto end = KafkaOffsets(writer_.get(), options_.topic, {&kPartition, 1}, KafkaOffset::kStable,
-                                std::max(deadline - absl::Now(), absl::Milliseconds(1)));
+  const auto end =
+      KafkaOffsets(writer_.get(), options_.topic, {&kPartition, 1}, KafkaOffset::kStable,
+                   std::max(deadline - absl::Now(), absl::Milliseconds(1)));
   if (!end.ok()) return end.status();
   return end->at(kPartition);
 }
