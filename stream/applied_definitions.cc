@@ -6,6 +6,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "google/protobuf/util/message_differencer.h"
 
 #include "segment/definition_check.h"
 #include "segment/expression_walk.h"
@@ -50,6 +51,18 @@ bool Remade(const Segment& applied, const Segment& wanted) {
   return wanted.version() < applied.version() ||
          applied.create_time().seconds() != wanted.create_time().seconds() ||
          applied.create_time().nanos() != wanted.create_time().nanos();
+}
+
+// Whether a version was written to end a pause, and no more.
+bool Resumes(Segment paused, Segment wanted) {
+  for (Segment* segment : {&paused, &wanted}) {
+    segment->clear_version();
+    segment->clear_paused();
+    segment->clear_etag();
+    segment->clear_update_time();
+    segment->clear_updated_by();
+  }
+  return google::protobuf::util::MessageDifferencer::Equals(paused, wanted);
 }
 
 // No other version can follow yet: which members were told is in the users' states only, until all
@@ -195,16 +208,21 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
     candidate.set_activation_offset(activation_offset.value());
     candidate.set_activation_clock_ms(activation_clock.millis());
     candidate.set_history_offset(activation_offset.value());
-    candidate.set_paused(segment.paused());
+    // Whoever wrote an update without knowing of the guard's pause did not mean to end it.
+    const bool guarded = before && before->paused_by_guard() && !segment.paused() &&
+                         !Resumes(before->segment(), segment);
+    const bool paused = segment.paused() || guarded;
+    candidate.set_paused(paused);
+    candidate.set_paused_by_guard(guarded);
     const bool first =
         !before || (before->first() && before->phase() != AppliedDefinition::ACTIVATING);
     const bool untold =
         before && !segment.shadow() && (before->segment().shadow() || before->untold());
-    const bool builds = !segment.paused() && !nobody && (untold || TakesTurns(segment));
+    const bool builds = !paused && !nobody && (untold || TakesTurns(segment));
     candidate.set_phase(builds ? AppliedDefinition::BUILDING : AppliedDefinition::ACTIVE);
     // A paused one has still to be evaluated.
-    candidate.set_first(first && (builds || segment.paused()));
-    candidate.set_untold(untold && (builds || segment.paused()));
+    candidate.set_first(first && (builds || paused));
+    candidate.set_untold(untold && (builds || paused));
     candidates.push_back(candidate);
     next[candidate.slot()] = std::move(candidate);
   }

@@ -273,7 +273,7 @@ TEST_F(AppliedDefinitionsTest, APausedSegmentIsBuiltWhenItIsResumed) {
   EXPECT_TRUE(resumed.definitions[0].first());
 }
 
-TEST_F(AppliedDefinitionsTest, TheGuardsPauseLastsUntilTheNextVersion) {
+TEST_F(AppliedDefinitionsTest, TheGuardsPauseLastsUntilItIsResumed) {
   go_to({Make("a", 1)});
   const auto change = definitions_.pause({0});
   definitions_.apply(change);
@@ -281,7 +281,10 @@ TEST_F(AppliedDefinitionsTest, TheGuardsPauseLastsUntilTheNextVersion) {
   EXPECT_TRUE(change.rules->segment(0)->paused);
   EXPECT_TRUE(definitions_.statuses().at("a").paused_by_guard);
   EXPECT_FALSE(definitions_.differ({Make("a", 1)}));
-  go_to({Make("a", 2)});
+  // By somebody who did not know.
+  go_to({Make("a", 2, "B")});
+  EXPECT_TRUE(definitions_.statuses().at("a").paused_by_guard);
+  go_to({Make("a", 3, "B")});
   EXPECT_FALSE(definitions_.statuses().at("a").paused);
   EXPECT_FALSE(definitions_.statuses().at("a").paused_by_guard);
 }
