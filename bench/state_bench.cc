@@ -57,7 +57,7 @@ UserState UserWithProfile() {
                           {At(-1000), Offset(5)}});
   }
   user.present.profile = Profile::Restore(properties);
-  user.base = std::make_unique<Base>(user.present);
+  user.base = std::make_unique<Base>(Base{user.present});
   user.base->segments.erase(300);
   return user;
 }

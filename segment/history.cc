@@ -48,8 +48,9 @@ void History::count(const Recent& event, std::vector<MeasureState>& measures) co
 }
 
 void History::note_common(const Event& event, bool too_late, User& user) const {
-  for (const auto& [field, property] : rules_->compiled().common) {
-    const EventProperty* said = FindProperty(event.properties, field);
+  for (const auto& common : rules_->compiled().common) {
+    const std::string& property = common.second;
+    const EventProperty* said = FindProperty(event.properties, common.first);
     if (said == nullptr) continue;
     const EventOrder order{event.time, event.offset};
     auto at = std::find_if(user.common.begin(), user.common.end(),

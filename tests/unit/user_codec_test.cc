@@ -222,7 +222,7 @@ TEST(UserCodec, ATypicalImageIsSmall) {
   // What base and present have in common is there once.
   UserState user = Typical();
   const size_t without_base = Image(user, Offset(1)).size();
-  user.base = std::make_unique<Base>(user.present);
+  user.base = std::make_unique<Base>(Base{user.present});
   EXPECT_LT(Image(user, Offset(1)).size(), without_base + 10);
 }
 
@@ -392,10 +392,10 @@ class AnyUser {
     for (int i = below(4); i > 0; --i) user.seen.push_back({number() | 1, time()});
     user.present = fold(user);
     if (below(2) == 0) {
-      user.base = std::make_unique<Base>(fold(user), time());
+      user.base = std::make_unique<Base>(Base{fold(user), time()});
       if (below(2) == 0) {
         // The present mostly has much of the base.
-        user.present = *user.base;
+        user.present = static_cast<const FoldState&>(*user.base);
         auto& segments = user.present.segments;
         if (!segments.empty()) segments[number() % segments.size()].count += 1;
         if (!segments.empty() && below(2) == 0) {
