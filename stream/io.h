@@ -84,6 +84,9 @@ class Source {
   // First offset held and the offset where the next record will be.
   virtual absl::StatusOr<std::pair<Offset, Offset>> bounds(Partition partition) = 0;
 
+  // Where the next record will be, as far as reading has told. Never waits, unlike bounds().
+  virtual std::optional<Offset> known_end(Partition partition) = 0;
+
   // The group's committed offset, if there is one.
   virtual absl::StatusOr<std::optional<Offset>> committed(Partition partition) = 0;
 };

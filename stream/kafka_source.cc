@@ -251,6 +251,16 @@ absl::StatusOr<std::pair<Offset, Offset>> KafkaSource::bounds(Partition partitio
   return std::pair(Offset(first->at(partition)), Offset(next->at(partition)));
 }
 
+std::optional<Offset> KafkaSource::known_end(Partition partition) {
+  // Each answer to a fetch brings it along.
+  int64_t first = 0;
+  int64_t next = 0;
+  const rd_kafka_resp_err_t error = rd_kafka_get_watermark_offsets(
+      reader_.get(), options_.topic.c_str(), partition, &first, &next);
+  if (error != RD_KAFKA_RESP_ERR_NO_ERROR || next < 0) return std::nullopt;
+  return Offset(next);
+}
+
 absl::StatusOr<std::optional<Offset>> KafkaSource::committed(Partition partition) {
   const absl::Duration deadline = clock_.monotonic() + options_.timeout;
   while (true) {

@@ -3,7 +3,7 @@
 //
 // Records are views into the client's buffers. The end of a partition is asked for only when
 // reading has come to it, by requests that poll() sends and never waits for: a broker that does not
-// answer only leaves the ends out.
+// answer only leaves the ends out, those at other brokers too until the leaders have moved.
 #pragma once
 
 #include <cstdint>
@@ -50,6 +50,7 @@ class KafkaSource : public Source {
   absl::Status start(Partition partition, Offset from) override;
   absl::StatusOr<const Batch*> poll(absl::Duration wait) override;
   absl::StatusOr<std::pair<Offset, Offset>> bounds(Partition partition) override;
+  std::optional<Offset> known_end(Partition partition) override;
   absl::StatusOr<std::optional<Offset>> committed(Partition partition) override;
 
   // Whose offsets the transactions commit. Lives as long as the source.

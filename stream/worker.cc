@@ -433,9 +433,9 @@ void Worker::look_for_ends() {
   ends_looked_at_ = now;
   for (auto& [partition, seat] : seats_) {
     if (!seat.task->running() || now - seat.end_known_at < kEndsKnown) continue;
-    const auto held = source_.bounds(partition);
-    // Only for the metric: whatever is wrong shows where it matters.
-    if (held.ok()) board_.metrics(partition).end_offset.set(held->second.value());
+    // Only for the metric: nothing to wait for, a broker that does not answer least of all.
+    const std::optional<Offset> end = source_.known_end(partition);
+    if (end) board_.metrics(partition).end_offset.set(end->value());
   }
 }
 

@@ -440,6 +440,8 @@ TEST_F(KafkaClient, ReadsRecordsWithKeysHeadersAndTimes) {
   ASSERT_TRUE(bounds.ok()) << bounds.status();
   EXPECT_EQ(bounds->first, Offset(0));
   EXPECT_EQ(bounds->second, Offset(2));
+  EXPECT_EQ(reading.source().known_end(0), Offset(2));
+  EXPECT_EQ(reading.source().known_end(99), std::nullopt);
   EXPECT_THAT(reading.errors, IsEmpty());
 }
 

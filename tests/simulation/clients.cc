@@ -115,6 +115,10 @@ absl::StatusOr<std::pair<Offset, Offset>> SimulatedSource::bounds(Partition part
                         Offset(static_cast<int64_t>(cluster_.input(partition).size())));
 }
 
+std::optional<Offset> SimulatedSource::known_end(Partition partition) {
+  return Offset(static_cast<int64_t>(cluster_.input(partition).size()));
+}
+
 absl::StatusOr<std::optional<Offset>> SimulatedSource::committed(Partition partition) {
   MaybeCrash(cluster_);
   if (absl::Status status = MaybeError(cluster_); !status.ok()) return status;

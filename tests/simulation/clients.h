@@ -32,6 +32,7 @@ class SimulatedSource final : public Source {
   absl::Status start(Partition partition, Offset from) override;
   absl::StatusOr<const Batch*> poll(absl::Duration wait) override;
   absl::StatusOr<std::pair<Offset, Offset>> bounds(Partition partition) override;
+  std::optional<Offset> known_end(Partition partition) override;
   absl::StatusOr<std::optional<Offset>> committed(Partition partition) override;
 
  private:

@@ -265,6 +265,7 @@ class GroupOnly final : public Source {
     return &batch_;
   }
   absl::StatusOr<std::pair<Offset, Offset>> bounds(Partition) override { return Nobody(); }
+  std::optional<Offset> known_end(Partition) override { return std::nullopt; }
   absl::StatusOr<std::optional<Offset>> committed(Partition) override { return Nobody(); }
 
  private:
