@@ -37,8 +37,7 @@ constexpr std::array kReaderDefaults = {
 };
 constexpr std::array kWriterDefaults = {
     // The coordinator is still at the transaction before for some milliseconds, and says so: the
-    // default
-    // of 100 ms would be most of a commit's time.
+    // default of 100 ms would be most of a commit's time.
     Setting{"retry.backoff.ms", "5"},
     Setting{"compression.codec", "lz4"},
 };

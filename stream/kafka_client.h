@@ -49,8 +49,7 @@ enum class KafkaRole : uint8_t {
   // Reads what is assigned to it by hand, committed records only.
   kReader,
   // Asks where topics end, records of open transactions counted. Reads nothing, and its queue has
-  // to
-  // be polled by nobody: asking does it.
+  // to be polled by nobody: asking does it.
   kAsker,
   // Writes, idempotently, each record acknowledged by all in-sync replicas.
   kWriter,

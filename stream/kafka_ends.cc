@@ -54,10 +54,11 @@ void KafkaEnds::run() {
     const bool complete = found.size() == question->size();
     lock.lock();
     answer_ = std::move(found);
+    const bool stop = stop_;
     lock.unlock();
     options_.answered();
     // Told first: the others need not wait for the one whose leader is looked for.
-    if (!complete) (void)KafkaPartitionCount(asker_, options_.topic, options_.limit);
+    if (!complete && !stop) (void)KafkaPartitionCount(asker_, options_.topic, options_.limit);
     lock.lock();
   }
 }

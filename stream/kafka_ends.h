@@ -24,7 +24,7 @@ class KafkaEnds {
  public:
   struct Options {
     std::string topic;
-    // For an answer. The destructor may wait twice as long.
+    // For an answer, and for leaders. The destructor may wait as long.
     absl::Duration limit = absl::Seconds(1);
     // Called on the thread that asks, when there is something to take.
     std::function<void()> answered;
