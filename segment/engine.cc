@@ -589,7 +589,10 @@ bool Engine::build(Slot slot, Time clock, const Past* past, Reason reason, UserS
     SegmentState& segment = state.segments.find_or_add(slot);
     segment.version = rule.version;
     if (past != nullptr) {
-      for (const ProfileWrite& write : past->common) state.profile.apply(write);
+      for (const ProfileWrite& write : past->common) {
+        const bool refused = !state.profile.apply(write);
+        if (refused && &state == &user.present) ++core.fold.writes_refused;
+      }
     }
     if (past != nullptr && !past->measures.empty()) {
       Measures& measures = segment.memory.open().measures;

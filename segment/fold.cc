@@ -233,7 +233,7 @@ void Fold::settle(const Moment& moment, FoldState& state, Changes& out) {
 void Fold::evaluate(const Rule& rule, const Touch& touch, const Moment& moment,
                     SegmentState* segment, FoldState& state, Changes& out) {
   if (segment ? !Runs(rule, *segment) : !rule.runs || !rule.built) return;
-  if (touch.roles & kDue) {
+  if ((touch.roles & kDue) && !segment->memory->measures.empty()) {
     Measures& measures = segment->memory.open().measures;
     for (size_t i = 0; i < measures.size(); ++i) rule.measures[i].forget(moment.at, measures[i]);
   }

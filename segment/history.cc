@@ -10,9 +10,10 @@
 namespace segmentd {
 namespace {
 
+// Only past behaviour: live segments know what the stream has said since their activation.
 bool Reads(const RuleSet::Compiled& rules, Slot slot, const std::string& property) {
   const auto readers = rules.readers.find(property);
-  return readers != rules.readers.end() &&
+  return rules.rules[slot].kind == Rule::Kind::kPast && readers != rules.readers.end() &&
          std::find(readers->second.begin(), readers->second.end(), slot) != readers->second.end();
 }
 
@@ -47,11 +48,14 @@ void History::count(const Recent& event, std::vector<MeasureState>& measures) co
   }
 }
 
-void History::note_common(const Event& event, bool too_late, User& user) const {
+void History::note_common(const Event& event, User& user) const {
   for (const auto& common : rules_->compiled().common) {
     const std::string& property = common.second;
     const EventProperty* said = FindProperty(event.properties, common.first);
     if (said == nullptr) continue;
+    OwnedValue value(said->value);
+    // No profile would take it.
+    if (value.bytes() > kMaxProfileBytes) continue;
     const EventOrder order{event.time, event.offset};
     auto at = std::find_if(user.common.begin(), user.common.end(),
                            [&](const ProfileWrite& write) { return write.property == property; });
@@ -61,9 +65,8 @@ void History::note_common(const Event& event, bool too_late, User& user) const {
       continue;
     }
     at->order = order;
-    at->effective = too_late ? std::max(event.record_time, user.newest) : event.time;
     at->property = property;
-    at->value = OwnedValue(said->value);
+    at->value = std::move(value);
   }
 }
 
@@ -95,7 +98,7 @@ void History::add(std::string_view id, const Event& event) {
   user.newest = std::max(before, event.time);
   const bool too_late = event.time < oldest ||
                         (before != Time::Min() && event.time < before - settings_.max_lateness);
-  note_common(event, too_late, user);
+  note_common(event, user);
   matcher_.match(event);
   if (matcher_.hits().empty()) return;
 

@@ -7,9 +7,10 @@
 // its record time and the user's newest event on, and a message ID seen within max_lateness makes a
 // duplicate.
 //
-// Memory: for each user some 100 bytes with their ID, and for each of whom an event counts a
-// MeasureState a measure of the rules (bounded as the users' own states are) and what was counted
-// within max_lateness of their newest record, at most max_message_ids messages.
+// Memory: for each user some 100 bytes with their ID, and the common properties that the rules read
+// (at most 16 KiB each); for each of whom an event counts a MeasureState a measure of the rules
+// (bounded as the users' own states are) and what was counted within max_lateness of their newest
+// record, at most max_message_ids messages.
 //
 // add() and finish() are for one thread; after that any may read.
 #pragma once
@@ -83,7 +84,7 @@ class History {
     std::vector<ProfileWrite> common;
   };
 
-  void note_common(const Event& event, bool too_late, User& user) const;
+  void note_common(const Event& event, User& user) const;
   void count(const Recent& event, std::vector<MeasureState>& measures) const;
   // Those recorded before `oldest` can't come again.
   void settle(Time oldest, User& user) const;

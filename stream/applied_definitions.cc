@@ -85,7 +85,7 @@ std::string Describe(const std::vector<Violation>& violations) {
 bool ReadsPast(const Segment& segment) {
   bool any = false;
   ForEachExpression(segment, [&](const std::string&, const Expression& e) {
-    // At the qualification of a live segment the event itself says them.
+    // Those of a live segment are what the stream has said since its activation.
     const bool common = segment.has_past_behavior() && e.has_property() &&
                         e.property().property().starts_with(kContextPrefix);
     any = any || e.has_did() || e.has_did_not() || common;
@@ -208,8 +208,10 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
     candidate.set_activation_offset(activation_offset.value());
     candidate.set_activation_clock_ms(activation_clock.millis());
     candidate.set_history_offset(activation_offset.value());
-    // Whoever wrote an update without knowing of the guard's pause did not mean to end it.
+    // Whoever wrote an update without knowing of the guard's pause did not mean to end it. Of
+    // versions that were passed over one may have ended it.
     const bool guarded = before && before->paused_by_guard() && !segment.paused() &&
+                         segment.version() == before->segment().version() + 1 &&
                          !Resumes(before->segment(), segment);
     const bool paused = segment.paused() || guarded;
     candidate.set_paused(paused);

@@ -889,8 +889,11 @@ void Task::write_record(Step& step) {
   record_.set_newest_record_ms(clock_.newest_record().millis());
   record_.set_state_hash(state_hash_);
   record_.set_users(static_cast<int64_t>(users_->size()));
+  const std::string& ours = options_.time_zone_data_version;
+  std::string zones = record_.settings().time_zone_data_version();
+  if (zones.empty() || ours != kUnknownTimeZoneData) zones = ours;
   *record_.mutable_settings() = Recorded(settings_);
-  record_.mutable_settings()->set_time_zone_data_version(options_.time_zone_data_version);
+  record_.mutable_settings()->set_time_zone_data_version(std::move(zones));
   record_.mutable_counters()->set_changes(next_change_);
   record_.set_next_slot(definitions_.slots());
   auto& members = *record_.mutable_members();

@@ -286,6 +286,10 @@ TEST_F(AppliedDefinitionsTest, TheGuardsPauseLastsUntilItIsResumed) {
   EXPECT_TRUE(definitions_.statuses().at("a").paused_by_guard);
   go_to({Make("a", 3, "B")});
   EXPECT_FALSE(definitions_.statuses().at("a").paused);
+  // Updated and resumed before this was looked at again.
+  definitions_.apply(definitions_.pause({0}));
+  go_to({Make("a", 5, "C")});
+  EXPECT_FALSE(definitions_.statuses().at("a").paused);
   EXPECT_FALSE(definitions_.statuses().at("a").paused_by_guard);
 }
 
