@@ -43,9 +43,7 @@ namespace {
 
 namespace pb = segments::v1;
 using ::testing::AllOf;
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 
 constexpr absl::Duration kLimit = absl::Seconds(30);
 constexpr int32_t kPartitions = 4;
@@ -157,7 +155,7 @@ std::vector<pb::Segment> Segments(std::string_view yaml) {
 }
 
 std::string FileWith(const std::string& name, const std::string& text) {
-  const std::string path = testing::TempDir() + "end_to_end_test_" + name;
+  std::string path = testing::TempDir() + "end_to_end_test_" + name;
   std::ofstream(path) << text;
   return path;
 }
@@ -346,6 +344,7 @@ class Input {
   // Of users whom the sample has not: a tick each, and a tock of every third. Now.
   std::vector<NewRecord> ticks(int users) {
     std::vector<NewRecord> records;
+    records.reserve(static_cast<size_t>(users));
     for (int i = 0; i < users; ++i) {
       const std::string user = fmt::format("live-{}", ticks_ % 150);
       const Time now = Now();
@@ -442,6 +441,7 @@ class EndToEnd : public testing::Test {
                            {.partitions = kPartitions, .replication_factor = 1}, kLimit);
     ASSERT_TRUE(partitions.ok()) << partitions.status();
     std::vector<NewRecord> records;
+    records.reserve(segments.size());
     for (const pb::Segment& segment : segments) {
       records.push_back(
           {.key = segment.id(), .value = SegmentToJson(segment), .record_time = Now()});
@@ -790,6 +790,7 @@ TEST_F(EndToEnd, DefinitionLife) {
   int sent = 0;
   const auto send = [&](const std::string& begin, int users, const std::string& event) {
     std::vector<NewRecord> records;
+    records.reserve(static_cast<size_t>(users));
     for (int i = 0; i < users; ++i) {
       records.push_back(
           EventRecord(fmt::format("{}{}", begin, i), event, Now(), fmt::format("m{}", sent++)));

@@ -54,16 +54,16 @@ class WallClock : public Clock {
 std::string_view Text(const absl::Status& status) {
   return {status.message().data(), status.message().size()};
 }
-#define ASSERT_OK(expression)                  \
-  do {                                         \
-    const absl::Status status_ = (expression); \
-    ASSERT_TRUE(status_.ok()) << status_;      \
+#define ASSERT_OK(expression)                   \
+  do {                                          \
+    const absl::Status& status_ = (expression); \
+    ASSERT_TRUE(status_.ok()) << status_;       \
   } while (false)
 
-#define EXPECT_OK(expression)                  \
-  do {                                         \
-    const absl::Status status_ = (expression); \
-    EXPECT_TRUE(status_.ok()) << status_;      \
+#define EXPECT_OK(expression)                   \
+  do {                                          \
+    const absl::Status& status_ = (expression); \
+    EXPECT_TRUE(status_.ok()) << status_;       \
   } while (false)
 
 KafkaSettings Settings(const Broker& broker = Broker::Get()) {
@@ -221,7 +221,7 @@ class KafkaClient : public ::testing::Test {
   }
 
   std::unique_ptr<KafkaTransactions> transactions(Reading& reading,
-                                                  std::string id = "worker-1") const {
+                                                  const std::string& id = "worker-1") const {
     auto transactions = KafkaTransactions::Create(
         Settings(), {.topics = topics_, .transactional_id = topics_.events + id},
         reading.source().member());
