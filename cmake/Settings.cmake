@@ -20,6 +20,8 @@ target_compile_options(segmentd_warnings INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Werror
   # Designated initializers leave members to their defaults on purpose.
   -Wno-missing-field-initializers
+  # librdkafka's macros are such expressions.
+  $<$<CXX_COMPILER_ID:Clang>:-Wno-gnu-statement-expression>
   # GCC 12 reports these for correct std::string, std::optional and absl::StatusOr code at -O3.
   $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized;-Wno-restrict;-Wno-array-bounds;-Wno-stringop-overflow;-Wno-stringop-overread>)
 
