@@ -628,11 +628,10 @@ void Fold::build(Slot slot, Time at, Reason reason, FoldState& state, Changes& o
   settle({at, nullptr, slot, reason}, state, out);
 }
 
-Time Fold::note_deadlines(FoldState& state) const {
+void Fold::note_deadlines(FoldState& state) const {
   for (SegmentState& segment : state.segments) {
     segment.due = Due(rules_->rules[segment.slot], segment);
   }
-  return next_deadline(state);
 }
 
 Time Fold::next_deadline(const FoldState& state) {

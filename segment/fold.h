@@ -57,9 +57,9 @@ class Fold {
   // All deadlines up to `moment` that have not fired, as one step at `moment`.
   void fire(Time moment, FoldState& state, Changes& out);
 
-  // Notes anew when each segment of a state falls due, which steps then keep; the earliest of them.
-  // Needed before a step on a state that something else has made or changed.
-  Time note_deadlines(FoldState& state) const;
+  // Notes anew when each segment of a state falls due, which steps then keep. Needed before a step
+  // on a state that something else has made or changed.
+  void note_deadlines(FoldState& state) const;
   // The earliest deadline noted.
   static Time next_deadline(const FoldState& state);
   // The same after a step, from what it was before.

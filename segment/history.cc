@@ -53,17 +53,14 @@ void History::note_common(const Event& event, User& user) const {
     const std::string& property = common.second;
     const EventProperty* said = FindProperty(event.properties, common.first);
     if (said == nullptr) continue;
-    OwnedValue value(said->value);
-    // No profile would take it.
-    if (value.bytes() > kMaxProfileBytes) continue;
     const EventOrder order{event.time, event.offset};
     auto at = std::find_if(user.common.begin(), user.common.end(),
                            [&](const ProfileWrite& write) { return write.property == property; });
-    if (at == user.common.end()) {
-      at = user.common.emplace(at);
-    } else if (order < at->order) {
-      continue;
-    }
+    if (at != user.common.end() && order < at->order) continue;
+    OwnedValue value(said->value);
+    // No profile would take it.
+    if (value.bytes() > kMaxProfileBytes) continue;
+    if (at == user.common.end()) at = user.common.emplace(at);
     at->order = order;
     at->property = property;
     at->value = std::move(value);
