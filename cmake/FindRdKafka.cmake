@@ -7,7 +7,7 @@ if(DEFINED ENV{SEGMENTD_DEPS_DIR})
 else()
   set(RdKafka_ROOT_DIR $ENV{HOME}/.cache/segmentd/deps)
 endif()
-set(RdKafka_ROOT_DIR ${RdKafka_ROOT_DIR}/librdkafka-${RdKafka_FIND_VERSION})
+set(RdKafka_ROOT_DIR ${RdKafka_ROOT_DIR}/librdkafka-${RdKafka_FIND_VERSION}-pthread)
 
 find_path(RdKafka_INCLUDE_DIR librdkafka/rdkafka.h
   PATHS ${RdKafka_ROOT_DIR}/include NO_DEFAULT_PATH)
