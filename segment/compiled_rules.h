@@ -161,6 +161,10 @@ struct Rule {
   std::vector<Slot> outer;
   std::vector<Slot> inner;
   bool reads_profile = false;
+  // A live segment whose filter refers to others; and one that such a segment refers to, or one
+  // that it refers to.
+  bool follows = false;
+  bool followed = false;
 
   // Of kDateTime.
   std::string property;
@@ -184,6 +188,13 @@ struct RuleSet::Compiled {
   // Past-behaviour segments, built for everybody, which a user of whom nothing is known is in: with
   // the user's first event these are evaluated, whatever the event.
   std::vector<Slot> past;
+  // Live segments whose filters refer to others, and past behaviour that they depend on.
+  std::vector<Slot> following;
+  std::vector<Slot> followed_past;
+  // Would be order-free, but others refer to them.
+  std::vector<Slot> kept_for_others;
+  // Where something last changed on which one of these depends, or who refers to it.
+  Offset settled_before;
   // Some segment is of past behaviour or on a date: memberships may change at a moment from which
   // something that came too late counts.
   bool has_past = false;

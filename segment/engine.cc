@@ -62,8 +62,14 @@ struct Engine::Core {
   };
   void fold_again(const Event& event, EventOrder order, Again why, UserState& user, Changes& out);
   static Fold::Input input_of(const UserState& user) {
-    return {user.facts, &user.writes, {user.exists_since, user.exists_offset}};
+    return {user.facts, &user.writes, {user.exists_since, user.exists_offset}, user.settled()};
   }
+  // Those of past behaviour that refer to a segment whose membership the base has now as it stands.
+  void evaluate_outers_in_base(const Rule& rule, UserState& user);
+  // Whether there is something of the user from before the offset that is not settled.
+  static bool unsettled(const UserState& user, Offset before);
+  // See Settled; up to the user's now. What is older is late from here on.
+  void settle(Offset before, UserState& user);
   void look_ahead(UserState& user);
   // What came too late and lies ahead is among the user's deadlines.
   void look_at_late(UserState& user);
@@ -115,24 +121,83 @@ const Event& Engine::Core::with_common(const Event& record) {
   return enriched;
 }
 
+void Engine::Core::evaluate_outers_in_base(const Rule& rule, UserState& user) {
+  const RuleSet::Compiled& compiled = rules->compiled();
+  for (Slot slot : rule.dependents) {
+    const Rule& outer = compiled.rules[slot];
+    const SegmentState* now = user.present.segments.find(slot);
+    if (!outer.runs || (now ? !now->built || now->version != outer.version : !outer.built)) {
+      continue;
+    }
+    SegmentState& state = user.base->segments.find_or_add(slot);
+    state.version = outer.version;
+    state.exit_at = std::min(state.exit_at, user.base->until);
+  }
+}
+
+bool Engine::Core::unsettled(const UserState& user, Offset before) {
+  if (user.settled().before >= before) return false;
+  if (user.exists_since != Time::Max() && user.exists_offset < before) return true;
+  const auto is_before = [&](const auto& kept) { return kept.order.offset < before; };
+  return std::any_of(user.facts.begin(), user.facts.end(), is_before) ||
+         std::any_of(user.writes.begin(), user.writes.end(), is_before);
+}
+
+void Engine::Core::settle(Offset before, UserState& user) {
+  begin_base(user);
+  Base& base = *user.base;
+  base.settled = {before, user.now};
+  user.decided = std::max(user.decided, user.now);
+  for (Slot slot : rules->compiled().following) {
+    const Rule& rule = rules->compiled().rules[slot];
+    const SegmentState* present = user.present.segments.find(slot);
+    const SegmentState* earlier = base.segments.find(slot);
+    // What is counted does not depend on other segments.
+    Measures counted;
+    if (earlier != nullptr) counted = earlier->memory->measures;
+    if (present == nullptr && counted.empty()) {
+      base.segments.erase(slot);
+      continue;
+    }
+    SegmentState settled;
+    settled.slot = slot;
+    settled.version = rule.version;
+    settled.built = rule.built;
+    if (present != nullptr) settled = *present;
+    if (!settled.memory.empty() || !counted.empty()) {
+      settled.memory.open().measures = std::move(counted);
+    }
+    if (rule.kind == Rule::Kind::kDateTime && settled.built) {
+      fold.read_date(rule, std::max(rule.activation_clock, user.now), base, settled);
+    }
+    base.segments.put(std::move(settled));
+    evaluate_outers_in_base(rule, user);
+  }
+  for (Slot slot : rules->compiled().kept_for_others) {
+    const SegmentState* present = user.present.segments.find(slot);
+    if (present == nullptr || !present->member) continue;
+    base.segments.put(*present);
+    evaluate_outers_in_base(rules->compiled().rules[slot], user);
+  }
+  for (Slot slot : rules->compiled().followed_past) {
+    const Rule& rule = rules->compiled().rules[slot];
+    const SegmentState* present = user.present.segments.find(slot);
+    if (present == nullptr && base.segments.find(slot) == nullptr) continue;
+    SegmentState& settled = base.segments.find_or_add(slot);
+    settled.version = rule.version;
+    settled.built = present != nullptr ? present->built : rule.built;
+    settled.member = present != nullptr && present->member;
+    settled.since = present != nullptr ? present->since : Time::Min();
+    settled.exit_at = user.now;
+    evaluate_outers_in_base(rule, user);
+  }
+}
+
 bool Engine::Core::take_over(UserState& user) {
   if (user.rules_generation == generation) return false;
   user.rules_generation = generation;
   const RuleSet::Compiled& compiled = rules->compiled();
   bool changed = false;
-  // Those that refer to a segment whose membership the base has now as it stands.
-  const auto evaluate_outers_in_base = [&](const Rule& rule) {
-    for (Slot slot : rule.dependents) {
-      const Rule& outer = compiled.rules[slot];
-      const SegmentState* now = user.present.segments.find(slot);
-      if (!outer.runs || (now ? !now->built || now->version != outer.version : !outer.built)) {
-        continue;
-      }
-      SegmentState& state = user.base->segments.find_or_add(slot);
-      state.version = outer.version;
-      state.exit_at = std::min(state.exit_at, user.base->until);
-    }
-  };
   for (SegmentState& segment : user.present.segments) {
     if (segment.slot >= compiled.rules.size()) continue;
     const Rule& rule = compiled.rules[segment.slot];
@@ -140,7 +205,7 @@ bool Engine::Core::take_over(UserState& user) {
       // Whatever is folded again finds the membership as it stands still.
       if (user.base) {
         user.base->segments.put(segment);
-        evaluate_outers_in_base(rule);
+        evaluate_outers_in_base(rule, user);
       }
       continue;
     }
@@ -167,7 +232,11 @@ bool Engine::Core::take_over(UserState& user) {
     // were.
     begin_base(user);
     user.base->segments.put(taken);
-    evaluate_outers_in_base(rule);
+    evaluate_outers_in_base(rule, user);
+  }
+  if (unsettled(user, compiled.settled_before)) {
+    settle(compiled.settled_before, user);
+    changed = true;
   }
   // What only said that the user had had their turn.
   const auto says_nothing = [&](const SegmentState& segment) {
@@ -176,7 +245,19 @@ bool Engine::Core::take_over(UserState& user) {
   };
   // Saved images may name its slot: they are to be saved anew.
   changed = user.present.segments.erase_if(says_nothing) > 0 || changed;
-  if (user.base) changed = user.base->segments.erase_if(says_nothing) > 0 || changed;
+  if (user.base) {
+    const auto forgotten = [&](const SegmentState& segment) {
+      if (segment.slot >= compiled.rules.size()) return false;
+      const Rule& rule = compiled.rules[segment.slot];
+      // Before the user is there it says that the segment is evaluated when they come.
+      const bool waits = !user.base->exists && rule.kind == Rule::Kind::kPast;
+      if (says_nothing(segment) && !waits) return true;
+      // Of an earlier version, or of before a pause, which the present has nothing of.
+      return (!rule.runs || segment.version != rule.version) &&
+             user.present.segments.find(segment.slot) == nullptr;
+    };
+    changed = user.base->segments.erase_if(forgotten) > 0 || changed;
+  }
   // The deadlines of a segment that is being deleted are none any more.
   const Time next_deadline = user.next_deadline;
   fold.note_deadlines(user.present);
@@ -600,6 +681,7 @@ bool Engine::build(Slot slot, Time clock, const Past* past, Reason reason, UserS
       for (size_t i = 0; i < rule.measures.size(); ++i) {
         rule.measures[i].merge(past->measures[i], at, measures[i]);
       }
+      if (rule.kind != Rule::Kind::kPast) segment.memory.open().counted_at = user.now;
     }
     core.fold.build(slot, at, reason, state, told);
   };
@@ -630,6 +712,14 @@ bool Engine::build(Slot slot, Time clock, const Past* past, Reason reason, UserS
   // What is older is late.
   if (user.present.exists) {
     user.decided = std::max({user.decided, clock, user.newest_event});
+  }
+  if (user.exists_since != Time::Max() && (rule.follows || rule.followed)) {
+    Offset before = std::max(user.settled().before, user.exists_offset.next());
+    for (const Fact& fact : user.facts) before = std::max(before, fact.order.offset.next());
+    for (const ProfileWrite& write : user.writes) {
+      before = std::max(before, write.order.offset.next());
+    }
+    core.settle(before, user);
   }
   return true;
 }

@@ -125,6 +125,7 @@ void Fold::hit(const Atom& atom, uint64_t value, EventOrder order, Time at, Amon
       continue;
     }
     if (at < order.time || order.offset < rule.activation_offset || !rule.built) continue;
+    if (order.offset < settled_.before && rule.follows) continue;
     if (among != Among::kAll && rule.order_free != (among == Among::kOrderFree)) continue;
     Touch& touch = this->touch(subscription.slot);
     touch.roles |= subscription.roles;
@@ -217,7 +218,13 @@ void Fold::settle(const Moment& moment, FoldState& state, Changes& out) {
       segment->due = Due(rule, *segment);
       due_after_ = std::min(due_after_, segment->due);
     }
-    if (rule.dependents.empty() || out.size() == told) continue;
+    if (rule.dependents.empty()) continue;
+    const auto joins_or_leaves = [](const Change& change) {
+      return change.action != segments::v1::QUALIFIED;
+    };
+    if (std::none_of(out.begin() + static_cast<ptrdiff_t>(told), out.end(), joins_or_leaves)) {
+      continue;
+    }
     for (Slot slot : rule.dependents) {
       if (!concerns(slot)) continue;
       const bool queued = place_[slot] != 0;
@@ -233,6 +240,11 @@ void Fold::settle(const Moment& moment, FoldState& state, Changes& out) {
 void Fold::evaluate(const Rule& rule, const Touch& touch, const Moment& moment,
                     SegmentState* segment, FoldState& state, Changes& out) {
   if (segment ? !Runs(rule, *segment) : !rule.runs || !rule.built) return;
+  if (rule.followed && moment.at < settled_.at) {
+    if (segment == nullptr) segment = &FindOrAdd(state, rule);
+    segment->exit_at = settled_.at;
+    return;
+  }
   if ((touch.roles & kDue) && !segment->memory->measures.empty()) {
     Measures& measures = segment->memory.open().measures;
     for (size_t i = 0; i < measures.size(); ++i) rule.measures[i].forget(moment.at, measures[i]);
@@ -332,7 +344,7 @@ void Fold::step_rule(const Rule& rule, const Touch& touch, const FoldEvent& even
       qualifies = step_sequence(rule, touch, at, segment);
       break;
     case Rule::Kind::kDateTime:
-      if ((touch.roles & kTouched) && step_date(rule, at, state, segment, out)) return;
+      if ((touch.roles & kTouched) && step_date(rule, event.order, state, segment, out)) return;
       if (segment.member && (touch.roles & kExits)) leave(rule, event, segment, out);
       return;
   }
@@ -501,19 +513,27 @@ Time Fold::next_date(const Rule& rule, const FoldState& state, Time after) {
   return next;
 }
 
-// The property may have changed, as of `at`.
-bool Fold::step_date(const Rule& rule, Time at, const FoldState& state, SegmentState& segment,
-                     Changes& out) {
+void Fold::read_date(const Rule& rule, Time after, const FoldState& state, SegmentState& segment) {
+  const Value value = state.profile.find(rule.property, &items_);
+  Memory& memory = segment.memory.open();
+  memory.read_value = value.missing() ? 0 : ValueFingerprint(value);
+  memory.occurrences.clear();
+  const Time next = next_date(rule, state, after);
+  if (next != Time::Max()) memory.occurrences.push_back({0, after, next});
+}
+
+// The property may have changed.
+bool Fold::step_date(const Rule& rule, EventOrder order, const FoldState& state,
+                     SegmentState& segment, Changes& out) {
+  const Time at = order.time;
   const Value value = state.profile.find(rule.property, &items_);
   const uint64_t read = value.missing() ? 0 : ValueFingerprint(value);
-  if (read == segment.memory->joined_value) return false;
-  Memory& memory = segment.memory.open();
-  memory.joined_value = read;
-  memory.occurrences.clear();
-  const Time latest = std::max(at - kLatestDate - Duration::Millis(1), rule.activation_clock);
+  if (read == segment.memory->read_value) return false;
+  Time since = rule.activation_clock;
+  if (order.offset < settled_.before && rule.follows) since = std::max(since, settled_.at);
+  const Time latest = std::max(at - kLatestDate - Duration::Millis(1), since);
   const bool fires = next_date(rule, state, latest) <= at;
-  const Time next = next_date(rule, state, std::max(at, rule.activation_clock));
-  if (next != Time::Max()) memory.occurrences.push_back({0, at, next});
+  read_date(rule, std::max(at, since), state, segment);
   if (!fires || !filter_holds(rule, state, segment, at)) return false;
   qualify(rule, at, segments::v1::DATE_TIME, {}, Time(), {}, segment, out);
   return true;
@@ -614,12 +634,7 @@ void Fold::build(Slot slot, Time at, Reason reason, FoldState& state, Changes& o
   SegmentState& segment = FindOrAdd(state, rule);
   segment.built = true;
   if (rule.kind == Rule::Kind::kDateTime) {
-    const Value value = state.profile.find(rule.property, &items_);
-    Memory& memory = segment.memory.open();
-    memory.joined_value = value.missing() ? 0 : ValueFingerprint(value);
-    const Time next = next_date(rule, state, rule.activation_clock);
-    memory.occurrences.clear();
-    if (next != Time::Max()) memory.occurrences.push_back({0, rule.activation_clock, next});
+    read_date(rule, rule.activation_clock, state, segment);
     if (state.exists && SaysNothing(rule, segment)) state.segments.erase(slot);
   }
   if (rule.kind == Rule::Kind::kPast) touch(slot).roles |= kTouched;
@@ -650,6 +665,7 @@ void Fold::run(const Input& input, Time until, EventOrder mark, FoldState& state
   const auto& facts = input.facts;
   const std::vector<ProfileWrite>& writes = *input.writes;
   constexpr EventOrder kNever{Time::Max(), Offset(INT64_MAX)};
+  settled_ = input.settled;
   bool met = false;
   Time next = next_deadline(state);
   while (true) {
@@ -686,6 +702,7 @@ void Fold::run(const Input& input, Time until, EventOrder mark, FoldState& state
     if (order == mark) marked.end = out.size();
     met = met || order == mark;
   }
+  settled_ = {};
   if (!met) marked = {out.size(), out.size()};
 }
 
@@ -731,8 +748,9 @@ bool Fold::holds(const Scope& scope, uint32_t index, Time* until) {
         const Measure& measure = scope.rule.measures[i];
         const bool empty = scope.segment == nullptr || scope.segment->memory->measures.empty();
         const MeasureState& counted = empty ? kNothing : scope.segment->memory->measures[i];
-        *until = measure.next_change(counted, scope.at);
-        if (!measure.holds(counted, scope.at)) return false;
+        const Time at = empty ? scope.at : std::max(scope.at, scope.segment->memory->counted_at);
+        *until = measure.next_change(counted, at);
+        if (!measure.holds(counted, at)) return false;
         earliest = std::min(earliest, *until);
       }
       *until = earliest;

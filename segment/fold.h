@@ -79,6 +79,7 @@ class Fold {
     const std::vector<ProfileWrite>* writes;
     // The user's first event.
     EventOrder exists_from;
+    Settled settled;
   };
   // Folds facts and writes onto `state` but for order-free segments, with the deadlines between
   // them, up to and including `until`; those behind it are left. `decided` becomes the newest
@@ -90,6 +91,9 @@ class Fold {
   };
   void run(const Input& input, Time until, EventOrder mark, FoldState& state, Time& decided,
            Changes& out, Marked& marked);
+
+  // Takes in what the property says of the dates to come, those after `after`.
+  void read_date(const Rule& rule, Time after, const FoldState& state, SegmentState& segment);
 
   // Begins to evaluate a segment for a user whose history has been added to its state. What changes
   // is told with `reason`, as of `at`.
@@ -156,7 +160,7 @@ class Fold {
                      SegmentState& segment, Changes& out);
   bool step_sequence(const Rule& rule, const Touch& touch, Time at, SegmentState& segment);
   void wait(Occurrences& instances, const Occurrence& instance);
-  bool step_date(const Rule& rule, Time at, const FoldState& state, SegmentState& segment,
+  bool step_date(const Rule& rule, EventOrder order, const FoldState& state, SegmentState& segment,
                  Changes& out);
   Time next_date(const Rule& rule, const FoldState& state, Time after);
   void qualify(const Rule& rule, Time at, Reason reason, std::string_view cause, Time cause_at,
@@ -173,6 +177,8 @@ class Fold {
   // The present step changes the profile.
   bool wrote_ = false;
   bool restricted_ = false;
+  // Of the state that run() folds onto.
+  Settled settled_;
   bool reads_profile_ = false;
   // By slot.
   std::vector<uint8_t> concerned_;

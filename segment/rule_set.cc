@@ -105,13 +105,19 @@ class Compiler {
       const auto it = out_.by_id.find(reference.id);
       Rule& rule = out_.rules[reference.slot];
       ExpressionNode& node = rule.expression[reference.node];
+      if (rule.kind != Rule::Kind::kPast && !rule.follows) {
+        rule.follows = true;
+        out_.following.push_back(rule.slot);
+      }
       node.slot = it == out_.by_id.end() ? kNoSlot : it->second->slot;
       if (node.slot == kNoSlot) continue;
       outer[node.slot].push_back(rule.slot);
       ++inner[rule.slot];
       out_.rules[node.slot].outer.push_back(rule.slot);
       // Who refers to it is folded again with it.
-      out_.rules[node.slot].order_free = false;
+      if (std::exchange(out_.rules[node.slot].order_free, false)) {
+        out_.kept_for_others.push_back(node.slot);
+      }
       rule.inner.push_back(node.slot);
       std::vector<Slot>& dependents = out_.rules[node.slot].dependents;
       if (rule.kind == Rule::Kind::kPast &&
@@ -138,11 +144,41 @@ class Compiler {
         if (--inner[slot] == 0) free.push(slot);
       }
     }
-    if (rank == inner.size()) return absl::OkStatus();
+    if (rank == inner.size()) {
+      find_settled();
+      return absl::OkStatus();
+    }
     const auto cyclic = std::find_if(inner.begin(), inner.end(), [](uint32_t n) { return n > 0; });
     const auto& segment = out_.by_slot[static_cast<size_t>(cyclic - inner.begin())]->segment;
     return absl::InvalidArgumentError(
         absl::StrCat("segment ", segment.id(), ": in_segment references go in a circle"));
+  }
+
+  // What Settled is about.
+  void find_settled() {
+    std::vector<Slot> slots = out_.following;
+    for (size_t i = 0; i < slots.size(); ++i) {
+      for (Slot slot : out_.rules[slots[i]].inner) {
+        Rule& inner = out_.rules[slot];
+        if (std::exchange(inner.followed, true)) continue;
+        slots.push_back(slot);
+        if (inner.runs && inner.kind == Rule::Kind::kPast) out_.followed_past.push_back(slot);
+      }
+    }
+    for (const ActiveSegment& segment : out_.segments) {
+      const Rule& rule = out_.rules[segment.slot];
+      // Events may have gone by that were not kept.
+      const auto came_before = [&](Slot inner) {
+        const auto& kept = out_.kept_for_others;
+        return out_.rules[inner].activation_offset < segment.changed_offset &&
+               std::find(kept.begin(), kept.end(), inner) != kept.end();
+      };
+      if (!rule.follows && !rule.followed &&
+          std::none_of(rule.inner.begin(), rule.inner.end(), came_before)) {
+        continue;
+      }
+      out_.settled_before = std::max(out_.settled_before, segment.changed_offset);
+    }
   }
 
   // The index by event name and pivot, when all atoms are there.

@@ -36,6 +36,8 @@ struct ActiveSegment {
   Offset history_offset;
   // Not evaluated; memberships stay.
   bool paused = false;
+  // Where the version or the pause began.
+  Offset changed_offset;
 };
 
 class RuleSet {

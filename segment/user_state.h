@@ -46,10 +46,23 @@ struct FoldState {
   bool operator==(const FoldState&) const = default;
 };
 
+// What an inner segment was before its definition changed is not kept. So the live segments that
+// refer to others stand in the base as they stood at that change, and what is folded onto it leaves
+// out what earlier records mean to them, but for their measures. The past behaviour that they
+// depend on is for all moments before the change what it was at it. And whoever was in a segment
+// before others referred to it is in it from the base on: the events that led there were not kept.
+struct Settled {
+  // Records from before this offset are left out, and so are moments up to `at`.
+  Offset before;
+  Time at = Time::Min();
+  bool operator==(const Settled&) const = default;
+};
+
 struct Base : FoldState {
   // The facts, writes and deadlines up to here are in it: an event older than this can't be
   // inserted any more.
   Time until = Time::Min();
+  Settled settled;
   bool operator==(const Base&) const = default;
 };
 
@@ -89,6 +102,7 @@ struct UserState {
   uint32_t rules_generation = 0;
 
   Time base_time() const { return base == nullptr ? Time::Min() : base->until; }
+  Settled settled() const { return base == nullptr ? Settled() : base->settled; }
 };
 static_assert(sizeof(UserState) <= 192, "three lines of cache");
 

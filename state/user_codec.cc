@@ -19,9 +19,10 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "fixed numbers are copied as they stand");
 
-constexpr uint8_t kFormat = 2;
+constexpr uint8_t kFormat = 3;
 
 constexpr uint8_t kHasBase = 1;
+constexpr uint8_t kHasSettled = 2;
 constexpr uint8_t kSameEvent = 1;
 constexpr uint8_t kFactValue = 2;
 constexpr uint8_t kFactTooLate = 4;
@@ -40,6 +41,8 @@ enum SegmentBits : uint16_t {
   kJoinedValue = 128,
   kNotBuilt = 256,
   kMeasures = 512,
+  kReadValue = 1024,
+  kCountedAt = 2048,
 };
 
 enum SequenceOp : uint8_t { kTake = 0, kLeaveOut = 1, kNew = 2 };
@@ -212,7 +215,8 @@ void PutSegment(Writer& w, const SegmentState& s, Time near) {
       (s.exit_at != Time::Max() ? kExitAt : 0) |
       (s.memory->session_at != Time::Min() ? kSessionAt : 0) |
       (s.memory->joined_value != 0 ? kJoinedValue : 0) | (s.built ? 0 : kNotBuilt) |
-      (s.memory->measures.empty() ? 0 : kMeasures));
+      (s.memory->measures.empty() ? 0 : kMeasures) | (s.memory->read_value != 0 ? kReadValue : 0) |
+      (s.memory->counted_at != Time::Min() ? kCountedAt : 0));
   w.number(bits);
   w.number(s.memory->occurrences.size());
   for (const Occurrence& occurrence : s.memory->occurrences) {
@@ -224,7 +228,7 @@ void PutSegment(Writer& w, const SegmentState& s, Time near) {
     w.time(occurrence.at, near);
     if (has_due) w.time(occurrence.due, Or(occurrence.at, near));
   }
-  w.room(5 * kNumber + 5 * sizeof(uint64_t) + 1);
+  w.room(6 * kNumber + 7 * sizeof(uint64_t) + 1);
   if (bits & kTrigger) w.byte(s.trigger);
   if (bits & kCount) w.number(s.count);
   if (bits & kSince) w.time(s.since, near);
@@ -232,6 +236,8 @@ void PutSegment(Writer& w, const SegmentState& s, Time near) {
   if (bits & kExitAt) w.time(s.exit_at, near);
   if (bits & kSessionAt) w.time(s.memory->session_at, near);
   if (bits & kJoinedValue) w.fixed(s.memory->joined_value);
+  if (bits & kReadValue) w.fixed(s.memory->read_value);
+  if (bits & kCountedAt) w.time(s.memory->counted_at, near);
   if (bits & kMeasures) {
     w.room(kNumber);
     w.number(s.memory->measures.size());
@@ -455,7 +461,8 @@ void Get(Reader& r, Layout layout, Time near, SegmentState* s) {
   s->slot = r.number32();
   s->version = static_cast<int32_t>(r.number32());
   const uint64_t bits = layout.format == 1 ? r.byte() : r.number();
-  if (bits >= uint64_t{kMeasures} * 2) r.fail("segment with unknown bits");
+  const uint64_t known = layout.format < 3 ? kReadValue : kCountedAt * 2;
+  if (bits >= known) r.fail("segment with unknown bits");
   const size_t occurrences = r.count(2);
   for (size_t i = 0; i < occurrences && !r.failed(); ++i) {
     Occurrence& occurrence = s->memory.open().occurrences.emplace_back();
@@ -473,6 +480,12 @@ void Get(Reader& r, Layout layout, Time near, SegmentState* s) {
   if (bits & kExitAt) s->exit_at = r.time(near);
   if (bits & kSessionAt) s->memory.open().session_at = r.time(near);
   if (bits & kJoinedValue) s->memory.open().joined_value = r.fixed();
+  if (bits & kReadValue) s->memory.open().read_value = r.fixed();
+  if (bits & kCountedAt) s->memory.open().counted_at = r.time(near);
+  // It was one number for both.
+  if (layout.format < 3 && (bits & kJoinedValue)) {
+    s->memory.open().read_value = s->memory->joined_value;
+  }
   s->built = (bits & kNotBuilt) == 0;
   if (!(bits & kMeasures)) return;
   const size_t measures = r.count(1);
@@ -551,7 +564,10 @@ void AppendUserImage(const UserState& user, Offset included, std::string* out) {
   Writer w(out);
   w.byte(kFormat);
   w.signed_number(included.value());
-  w.byte(user.base != nullptr ? kHasBase : 0);
+  const Settled settled = user.settled();
+  const bool has_settled = settled != Settled();
+  w.byte(static_cast<uint8_t>((user.base != nullptr ? kHasBase : 0) |
+                              (has_settled ? kHasSettled : 0)));
   w.time(user.newest_event, Time());
   w.time(user.exists_since, near);
   w.signed_number(user.exists_offset.value());
@@ -559,6 +575,10 @@ void AppendUserImage(const UserState& user, Offset included, std::string* out) {
   w.time(user.decided, near);
   w.time(user.next_deadline, near);
   w.time(user.base_time(), near);
+  if (has_settled) {
+    w.signed_number(settled.before.value());
+    w.time(settled.at, near);
+  }
 
   w.number(user.facts.size());
   EventOrder before;
@@ -617,7 +637,10 @@ absl::Status ParseUserImage(std::string_view image, UserState* user, Offset* inc
   const Layout layout{format};
   *included = Offset(r.signed_number());
   const uint8_t has = r.byte();
-  if (has & ~kHasBase) r.fail("unknown parts");
+  const bool has_settled = format > 2 && (has & kHasSettled) != 0;
+  if ((has & ~(kHasBase | (has_settled ? kHasSettled : 0))) != 0 || has == kHasSettled) {
+    r.fail("unknown parts");
+  }
   user->newest_event = r.time(Time());
   const Time near = Or(user->newest_event, Time());
   user->exists_since = r.time(near);
@@ -626,6 +649,11 @@ absl::Status ParseUserImage(std::string_view image, UserState* user, Offset* inc
   user->decided = r.time(near);
   user->next_deadline = r.time(near);
   const Time base_time = r.time(near);
+  Settled settled;
+  if (has_settled) {
+    settled.before = Offset(r.signed_number());
+    settled.at = r.time(near);
+  }
 
   size_t count = r.count(1 + sizeof(uint64_t));
   user->facts.resize(count);
@@ -687,6 +715,7 @@ absl::Status ParseUserImage(std::string_view image, UserState* user, Offset* inc
   if (has & kHasBase) {
     user->base = std::make_unique<Base>();
     user->base->until = base_time;
+    user->base->settled = settled;
     GetFold(r, layout, EmptyFold(), *user, near, user->base.get());
   }
   GetFold(r, layout, user->base != nullptr ? *user->base : EmptyFold(), *user, near,

@@ -1,6 +1,6 @@
 // The image of a user: a UserState as bytes, as the changelog keeps it.
 //
-// Layout, format 2. A number is a varint: 7 bits a byte, lowest first, the high bit set on all
+// Layout, format 3. A number is a varint: 7 bits a byte, lowest first, the high bit set on all
 // bytes but the last, at most 10 bytes. "Signed" is zigzag: 0, -1, 1, -2, 2 ... as 0, 1, 2, 3, 4.
 // "Fixed" is 8 bytes, little-endian. A text is its length as a number and its bytes. A list is its
 // length as a number and its items. A time is relative to another one, the reference R:
@@ -10,12 +10,13 @@
 //
 // A reference that is Min() or Max() gives way to the one that stands before it in "R or S".
 //
-//   byte     format, 2 (of format 1, which lacks what is marked *, 1)
+//   byte     format, 3 (format 1 lacks what is marked *, formats 1 and 2 what is marked **)
 //   signed   included: the first input offset whose record is not in the state
-//   byte     1: there is a base; 0: none
+//   byte     1: there is a base; 0: none; **3: one with segments settled
 //   time     newest_event, R: 1970. From here on N is newest_event, or 1970
 //   time     exists_since, R: N; *signed exists_offset
 //   times    now, decided, next_deadline, base_time, R: N
+//   **signed settled.before, time settled.at, R: N, if there is any
 //   list     facts: byte 1: of the same event as the one before, 2: has a value, *4: came too late
 //            (or several)
 //                   time, signed offset, unless of the same event       R: fact before or N; offset
@@ -45,9 +46,11 @@
 //             offset relative to that one's
 //   segment:  number slot, number version, number (format 1: byte) of what differs from a new state
 //             (1 member, 2 trigger, 4 count, 8 since, 16 cause_at, 32 exit_at, 64 session_at, 128
-//             joined_value, *256 not built, *512 measures), list of occurrences; then those that
-//             differ, but member and built: byte trigger, number count, times since, cause_at,
-//             exit_at, session_at (R: N), fixed joined_value, list of measures
+//             joined_value, *256 not built, *512 measures, **1024 read_value, **2048 counted_at),
+//             list of occurrences; then those that differ, but member and built: byte trigger,
+//             number count, times since, cause_at, exit_at, session_at (R: N), fixed joined_value,
+//             fixed read_value, time counted_at (R: N), list of measures. Formats 1 and 2 have
+//             read_value in the place of joined_value, for dates
 //   *measure: list of samples: number 0 (one event, sum 0), or the count and fixed sum; time at (R:
 //             sample before or N)
 //   instance: byte 1: has a value, 2: has a deadline (or both); fixed value; time at (R: N); time

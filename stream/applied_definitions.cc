@@ -29,7 +29,8 @@ ActiveSegment Active(const AppliedDefinition& definition) {
           .deleting = definition.deleting(),
           .built = definition.phase() == AppliedDefinition::ACTIVE,
           .history_offset = Offset(definition.history_offset()),
-          .paused = definition.paused()};
+          .paused = definition.paused(),
+          .changed_offset = Offset(definition.changed_offset())};
 }
 
 absl::StatusOr<std::shared_ptr<const RuleSet>> Compile(const BySlot& by_slot) {
@@ -208,6 +209,7 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
     candidate.set_activation_offset(activation_offset.value());
     candidate.set_activation_clock_ms(activation_clock.millis());
     candidate.set_history_offset(activation_offset.value());
+    candidate.set_changed_offset(activation_offset.value());
     // Whoever wrote an update without knowing of the guard's pause did not mean to end it. Of
     // versions that were passed over one may have ended it.
     const bool guarded = before && before->paused_by_guard() && !segment.paused() &&
@@ -298,7 +300,8 @@ AppliedDefinitions::Change AppliedDefinitions::enter(AppliedDefinition::Phase ph
   return change;
 }
 
-AppliedDefinitions::Change AppliedDefinitions::pause(const std::vector<Slot>& slots) const {
+AppliedDefinitions::Change AppliedDefinitions::pause(const std::vector<Slot>& slots,
+                                                     Offset offset) const {
   Change change;
   // Deadlines end.
   change.edits = true;
@@ -307,6 +310,7 @@ AppliedDefinitions::Change AppliedDefinitions::pause(const std::vector<Slot>& sl
     AppliedDefinition& definition = next.at(slot);
     definition.set_paused(true);
     definition.set_paused_by_guard(true);
+    definition.set_changed_offset(offset.value());
     definition.clear_first();
     definition.set_phase(AppliedDefinition::ACTIVE);
     change.definitions.push_back(definition);

@@ -24,6 +24,13 @@ constexpr Duration kTooOld = Duration::Hours(1);
 // How long a member stays that joined on a date.
 constexpr Duration kStay = Duration::Days(1);
 
+// Whoever qualified once is a member for good, whatever the order of events.
+bool EverQualified(const pb::Segment& segment) {
+  const pb::Live& live = segment.live();
+  return (live.has_actions() || live.has_page_visit()) && !live.has_filter() &&
+         !live.exit().has_after() && live.exit().on_size() == 0;
+}
+
 }  // namespace
 
 // A user's life under all definitions that matter, from its beginning.
@@ -33,33 +40,8 @@ class Oracle::Walk {
   Prospect run(Time upto);
 
  private:
-  struct Pending {
-    Datum value;
-    Time at;
-    Time due;
-  };
-  struct Page {
-    Time time;
-    Datum url;
-  };
-  struct Date {
-    Time at;
-    // The event that set it.
-    std::string cause;
-    Time cause_at;
-  };
-  // Of a sequence.
-  struct Instance {
-    // What it waits for, and since when.
-    int step;
-    Time at;
-    // The last event step.
-    std::string cause;
-    Time cause_at;
-    bool operator==(const Instance&) const = default;
-  };
   // A version.
-  struct Part {
+  struct Part : Life {
     Number number = 0;
     const Version* version = nullptr;
     Start start;
@@ -71,20 +53,6 @@ class Oracle::Walk {
     // Of past behaviour: the user's turn has come; and changes are looked for.
     bool counts = false;
     bool begun = false;
-
-    // Of a live segment. A membership taken over counts as qualified at the activation.
-    Time qualified = Time::Min();
-    Time exit_at = Time::Max();
-    // The event behind the membership.
-    std::string cause;
-    Time cause_at;
-    // In the order of their triggers.
-    std::vector<Pending> pendings;
-    std::vector<Page> pages;
-    std::vector<Instance> instances;
-    // The property, and the moments still to come.
-    Datum date;
-    std::vector<Date> coming;
 
     const pb::Live& live() const { return version->segment.live(); }
     bool past() const { return version->segment.has_past_behavior(); }
@@ -105,6 +73,7 @@ class Oracle::Walk {
 
   void add_parts();
   void match_events();
+  bool comes_again_before_the_turn(const Part& part, const pb::Did& did, const Entry& entry) const;
   bool exists() const;
   Part* in_force(const Part& from, const std::string& id);
   Situation situation(const Part& part);
@@ -206,10 +175,34 @@ void Oracle::Walk::add_parts() {
     part.out.since = part.start.since;
     part.counts = part.start.turned.has_value() && !part.start.turned_existing;
     part.begun = part.counts && !part.start.base.has_value();
+    if (const auto& settled = part.start.settled; settled.has_value()) {
+      part.out = settled->outlook;
+      static_cast<Life&>(part) = settled->outlook.life;
+      // All commands are gone through again.
+      part.date = Datum();
+      part.coming.clear();
+      continue;
+    }
     if (!part.start.member) continue;
     part.qualified = part.start.activated;
     if (part.has_after()) part.exit_at = part.after(part.qualified);
   }
+}
+
+// The stream has counted a second record of the event before the history was added.
+bool Oracle::Walk::comes_again_before_the_turn(const Part& part, const pb::Did& did,
+                                               const Entry& entry) const {
+  const std::optional<Mark>& turned = part.start.turned;
+  if (!turned.has_value() || entry.offset >= part.version->offset) return false;
+  if (entry.record.message_id.empty()) return false;
+  return std::any_of(user_.entries.begin(), user_.entries.end(), [&](const Entry& other) {
+    const Time time = other.record.record_time;
+    const Time before = entry.record.record_time;
+    return !other.mark.has_value() && other.offset >= part.version->offset &&
+           other.offset < turned->offset && Meets(other.record, did) &&
+           other.record.message_id == entry.record.message_id && time != before &&
+           std::max(time, before) - std::min(time, before) <= oracle_.settings_.max_lateness;
+  });
 }
 
 void Oracle::Walk::match_events() {
@@ -229,7 +222,7 @@ void Oracle::Walk::match_events() {
           return !record.message_id.empty() && record.message_id == entry.record.message_id &&
                  entry.record.record_time - record.record_time <= oracle_.settings_.max_lateness;
         });
-        if (!again) matches.push_back(i);
+        if (!again && !comes_again_before_the_turn(part, *did, entry)) matches.push_back(i);
       }
       if (part.past()) moments_.merge(Moments(*did));
     }
@@ -249,6 +242,7 @@ Oracle::Walk::Part* Oracle::Walk::in_force(const Part& from, const std::string& 
   for (Part& part : parts_) {
     if (part.version->segment.id() != id) continue;
     Offset since = from.version->offset;
+    if (from.start.settled.has_value()) since = std::max(since, from.start.settled->before);
     if (from.begun) since = std::max(since, from.start.base.value_or(Mark()).offset);
     if (part.version->offset <= since || !part.start.existed ||
         (entry_ != nullptr && entry_->offset >= part.version->offset) ||
@@ -262,11 +256,15 @@ Oracle::Walk::Part* Oracle::Walk::in_force(const Part& from, const std::string& 
 Situation Oracle::Walk::situation(const Part& part) {
   Situation situation;
   situation.now = now_;
+  // A live segment whose history was read asks for the past as of then, or later.
+  situation.past_now = std::max(now_, part.start.counted_at.value_or(now_));
   situation.profile = &profile_.values;
-  situation.events = [this](const pb::Did& did) {
+  situation.events = [this, &part](const pb::Did& did) {
     std::vector<const Record*> records;
     for (const size_t i : matches_.at(&did)) {
-      if (i < applied_) records.push_back(&user_.entries[i].record);
+      const Entry& entry = user_.entries[i];
+      const bool read = part.start.counted_at.has_value() && entry.offset < part.version->offset;
+      if (i < applied_ || read) records.push_back(&entry.record);
     }
     return records;
   };
@@ -274,6 +272,10 @@ Situation Oracle::Walk::situation(const Part& part) {
     Part* other = in_force(part, id);
     if (other == nullptr) return false;
     settle(other);
+    if (now_ < user_.settled_at) {
+      const auto stood = user_.stood.find(other->number);
+      if (stood != user_.stood.end()) return stood->second;
+    }
     if (!other->past() || !other->counts) return other->out.member;
     return exists() && Holds(other->version->segment.past_behavior(), this->situation(*other));
   };
@@ -300,6 +302,7 @@ Oracle::Prospect Oracle::Walk::run(Time upto) {
     for (const Pending& pending : part.pendings) due = std::min(due, pending.due);
     out_.next_deadline = std::min(out_.next_deadline, due);
     out_.of[part.number] = part.out;
+    out_.of[part.number].life = part;
   }
   return std::move(out_);
 }
@@ -503,7 +506,9 @@ void Oracle::Walk::apply(Part* part, const Record& record) {
   const pb::Live& live = part->live();
   const bool dated = live.has_date_time() && reaches_date(part);
   const std::optional<Offset>& until = part->version->until;
-  const bool takes_part = !entry_->too_late && entry_->offset >= part->version->offset &&
+  Offset since = part->version->offset;
+  if (part->start.settled.has_value()) since = std::max(since, part->start.settled->before);
+  const bool takes_part = !entry_->too_late && entry_->offset >= since &&
                           (!until.has_value() || entry_->offset < *until);
   if (!takes_part && !dated) return;
   const bool leaves_on = takes_part && part->out.member && MeetsAny(record, live.exit().on());
@@ -599,9 +604,12 @@ bool Oracle::Walk::reaches_date(Part* part) {
   part->date = value;
   part->coming.clear();
   const Time known = std::max(now_, part->version->clock);
+  const std::optional<Settled>& settled = part->start.settled;
+  const bool over = settled.has_value() && entry_->offset < settled->before;
   bool reached = false;
   for (const Time at : Moments(date_time, value)) {
     if (at <= part->version->clock || at < known - kTooOld) continue;
+    if (over && at <= settled->at) continue;
     if (at <= now_) {
       reached = true;
     } else {
@@ -666,9 +674,6 @@ void Oracle::insert(User* user, const Entry& entry) {
 void Oracle::define(Slot slot, const pb::Segment& segment, Offset offset, Time clock) {
   const Number number = versions_.size();
   const bool edited = current_.contains(slot);
-  const pb::Live& live = segment.live();
-  const bool ever_qualified = (live.has_actions() || live.has_page_visit()) && !live.has_filter() &&
-                              !live.exit().has_after() && live.exit().on_size() == 0;
   const bool knew = !edited || versions_[current_.at(slot)].knows_since;
   for (User& user : users_) {
     Start start;
@@ -686,12 +691,14 @@ void Oracle::define(Slot slot, const pb::Segment& segment, Offset offset, Time c
   }
   if (edited) versions_[current_.at(slot)].until = offset;
   versions_.push_back(
-      {slot, segment, offset, std::nullopt, clock, edited, knew && !ever_qualified});
+      {slot, segment, offset, std::nullopt, clock, edited, knew && !EverQualified(segment)});
   current_[slot] = number;
+  const bool decides = decides_a_filter(slot) || refers_to_unordered(slot);
   for (User& user : users_) {
     user.looked.clear();
     if (!segment.has_past_behavior()) remember(&user, number);
     if (!user.newest.has_value()) continue;
+    if (decides) settle(&user, offset, number);
     rebase(&user, mark(&user, offset, user.starts[number].activated, std::nullopt));
   }
 }
@@ -720,6 +727,65 @@ void Oracle::rebase(User* user, Mark mark) {
   user->looked.clear();
 }
 
+bool Oracle::decides_a_filter(Slot slot) const {
+  std::set<std::string> ids;
+  for (const auto& [other, number] : current_) {
+    const pb::Segment& segment = versions_[number].segment;
+    if (!segment.has_live()) continue;
+    std::set<std::string> referred = References(ExpressionOf(segment));
+    if (other == slot && !referred.empty()) return true;
+    ids.merge(referred);
+  }
+  for (size_t before = ids.size() + 1; before != ids.size();) {
+    before = ids.size();
+    for (const auto& [other, number] : current_) {
+      const pb::Segment& segment = versions_[number].segment;
+      if (ids.contains(segment.id())) ids.merge(References(ExpressionOf(segment)));
+    }
+  }
+  return ids.contains(versions_[current_.at(slot)].segment.id());
+}
+
+bool Oracle::refers_to_unordered(Slot slot) const {
+  const std::set<std::string> ids = References(ExpressionOf(versions_[current_.at(slot)].segment));
+  return std::any_of(current_.begin(), current_.end(), [&](const auto& current) {
+    const pb::Segment& segment = versions_[current.second].segment;
+    return ids.contains(segment.id()) && EverQualified(segment) &&
+           !segment.live().actions().repeat() && !segment.live().page_visit().repeat();
+  });
+}
+
+void Oracle::settle(User* user, Offset before, std::optional<Number> except) {
+  const Prospect now = look(*user, user->now);
+  user->settled_at = user->now;
+  // What is older is late.
+  user->decided = std::max(user->decided, user->now);
+  user->stood.clear();
+  for (const auto& [slot, number] : current_) {
+    const pb::Segment& segment = versions_[number].segment;
+    if (segment.has_past_behavior() && decides_a_filter(slot)) {
+      user->stood[number] = now.of.at(number).member;
+    }
+    const auto outlook = now.of.find(number);
+    if (!segment.has_live() || References(ExpressionOf(segment)).empty()) continue;
+    if (outlook == now.of.end() || number == except) continue;
+    Settled settled{before, user->now, outlook->second};
+    settled.outlook.changes.clear();
+    user->starts.at(number).settled = settled;
+    user->told[number].clear();
+  }
+  user->looked.clear();
+}
+
+bool Oracle::has_counted(const User& user, Number number) const {
+  const auto dids = Dids(ExpressionOf(versions_[number].segment));
+  return std::any_of(user.entries.begin(), user.entries.end(), [&](const Entry& entry) {
+    return !entry.mark.has_value() && entry.offset < versions_[number].offset &&
+           std::any_of(dids.begin(), dids.end(),
+                       [&](const pb::Did* did) { return Meets(entry.record, *did); });
+  });
+}
+
 void Oracle::remember(User* user, Number number) {
   const auto dids = Dids(ExpressionOf(versions_[number].segment));
   for (const Entry& entry : user->entries) {
@@ -740,7 +806,12 @@ std::vector<Told> Oracle::take_turn(int index, Slot slot, Offset offset, Time cl
   if (user.newest.has_value()) user.decided = std::max(user.decided, now);
   // A date may lie between the clock and the user's now.
   std::vector<Told> told = advance(index, now);
-  if (!versions_[number].segment.has_past_behavior()) return told;
+  const bool decides = user.newest.has_value() && decides_a_filter(slot);
+  if (!versions_[number].segment.has_past_behavior()) {
+    if (has_counted(user, number)) start.counted_at = user.now;
+    if (decides) settle(&user, offset, std::nullopt);
+    return told;
+  }
   start.turned_existing = user.newest.has_value();
   if (!start.turned_existing) {
     start.turned = Mark{offset, ++user.marks};
@@ -753,6 +824,7 @@ std::vector<Told> Oracle::take_turn(int index, Slot slot, Offset offset, Time cl
   tell(&user, &told);
   remember(&user, number);
   rebase(&user, *start.turned);
+  if (decides) settle(&user, offset, std::nullopt);
   return told;
 }
 

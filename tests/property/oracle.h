@@ -100,6 +100,62 @@ class Oracle {
     // The user's how-manieth, from 1.
     int count = 0;
   };
+  // What a live segment remembers of a user.
+  struct Pending {
+    Datum value;
+    Time at;
+    Time due;
+  };
+  struct Page {
+    Time time;
+    Datum url;
+  };
+  struct Date {
+    Time at;
+    // The event that set it.
+    std::string cause;
+    Time cause_at;
+  };
+  // Of a sequence.
+  struct Instance {
+    // What it waits for, and since when.
+    int step;
+    Time at;
+    // The last event step.
+    std::string cause;
+    Time cause_at;
+    bool operator==(const Instance&) const = default;
+  };
+  struct Life {
+    // A membership taken over counts as qualified at the activation.
+    Time qualified = Time::Min();
+    Time exit_at = Time::Max();
+    // The event behind the membership.
+    std::string cause;
+    Time cause_at;
+    // In the order of their triggers.
+    std::vector<Pending> pendings;
+    std::vector<Page> pages;
+    std::vector<Instance> instances;
+    // The property, and the moments still to come.
+    Datum date;
+    std::vector<Date> coming;
+  };
+  struct Outlook {
+    std::vector<Told> changes;
+    bool member = false;
+    Datum joined_by;
+    std::optional<Time> since;
+    // Of a live segment.
+    Life life;
+  };
+  // Where a live segment stood when the definition of one that it refers to changed: earlier
+  // records mean nothing to it any more.
+  struct Settled {
+    Offset before;
+    Time at;
+    Outlook outlook;
+  };
   // Where a user stood at the activation of a version.
   struct Start {
     bool member = false;
@@ -119,6 +175,9 @@ class Oracle {
     Datum joined_by;
     // Of the latest change of membership.
     std::optional<Time> since;
+    std::optional<Settled> settled;
+    // Of a live segment for which a history was read: the user's now at their turn.
+    std::optional<Time> counted_at;
   };
   struct Entry {
     Record record;
@@ -130,12 +189,6 @@ class Oracle {
     // No record.
     std::optional<Mark> mark = std::nullopt;
     std::optional<Number> turn = std::nullopt;
-  };
-  struct Outlook {
-    std::vector<Told> changes;
-    bool member = false;
-    Datum joined_by;
-    std::optional<Time> since;
   };
   struct Prospect {
     std::map<Number, Outlook> of;
@@ -164,6 +217,10 @@ class Oracle {
     std::map<Slot, bool> member;
     // Members of segments being deleted.
     std::set<Slot> leaving;
+    // When the live segments were last settled, and where the past behaviour that they depend on
+    // stood then.
+    Time settled_at = Time::Min();
+    std::map<Number, bool> stood;
     // What was computed since the user last changed.
     mutable std::map<Time, Prospect> looked;
   };
@@ -180,6 +237,14 @@ class Oracle {
   Mark mark(User* user, Offset offset, Time place, std::optional<Number> turn);
   // The memberships of past behaviour are what they are now, whatever comes of what was before.
   void rebase(User* user, Mark mark);
+  // Whether a live segment's filter depends on the slot's, or the slot's is such a one.
+  bool decides_a_filter(Slot slot) const;
+  // Whether the slot's segment refers to one for which the order of events did not matter so far.
+  bool refers_to_unordered(Slot slot) const;
+  // All live segments with memberships in their filters stand as they are.
+  void settle(User* user, Offset before, std::optional<Number> except);
+  // Whether the version counts a record from before it.
+  bool has_counted(const User& user, Number number) const;
   // What the version counts of the user's records has had an effect.
   void remember(User* user, Number number);
   bool meets_any_condition(const Record& record, bool too_late) const;

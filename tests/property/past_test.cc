@@ -124,7 +124,7 @@ TEST(AllKinds, InOrderAcrossEdits) {
 }
 
 TEST(AllKinds, AcrossEdits) {
-  Check(OfAllKinds({.edits = true, .duplicates = true}), 1500, Difference);
+  Check(OfAllKinds({.edits = true, .duplicates = true}), 4000, Difference);
 }
 
 TEST(AllKinds, TheStateIsAFunctionOfOffsetAndClockAcrossEdits) {

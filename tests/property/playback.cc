@@ -218,6 +218,7 @@ Playback::Step Playback::step(const Item& item, Offset offset) {
       segment.activation_offset = offset;
       segment.activation_clock = clock_;
       segment.history_offset = offset;
+      segment.changed_offset = offset;
       const bool past = item.segment.has_past_behavior();
       segment.built = !past && !item.segment.live().has_date_time() &&
                       Dids(item.segment.live().filter()).empty();

@@ -142,6 +142,7 @@ void Scenario::define(segments::v1::Segment segment, std::vector<ActiveSegment>*
   next.segment = std::move(segment);
   next.activation_offset = Offset(next_offset_);
   next.activation_clock = clock_;
+  next.changed_offset = next.activation_offset;
   if (known == active->end()) {
     active->push_back(std::move(next));
   } else {

@@ -275,7 +275,7 @@ TEST_F(AppliedDefinitionsTest, APausedSegmentIsBuiltWhenItIsResumed) {
 
 TEST_F(AppliedDefinitionsTest, TheGuardsPauseLastsUntilItIsResumed) {
   go_to({Make("a", 1)});
-  const auto change = definitions_.pause({0});
+  const auto change = definitions_.pause({0}, Offset(70));
   definitions_.apply(change);
   EXPECT_TRUE(change.edits);
   EXPECT_TRUE(change.rules->segment(0)->paused);
@@ -287,7 +287,7 @@ TEST_F(AppliedDefinitionsTest, TheGuardsPauseLastsUntilItIsResumed) {
   go_to({Make("a", 3, "B")});
   EXPECT_FALSE(definitions_.statuses().at("a").paused);
   // Updated and resumed before this was looked at again.
-  definitions_.apply(definitions_.pause({0}));
+  definitions_.apply(definitions_.pause({0}, Offset(70)));
   go_to({Make("a", 5, "C")});
   EXPECT_FALSE(definitions_.statuses().at("a").paused);
   EXPECT_FALSE(definitions_.statuses().at("a").paused_by_guard);

@@ -599,6 +599,88 @@ past_behavior: { not: { in_segment: "nobody" } }
               ElementsAre("ADD 10:01 CONDITION_MET", "1: ADD 10:01 CONDITION_MET"));
 }
 
+TEST(Engine, AnInnerMemberWhoQualifiesAgainIsNoNews) {
+  SmallEngine engine(R"(
+id: buyers
+name: Buys
+live: { actions: { any_of: [ { event: A } ], repeat: true } }
+---
+id: buyers-here
+name: Buys in Pune
+past_behavior: { all_of: [ { in_segment: buyers }, { property: { property: city, equals: Pune } } ] }
+)");
+  engine.send({"10:00", "A", {}, {Set("city", "Pune")}});
+  EXPECT_THAT(engine.send({"10:01", "A", {}, {Set("city", "Delhi")}}),
+              ElementsAre("QUALIFIED 10:01 TRIGGER by A of 10:01",
+                          "1: REMOVE 10:01 PROFILE_CHANGED by A of 10:01"));
+}
+
+// -- Late events across an edit of a segment that others refer to ---------------------------------
+
+constexpr const char* kBuyersInTheCity = R"(
+id: city
+name: In the city
+past_behavior: { property: { property: city, equals: Pune } }
+---
+id: buyers
+name: Bought in the city
+live: { actions: { any_of: [ { event: A } ] }, filter: { in_segment: city } }
+)";
+constexpr const char* kInDelhi = R"(
+id: city
+name: In the city
+past_behavior: { property: { property: city, equals: Delhi } }
+)";
+
+TEST(Engine, WhoQualifiedByAnEarlierVersionOfAnInnerSegmentStays) {
+  SmallEngine engine(kBuyersInTheCity);
+  engine.send({"10:00", "", {}, {Set("city", "Pune")}});
+  engine.send({"10:10", "A"});
+  EXPECT_THAT(engine.define(0, kInDelhi), ElementsAre("REMOVE 10:10 DEFINITION_CHANGED"));
+  EXPECT_THAT(engine.send({.time = "10:05", .name = "A", .record_time = "10:20"}), IsEmpty());
+  EXPECT_TRUE(engine.member(1));
+}
+
+TEST(Engine, ALateEventFindsAnInnerSegmentAsItWasAtTheEdit) {
+  SmallEngine engine(kBuyersInTheCity);
+  engine.send({"10:00", "", {}, {Set("city", "Pune")}});
+  engine.send({"10:10", "", {}, {Set("city", "Delhi")}});
+  engine.send({"10:11", "A"});
+  EXPECT_FALSE(engine.member(1));
+  EXPECT_THAT(engine.define(0, kInDelhi), ElementsAre("ADD 10:11 DEFINITION_CHANGED"));
+  // The one of 10:11 came before the edit: that one the version before has judged.
+  EXPECT_THAT(engine.send({.time = "10:05", .name = "B", .record_time = "10:20"}), IsEmpty());
+  EXPECT_THAT(engine.send({.time = "10:05", .name = "A", .record_time = "10:20"}),
+              ElementsAre("1: ADD 10:05 LATE_EVENT by A of 10:05"));
+}
+
+TEST(Engine, AMemberForGoodStaysWhenOthersBeginToRefer) {
+  SmallEngine engine("{ id: shop, name: S, live: { actions: { any_of: [ { event: A } ] } } }");
+  engine.send({"10:00", "A"});
+  engine.send({"10:10", "B"});
+  engine.define(1, R"(
+name: Refers
+past_behavior: { all_of: [ { in_segment: shop }, { did: { event: B } } ] }
+)");
+  EXPECT_THAT(engine.send({.time = "10:05", .name = "B", .record_time = "10:20"}), IsEmpty());
+  EXPECT_TRUE(engine.member(0));
+  EXPECT_TRUE(engine.member(1));
+}
+
+TEST(Engine, ALateTriggerIsJudgedByAHistoryAsItWasWhenItWasRead) {
+  SmallEngine engine("{ name: S, live: { actions: { any_of: [ { event: C } ] } } }");
+  engine.send({"10:00", "A"});
+  engine.send({"10:30", "A"});
+  engine.define(1, R"(
+name: Twice
+live:
+  actions: { any_of: [ { event: B } ] }
+  filter: { did: { event: A, within_last: 1h, count: { at_least: 2 } } }
+)");
+  EXPECT_THAT(engine.send({.time = "10:15", .name = "B", .record_time = "10:40"}),
+              ElementsAre("1: ADD 10:15 LATE_EVENT by B of 10:15"));
+}
+
 // One user's records, with late and too late ones and duplicates among them.
 struct Sent {
   std::string name;

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "tests/unit/segctl_process.h"
+#include "tests/unit/uninstrumented.h"
 
 namespace segmentd {
 namespace {
@@ -70,6 +71,7 @@ TEST(Segctl, WrongUseIsTwo) {
 }
 
 TEST(Segctl, NoServerIsThreeAndSaysWhere) {
+  SKIP_UNDER_THREAD_SANITIZER();
   for (const char* arguments : {"segment list", "segment get x", "member count x", "watch"}) {
     const SegctlResult result = Segctl(std::string(arguments) + " --timeout 2s 2>&1");
     EXPECT_EQ(result.status, 3) << arguments;

@@ -143,7 +143,7 @@ UserState FullOfFormat1() {
 }
 
 // The same with what format 2 can hold besides.
-UserState Full() {
+UserState FullOfFormat2() {
   UserState user = FullOfFormat1();
   user.exists_offset = Offset(77'000);
   user.facts.push_back({.order = Order(20, 81'790),
@@ -170,6 +170,28 @@ UserState Full() {
                              .since = At(-70'000'000),
                              .exit_at = At(16'400'000),
                              .memory = Memory{.measures = {sliding, first, calendar}}});
+  return user;
+}
+
+// And with what format 3 can.
+UserState Full() {
+  UserState user = FullOfFormat2();
+  user.base->settled = {Offset(81'750), At(-3'600'000)};
+  user.present.segments.put(
+      {.slot = 10,
+       .version = 2,
+       .memory = Memory{.occurrences = {{.at = At(-5), .due = At(50'000)}}, .read_value = 78}});
+  user.present.segments.put(
+      {.slot = 11, .version = 1, .memory = Memory{.measures = {{}}, .counted_at = At(-10'000)}});
+  return user;
+}
+
+// Before format 3 one number was the `match` value joined by, or the date's value that was read.
+UserState WithOneValue(UserState user) {
+  for (SegmentState& segment : user.present.segments) {
+    if (segment.memory->joined_value == 0) continue;
+    segment.memory.open().read_value = segment.memory->joined_value;
+  }
   return user;
 }
 
@@ -257,13 +279,13 @@ void ExpectGolden(const std::string& name, const UserState& user, Offset include
 }
 
 TEST(UserCodec, GoldenNewUser) {
-  ExpectGolden("user_image_2_new.hex", UserState(), Offset(0));
+  ExpectGolden("user_image_3_new.hex", UserState(), Offset(0));
 }
 TEST(UserCodec, GoldenTypicalUser) {
-  ExpectGolden("user_image_2_typical.hex", Typical(), Offset(81'735));
+  ExpectGolden("user_image_3_typical.hex", Typical(), Offset(81'735));
 }
 TEST(UserCodec, GoldenFullUser) {
-  ExpectGolden("user_image_2_full.hex", Full(), Offset(81'801));
+  ExpectGolden("user_image_3_full.hex", Full(), Offset(81'801));
 }
 
 // Format 1 knew neither facts that lie ahead nor users who do not exist yet.
@@ -272,7 +294,12 @@ TEST(UserCodec, Format1StaysReadable) {
   fresh.present.exists = true;
   ExpectReads(ReadGolden("user_image_1_new.hex"), fresh, Offset(0));
   ExpectReads(ReadGolden("user_image_1_typical.hex"), Typical(), Offset(81'735));
-  ExpectReads(ReadGolden("user_image_1_full.hex"), FullOfFormat1(), Offset(81'801));
+  ExpectReads(ReadGolden("user_image_1_full.hex"), WithOneValue(FullOfFormat1()), Offset(81'801));
+}
+TEST(UserCodec, Format2StaysReadable) {
+  ExpectReads(ReadGolden("user_image_2_new.hex"), UserState(), Offset(0));
+  ExpectReads(ReadGolden("user_image_2_typical.hex"), Typical(), Offset(81'735));
+  ExpectReads(ReadGolden("user_image_2_full.hex"), WithOneValue(FullOfFormat2()), Offset(81'801));
 }
 
 TEST(UserCodec, EveryCutIsAnError) {
@@ -299,7 +326,7 @@ absl::Status ParseStatus(std::string_view image) {
 TEST(UserCodec, ErrorsSayWhatAndWhere) {
   std::string image = Image(Typical(), Offset(1));
   EXPECT_THAT(std::string(ParseStatus(image + "x").message()), HasSubstr("bytes left over"));
-  for (const char format : {char{0}, char{3}}) {
+  for (const char format : {char{0}, char{4}}) {
     image[0] = format;
     const absl::Status unknown = ParseStatus(image);
     EXPECT_EQ(unknown.code(), absl::StatusCode::kUnimplemented);
