@@ -302,7 +302,7 @@ Oracle::Prospect Oracle::Walk::run(Time upto) {
     for (const Pending& pending : part.pendings) due = std::min(due, pending.due);
     out_.next_deadline = std::min(out_.next_deadline, due);
     out_.of[part.number] = part.out;
-    out_.of[part.number].life = part;
+    out_.of[part.number].life = static_cast<const Life&>(part);
   }
   return std::move(out_);
 }
