@@ -109,7 +109,9 @@ build_librdkafka() {
   fetch_librdkafka "$work"
   # POSIX threads instead of C11's: the thread sanitizer does not see those start, nor their locks.
   # There is no option; librdkafka takes what this program of its own shows to compile.
-  echo '#error "POSIX threads are wanted"' >"$work/source/packaging/cmake/try_compile/c11threads_test.c"
+  local c11_test=$work/source/packaging/cmake/try_compile/c11threads_test.c
+  [[ -f $c11_test ]] || fail "librdkafka's sources have no $c11_test: how does it choose its threads now?"
+  echo '#error "POSIX threads are wanted"' >"$c11_test"
   cmake -S "$work/source" -B "$work/build" -G Ninja \
     -DCMAKE_BUILD_TYPE=Release -DCMAKE_C_FLAGS_RELEASE="-O2 -g1 -DNDEBUG -w" -DCMAKE_CXX_FLAGS=-w \
     -DCMAKE_INSTALL_PREFIX="$prefix" -DCMAKE_INSTALL_LIBDIR=lib \

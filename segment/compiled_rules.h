@@ -161,9 +161,9 @@ struct Rule {
   std::vector<Slot> outer;
   std::vector<Slot> inner;
   bool reads_profile = false;
-  // A live segment whose filter refers to others; and one that such a segment refers to, or one
-  // that it refers to.
+  // A live segment whose filter refers to others.
   bool follows = false;
+  // Such a segment's membership depends on this one, at any depth.
   bool followed = false;
 
   // Of kDateTime.
@@ -188,12 +188,14 @@ struct RuleSet::Compiled {
   // Past-behaviour segments, built for everybody, which a user of whom nothing is known is in: with
   // the user's first event these are evaluated, whatever the event.
   std::vector<Slot> past;
-  // Live segments whose filters refer to others, and past behaviour that they depend on.
+  // Rules that follow, and those of past behaviour that are followed.
   std::vector<Slot> following;
   std::vector<Slot> followed_past;
   // Would be order-free, but others refer to them.
   std::vector<Slot> kept_for_others;
-  // Where something last changed on which one of these depends, or who refers to it.
+  // The latest change for which users must be settled (see Settled): of a rule that follows or is
+  // followed, or of one that refers to a rule kept for others. Those that follow count, too: a
+  // new one makes followed what changed long ago, and no user may be settled as of long ago.
   Offset settled_before;
   // Some segment is of past behaviour or on a date: memberships may change at a moment from which
   // something that came too late counts.

@@ -64,7 +64,8 @@ struct Engine::Core {
   static Fold::Input input_of(const UserState& user) {
     return {user.facts, &user.writes, {user.exists_since, user.exists_offset}, user.settled()};
   }
-  // Those of past behaviour that refer to a segment whose membership the base has now as it stands.
+  // The rule's membership in the base has been replaced: the past behaviour that refers to it is
+  // evaluated there anew.
   void evaluate_outers_in_base(const Rule& rule, UserState& user);
   // Whether there is something of the user from before the offset that is not settled.
   static bool unsettled(const UserState& user, Offset before);
@@ -219,7 +220,9 @@ bool Engine::Core::take_over(UserState& user) {
       taken.member = true;
       taken.trigger = kNoTrigger;
       taken.cause_at = segment.cause_at;
-      if (segment.memory->joined_value != 0) {
+      // Images of older formats have a date's value in both.
+      if (segment.memory->joined_value != 0 &&
+          segment.memory->joined_value != segment.memory->read_value) {
         taken.memory.open().joined_value = segment.memory->joined_value;
       }
       if (rule.exit == Rule::Exit::kAfter) {

@@ -185,10 +185,10 @@ void Fold::step(const FoldEvent& event, FoldState& state, Changes& out) {
     rule.measures[counted.measure].add(counted.at, std::bit_cast<double>(counted.value),
                                        event.order.time, measures[counted.measure]);
   }
-  settle({event.order.time, &event}, state, out);
+  decide({event.order.time, &event}, state, out);
 }
 
-void Fold::settle(const Moment& moment, FoldState& state, Changes& out) {
+void Fold::decide(const Moment& moment, FoldState& state, Changes& out) {
   const auto turn = [&](const Touch& touch) {
     return std::pair(rules_->rules[touch.slot].rank, static_cast<uint32_t>(place_[touch.slot] - 1));
   };
@@ -544,7 +544,7 @@ void Fold::fire(Time moment, FoldState& state, Changes& out) {
   for (const SegmentState& segment : state.segments) {
     if (segment.due <= moment) touch(segment.slot).roles |= kDue;
   }
-  settle({moment}, state, out);
+  decide({moment}, state, out);
 }
 
 void Fold::fire_rule(const Rule& rule, Time moment, SegmentState& segment, FoldState& state,
@@ -640,7 +640,7 @@ void Fold::build(Slot slot, Time at, Reason reason, FoldState& state, Changes& o
   if (rule.kind == Rule::Kind::kPast) touch(slot).roles |= kTouched;
   // Another segment may have gone by the same ID before.
   for (Slot outer : rule.dependents) touch(outer).roles |= kInner;
-  settle({at, nullptr, slot, reason}, state, out);
+  decide({at, nullptr, slot, reason}, state, out);
 }
 
 void Fold::note_deadlines(FoldState& state) const {

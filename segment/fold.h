@@ -147,7 +147,7 @@ class Fold {
   Touch& touch(Slot slot);
   // Null when there is none. It is looked for only where states have come or gone before it.
   static SegmentState* find(FoldState& state, Touch& touch);
-  void settle(const Moment& moment, FoldState& state, Changes& out);
+  void decide(const Moment& moment, FoldState& state, Changes& out);
   // `segment`: null when there is none.
   void evaluate(const Rule& rule, const Touch& touch, const Moment& moment, SegmentState* segment,
                 FoldState& state, Changes& out);

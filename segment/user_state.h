@@ -2,8 +2,8 @@
 // then, and the present.
 //
 // Invariant: `present` is what folding `facts` and `writes`, with the deadlines between them, onto
-// `base` gives at moment `now`. A late event is a fact inserted and the fold done again. Whatever
-// is here is a function of the user's own records and of the clock.
+// `base` gives at moment `now`, but for what is settled. A late event is a fact inserted and the
+// fold done again. Whatever is here is a function of the user's own records and of the clock.
 #pragma once
 
 #include <cstdint>

@@ -542,6 +542,8 @@ TEST_F(KafkaClient, AnOpenTransactionIsNoEndAndItsMarkerIsCounted) {
   EXPECT_THAT(reading.values, IsEmpty());
   std::string why;
   ASSERT_EQ(tx->commit({{{0, Offset(0)}}}, &why), CommitResult::kCommitted) << why;
+  // The broker answers before it has written the marker.
+  ASSERT_TRUE(reading.poll_until([&] { return !reading.values.empty(); }));
   const auto end = reading.end_from_now(0);
   ASSERT_TRUE(end.has_value());
   EXPECT_EQ(end->position, Offset(2));

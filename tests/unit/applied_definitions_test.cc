@@ -55,6 +55,8 @@ TEST_F(AppliedDefinitionsTest, GivesEachSegmentASlotAndItsActivation) {
   EXPECT_EQ(change.definitions[1].slot(), 1u);
   EXPECT_EQ(change.definitions[1].activation_offset(), 42);
   EXPECT_EQ(change.definitions[1].activation_clock_ms(), 1'000'000);
+  EXPECT_EQ(change.definitions[1].changed_offset(), 42);
+  EXPECT_EQ(change.rules->find("b")->changed_offset, Offset(42));
   ASSERT_NE(change.rules, nullptr);
   EXPECT_EQ(change.rules->find("b")->segment.version(), 4);
   EXPECT_EQ(definitions_.statuses().at("b").version, 4);
@@ -279,6 +281,8 @@ TEST_F(AppliedDefinitionsTest, TheGuardsPauseLastsUntilItIsResumed) {
   definitions_.apply(change);
   EXPECT_TRUE(change.edits);
   EXPECT_TRUE(change.rules->segment(0)->paused);
+  EXPECT_EQ(change.rules->segment(0)->changed_offset, Offset(70));
+  EXPECT_EQ(change.rules->segment(0)->activation_offset, kOffset);
   EXPECT_TRUE(definitions_.statuses().at("a").paused_by_guard);
   EXPECT_FALSE(definitions_.differ({Make("a", 1)}));
   // By somebody who did not know.
