@@ -160,6 +160,14 @@ bool ServerProcess::await_ready() {
   return true;
 }
 
+void ServerProcess::freeze() {
+  if (pid_ > 0) ::kill(pid_, SIGSTOP);
+}
+
+void ServerProcess::thaw() {
+  if (pid_ > 0) ::kill(pid_, SIGCONT);
+}
+
 void ServerProcess::kill() {
   if (pid_ <= 0) return;
   ::kill(pid_, SIGKILL);

@@ -35,6 +35,10 @@ class ServerProcess {
   void start();
   // False, with the log shown, when it ended or did not get ready in time.
   bool await_ready();
+  // Halts it where it is, so that a test is not outrun while it looks; thaw() lets it go on. Of
+  // what else can be done with it, kill() alone takes it frozen.
+  void freeze();
+  void thaw();
   void kill();
   // By SIGTERM; the exit status.
   int stop();

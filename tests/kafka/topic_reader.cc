@@ -22,6 +22,10 @@ TopicReader::TopicReader(const std::string& bootstrap_servers, std::string topic
   handle_ = Must(MakeKafkaHandle(
       KafkaRole::kReader,
       Must(MakeKafkaConf(settings, KafkaRole::kReader, {{"group.id", topic_ + "-reader"}}))));
+  stable_end_ = Must(
+      MakeKafkaHandle(KafkaRole::kWriter, Must(MakeKafkaConf(settings, KafkaRole::kWriter))));
+  next_offset_ =
+      Must(MakeKafkaHandle(KafkaRole::kAsker, Must(MakeKafkaConf(settings, KafkaRole::kAsker))));
   const int32_t count = Must(KafkaPartitionCount(handle_.get(), topic_, kLimit));
   const KafkaPartitions list(rd_kafka_topic_partition_list_new(count));
   for (Partition p = 0; p < count; ++p) {
@@ -35,7 +39,7 @@ TopicReader::TopicReader(const std::string& bootstrap_servers, std::string topic
 
 std::vector<TopicRecord> TopicReader::read_to_end() {
   const std::map<Partition, int64_t> ends =
-      Must(KafkaOffsets(handle_.get(), topic_, partitions_, KafkaOffset::kStable, kLimit));
+      Must(KafkaOffsets(stable_end_.get(), topic_, partitions_, KafkaOffset::kStable, kLimit));
   const auto at_end = [&] {
     return std::all_of(ends.begin(), ends.end(),
                        [&](const auto& end) { return positions_.at(end.first) >= end.second; });
@@ -76,6 +80,16 @@ std::vector<TopicRecord> TopicReader::read_to_end() {
     records.push_back(std::move(record));
   }
   return records;
+}
+
+bool TopicReader::has_open_transaction() {
+  // In this order: what is committed in between is not taken for open.
+  const std::map<Partition, int64_t> next =
+      Must(KafkaOffsets(next_offset_.get(), topic_, partitions_, KafkaOffset::kNext, kLimit));
+  const std::map<Partition, int64_t> stable =
+      Must(KafkaOffsets(stable_end_.get(), topic_, partitions_, KafkaOffset::kStable, kLimit));
+  return std::any_of(partitions_.begin(), partitions_.end(),
+                     [&](Partition p) { return stable.at(p) < next.at(p); });
 }
 
 }  // namespace segmentd

@@ -29,10 +29,16 @@ class TopicReader {
 
   // What was committed since the last call; returns at the end as of this call.
   std::vector<TopicRecord> read_to_end();
+  // Whether the topic has records of a transaction that has not ended.
+  bool has_open_transaction();
 
  private:
   std::string topic_;
   KafkaHandle handle_;
+  // For the ends, with and without what is not committed: on the reader's own connection an answer
+  // waits until the fetch before it ends.
+  KafkaHandle stable_end_;
+  KafkaHandle next_offset_;
   std::vector<Partition> partitions_;
   // Where the next record will be; markers of transactions counted.
   std::map<Partition, int64_t> positions_;
