@@ -548,9 +548,9 @@ TEST_F(EndToEnd, KilledInTheMiddle) {
       segmentd.thaw();
       return false;
     };
-    ASSERT_TRUE(Eventually(reached)) << "round " << round << ": " << changes.all().size() << " of "
-                                     << target << "\n"
-                                     << segmentd.log();
+    ASSERT_TRUE(Eventually(reached))
+        << "round " << round << ": " << changes.all().size() << " of " << target << "\n"
+        << segmentd.log();
     images += saved;
     segmentd.kill();
     if (amid) ++cut;

@@ -22,8 +22,8 @@ TopicReader::TopicReader(const std::string& bootstrap_servers, std::string topic
   handle_ = Must(MakeKafkaHandle(
       KafkaRole::kReader,
       Must(MakeKafkaConf(settings, KafkaRole::kReader, {{"group.id", topic_ + "-reader"}}))));
-  stable_end_ = Must(
-      MakeKafkaHandle(KafkaRole::kWriter, Must(MakeKafkaConf(settings, KafkaRole::kWriter))));
+  stable_end_ =
+      Must(MakeKafkaHandle(KafkaRole::kWriter, Must(MakeKafkaConf(settings, KafkaRole::kWriter))));
   next_offset_ =
       Must(MakeKafkaHandle(KafkaRole::kAsker, Must(MakeKafkaConf(settings, KafkaRole::kAsker))));
   const int32_t count = Must(KafkaPartitionCount(handle_.get(), topic_, kLimit));
