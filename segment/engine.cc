@@ -526,13 +526,14 @@ void Engine::Core::move_base(const Event& event, UserState& user) {
   cut(before, &facts, &writes);
   if (facts + writes < kWorthFolding || (facts + writes) * kPartWorthFolding < all) {
     if (user.facts.size() <= settings.max_facts && user.writes.size() <= settings.max_facts) return;
-    // Past the bound the older half goes, cut between two moments where there is more than one. Not
-    // what lies ahead, though: the base must not overtake the present.
+    // Past the bound the oldest eighth goes, cut between two moments where there is more than one:
+    // a larger part makes this step longer, a smaller one such steps frequent. Not what lies ahead,
+    // though: the base must not overtake the present.
     const Time reached = std::max(user.newest_event, event.record_time - settings.deadline_grace);
-    const Time middle = user.facts.size() > settings.max_facts
-                            ? user.facts[user.facts.size() / 2].order.time
-                            : user.writes[user.writes.size() / 2].effective;
-    before = std::min(middle, reached);
+    const Time oldest_kept = user.facts.size() > settings.max_facts
+                                 ? user.facts[user.facts.size() / 8].order.time
+                                 : user.writes[user.writes.size() / 8].effective;
+    before = std::min(oldest_kept, reached);
     cut(before, &facts, &writes);
     if (facts + writes == 0) {
       before = before + Duration::Millis(1);
