@@ -420,6 +420,7 @@ class AnyUser {
     user.present = fold(user);
     if (below(2) == 0) {
       user.base = std::make_unique<Base>(Base{fold(user), time()});
+      if (below(2) == 0) user.base->settled = {offset(), time()};
       if (below(2) == 0) {
         // The present mostly has much of the base.
         user.present = static_cast<const FoldState&>(*user.base);
@@ -537,6 +538,8 @@ class AnyUser {
     s.exit_at = time();
     if (below(2) == 0) s.memory.open().session_at = time();
     if (below(2) == 0) s.memory.open().joined_value = number();
+    if (below(2) == 0) s.memory.open().counted_at = time();
+    if (below(2) == 0) s.memory.open().read_value = number();
     s.built = below(4) != 0;
     for (int i = below(4); i > 0; --i) s.memory.open().measures.push_back(measure());
     for (int i = below(4); i > 0; --i)
