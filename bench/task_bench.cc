@@ -2,8 +2,8 @@
 // task record written into transactions that go nowhere. What is missing to the pipeline is the
 // client's consuming and producing; and how long an edit of a segment holds it up. 200,000 users.
 //
-// Arguments of the first: segments; events in a step (a commit every 10 ms holds about 4,000 at full
-// speed).
+// Arguments of the first: segments; events in a step (a commit every 10 ms holds about 4,000 at
+// full speed).
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
