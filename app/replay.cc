@@ -116,7 +116,6 @@ void Replay::emit(const StoredUser& user) {
   for (const Change& change : changes_) {
     const pb::Segment& segment = rules_->segment(change.slot)->segment;
     SegmentCount& count = segments_[change.slot];
-    ++counts_.changes[static_cast<size_t>(change.action)];
     if (change.action == pb::ADD) {
       ++count.members;
       ++count.added;
@@ -124,6 +123,8 @@ void Replay::emit(const StoredUser& user) {
       --count.members;
       ++count.removed;
     }
+    if (segment.shadow()) continue;
+    ++counts_.changes[static_cast<size_t>(change.action)];
     record_.clear();
     encoder_.append(change, segment, user.id(), next_change_++, &record_);
     sink_(record_);

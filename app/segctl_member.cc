@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "google/protobuf/util/json_util.h"
 
 #include "app/connection.h"
 #include "app/console.h"
@@ -174,6 +175,12 @@ std::string FindingJson(const pb::Finding& finding) {
   JsonObject object;
   object.text("path", finding.path()).text("text", finding.text());
   if (finding.has_holds()) object.boolean("holds", finding.holds());
+  if (finding.has_value()) {
+    std::string value;
+    if (google::protobuf::util::MessageToJsonString(finding.value(), &value).ok()) {
+      object.raw("value", value);
+    }
+  }
   if (finding.has_since()) object.text("since", Moment(finding.since()));
   if (finding.has_until()) object.text("until", Moment(finding.until()));
   if (finding.children_size() > 0) {

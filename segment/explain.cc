@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "google/protobuf/struct.pb.h"
 
 #include "segment/absl_view.h"
 #include "segment/compiled_rules.h"
@@ -63,6 +64,28 @@ void SetUntil(Time until, pb::Finding& out) {
   if (until != Time::Max()) SetTimestamp(until, out.mutable_until());
 }
 
+void SetValue(const Value& value, google::protobuf::Value& out) {
+  switch (value.type()) {
+    case ValueType::kMissing:
+      break;
+    case ValueType::kString:
+      out.set_string_value(std::string(value.text()));
+      break;
+    case ValueType::kNumber:
+      out.set_number_value(value.number());
+      break;
+    case ValueType::kBoolean:
+      out.set_bool_value(value.boolean());
+      break;
+    case ValueType::kList:
+      out.mutable_list_value();
+      for (const Value& item : value.items()) {
+        SetValue(item, *out.mutable_list_value()->add_values());
+      }
+      break;
+  }
+}
+
 // Writes the findings of one segment and user, in the order of the definition.
 class Explainer {
  public:
@@ -80,7 +103,11 @@ class Explainer {
   void explain(pb::Finding& root) {
     if (rule_.kind == Rule::Kind::kPast) {
       expression(segment_.past_behavior(), "past_behavior", 0, *root.add_children());
-      if (root.children(0).has_until()) *root.mutable_until() = root.children(0).until();
+      pb::Finding& whole = *root.mutable_children(0);
+      if (whole.has_until()) *root.mutable_until() = whole.until();
+      // The membership is the expression.
+      if (state_ && state_->since != Time::Min())
+        SetTimestamp(state_->since, whole.mutable_since());
       return;
     }
     const std::string path = absl::StrCat("live.", KindOf(live_));
@@ -202,6 +229,7 @@ class Explainer {
                                   ? "in the session"
                                   : absl::StrCat("within ", FormatDuration(rule_.within))));
     out.set_holds(count >= rule_.at_least);
+    out.mutable_value()->set_number_value(static_cast<double>(count));
     if (rule_.kind == Rule::Kind::kPagesOfSession) session(path, root);
   }
 
@@ -243,6 +271,7 @@ class Explainer {
                                   ? "; no moment to come"
                                   : absl::StrCat("; the next moment is ", FormatTimestamp(next))));
     SetUntil(next, out);
+    if (!value.missing()) SetValue(value, *out.mutable_value());
     const auto each = [&](const Value& item) {
       pb::Finding& child = *out.add_children();
       child.set_path(out.path());
@@ -366,6 +395,7 @@ class Explainer {
         child = this->expression(list.Get(i), absl::StrCat(path, ".", AbslView(name), "[", i, "]"),
                                  child, *out.add_children());
       }
+      since_of_all(name == "all_of", out);
     };
     if (expression.all_of_size() > 0) {
       children("all_of", expression.all_of());
@@ -374,6 +404,7 @@ class Explainer {
     } else if (expression.has_not_()) {
       out.set_text("not");
       this->expression(expression.not_(), path + ".not", node + 1, *out.add_children());
+      if (out.children(0).has_since()) *out.mutable_since() = out.children(0).since();
     } else if (expression.has_did()) {
       did(expression.did(), node, "", out);
     } else if (expression.has_did_not()) {
@@ -383,10 +414,29 @@ class Explainer {
     } else {
       std::vector<Value> items;
       const std::string& property = expression.property().property();
-      out.set_text(absl::StrCat(WordsOf(expression.property(), property), "; it is ",
-                                WordsOf(user_.present.profile.find(property, &items))));
+      const Value value = user_.present.profile.find(property, &items);
+      out.set_text(
+          absl::StrCat(WordsOf(expression.property(), property), "; it is ", WordsOf(value)));
+      if (!value.missing()) SetValue(value, *out.mutable_value());
+      const Time written = written_at(property);
+      if (written != Time::Min() && written <= now_) {
+        const Time turned = BeginOf(written, now_, holds, next);
+        SetTimestamp(std::max(written, turned), out.mutable_since());
+      }
     }
     return rule_.expression[node].end;
+  }
+
+  // All of them hold since the last of them does, and none of them does since the last has ended.
+  // When one of several began to decide alone is not kept.
+  static void since_of_all(bool all, pb::Finding& out) {
+    if (out.holds() != all) return;
+    const google::protobuf::Timestamp* latest = nullptr;
+    for (const pb::Finding& child : out.children()) {
+      if (!child.has_since()) return;
+      if (latest == nullptr || TimeOf(child.since()) > TimeOf(*latest)) latest = &child.since();
+    }
+    if (latest != nullptr) *out.mutable_since() = *latest;
   }
 
   bool refers(uint32_t node) const {
@@ -409,6 +459,7 @@ class Explainer {
         "in segment ", id, " (", inner->segment.name(), "): ",
         member ? absl::StrCat("a member since ", FormatTimestamp(state->since)) : "not a member"));
     if (state && state->since != Time::Min()) SetTimestamp(state->since, out.mutable_since());
+    out.mutable_value()->set_bool_value(member);
     if (member && inner->segment.has_live()) SetUntil(state->exit_at, out);
   }
 
@@ -455,6 +506,23 @@ class Explainer {
         of.set_text(absl::StrCat(event, ": ", text));
       }
       if (begin != Time::Min()) SetTimestamp(begin, of.mutable_since());
+      set_value(numbers[i], reading, of);
+    }
+  }
+
+  static void set_value(std::string_view number, const Measure::Reading& reading,
+                        pb::Finding& out) {
+    if (number == "first_time") {
+      if (reading.newest != Time::Min()) {
+        out.mutable_value()->set_string_value(FormatTimestamp(reading.newest));
+      }
+    } else if (number == "sum") {
+      out.mutable_value()->set_number_value(reading.sum);
+    } else if (number == "average") {
+      const auto count = static_cast<double>(reading.count);
+      out.mutable_value()->set_number_value(reading.count == 0 ? 0 : reading.sum / count);
+    } else {
+      out.mutable_value()->set_number_value(static_cast<double>(reading.count));
     }
   }
 

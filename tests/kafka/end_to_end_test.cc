@@ -969,6 +969,7 @@ TEST_F(EndToEnd, CountsThePastThoughKilledWhileBuilding) {
       << segmentd.log();
   EXPECT_THAT(segmentd.segctl("--json member count twice").text,
               HasSubstr(fmt::format("{}", members.size())));
+  EXPECT_EQ(segmentd.least("segmentd_backfill_progress"), 1);
   EXPECT_EQ(segmentd.stop(), 0) << segmentd.log();
 
   changes.look();

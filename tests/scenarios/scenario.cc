@@ -192,9 +192,10 @@ std::string Scenario::remove(std::string_view input) {
 void Scenario::print(const std::string& user, std::string* out) {
   ChangeEncoder encoder(ChangeFormat::kJson, "events", 0);
   for (const Change& change : changes_) {
+    const segments::v1::Segment& segment = engine_->rules().segment(change.slot)->segment;
+    if (segment.shadow()) continue;
     std::string json;
-    encoder.append(change, engine_->rules().segment(change.slot)->segment, user, next_change_++,
-                   &json);
+    encoder.append(change, segment, user, next_change_++, &json);
     if (as_json_) {
       absl::StrAppend(out, json, "\n");
       continue;

@@ -513,6 +513,9 @@ TEST_F(DecoderTest, NumbersAreDoubles) {
     return properties(fmt::format(R"({{"x":{}}})", text));
   };
   EXPECT_EQ(number("9007199254740992"), "u: E @0 x=9007199254740992");
+  // 2^53 + 1 is no double: the even one of its neighbours.
+  EXPECT_EQ(number("9007199254740993"), "u: E @0 x=9007199254740992");
+  EXPECT_EQ(number("-9007199254740993"), "u: E @0 x=-9007199254740992");
   EXPECT_EQ(number("-0"), "u: E @0 x=-0");
   EXPECT_EQ(number("18446744073709551616"), fmt::format("u: E @0 x={}", 18446744073709551616.0));
   EXPECT_EQ(number("1234567890123456789012345678901234567890"),

@@ -82,7 +82,7 @@ live:
   + live.actions.any_of[1]: B: last qualified at 2026-11-22T10:01:00.000Z {since 10:01:00}
   ? live.exit: leaves 1h after last qualifying: at 2026-11-22T11:01:00.000Z {until 11:01:00}
   + live.filter: all of
-    + live.filter.all_of[0]: country equals "IN"; it is "IN"
+    + live.filter.all_of[0]: country equals "IN"; it is "IN" {since 10:00:00}
     + live.filter.all_of[1]: not
       - live.filter.all_of[1].not: plan matches "^free"; it is missing
 )");
@@ -93,7 +93,7 @@ live:
   ? live.actions.any_of[1]: B: waits for its event
   ? live.exit: leaves 1h after last qualifying
   - live.filter: all of
-    - live.filter.all_of[0]: country equals "IN"; it is "US"
+    - live.filter.all_of[0]: country equals "IN"; it is "US" {since 11:30:00}
     + live.filter.all_of[1]: not
       - live.filter.all_of[1].not: plan matches "^free"; it is missing
 )");
@@ -223,26 +223,63 @@ past_behavior:
   engine.send({"10:05", "Charged", {{"amount", 4.5}}});
   EXPECT_EQ(Tree(engine.explain()), R"(
 + past_behavior: a member since 2026-11-22T10:05:00.000Z {since 10:05:00} {until 10:15:00}
-  + past_behavior: all of {until 10:15:00}
+  + past_behavior: all of {since 10:05:00} {until 10:15:00}
     + past_behavior.all_of[0]: Charged in the last 30m: 2 or more of at least 2, the last at 2026-11-22T10:05:00.000Z {until 10:30:00}
     + past_behavior.all_of[1]: Charged in the last 1h: sum of amount 8 of more than 7.5, the last at 2026-11-22T10:05:00.000Z {until 11:00:00}
     + past_behavior.all_of[2]: not Left in the last 10m: 0 of at least 1
-    + past_behavior.all_of[3]: seen within_last 20m; it is "2026-11-22T09:55:00Z" {until 10:15:00}
+    + past_behavior.all_of[3]: seen within_last 20m; it is "2026-11-22T09:55:00Z" {since 10:00:00} {until 10:15:00}
 )");
   engine.send({"10:25", "Left"});
   engine.clock("10:32");
   EXPECT_EQ(Tree(engine.explain()), R"(
 - past_behavior: not a member
-  - past_behavior: all of
+  - past_behavior: all of {since 10:15:00}
     - past_behavior.all_of[0]: Charged in the last 30m: 1 of at least 2, the last at 2026-11-22T10:05:00.000Z {since 10:30:00}
     + past_behavior.all_of[1]: Charged in the last 1h: sum of amount 8 of more than 7.5, the last at 2026-11-22T10:05:00.000Z {until 11:00:00}
     - past_behavior.all_of[2]: not Left in the last 10m: 1 or more of at least 1, the last at 2026-11-22T10:25:00.000Z {until 10:35:00}
-    - past_behavior.all_of[3]: seen within_last 20m; it is "2026-11-22T09:55:00Z"
+    - past_behavior.all_of[3]: seen within_last 20m; it is "2026-11-22T09:55:00Z" {since 10:15:00}
 )");
   engine.clock("11:10");
   EXPECT_THAT(Tree(engine.explain()),
               testing::HasSubstr("- past_behavior.all_of[1]: Charged in the last 1h: sum of amount "
                                  "0 of more than 7.5 {since 11:00:00}"));
+}
+
+TEST(Explain, ValuesAreDataToo) {
+  SmallEngine engine(R"(
+name: S
+past_behavior:
+  any_of:
+    - did: { event: Charged, count: { at_least: 9 } }
+    - did: { event: Charged, within_last: 1h, sum: { property: amount, less_than: 0 } }
+    - did: { event: Charged, average: { property: amount, less_than: 0 } }
+    - did: { event: Charged, first_time: true, within_last: 1m }
+    - property: { property: plan, equals: free }
+    - property: { property: tags, contains: x }
+    - property: { property: nothing, equals: 1 }
+    - not: { property: { property: vip, exists: true } }
+)");
+  engine.send({"10:00",
+               "Charged",
+               {{"amount", 3.5}},
+               {{ProfileOperation::kSet, "plan", "gold"}, {ProfileOperation::kSet, "vip", true}}});
+  engine.send({"10:05", "Charged", {{"amount", 4.5}}});
+  const pb::Explanation explanation = engine.explain();
+  const pb::Finding& any = explanation.root().children(0);
+  ASSERT_EQ(any.children_size(), 8);
+  EXPECT_EQ(any.children(0).value().number_value(), 2);
+  EXPECT_EQ(any.children(1).value().number_value(), 8);
+  EXPECT_EQ(any.children(2).value().number_value(), 4);
+  EXPECT_EQ(any.children(3).value().string_value(), "2026-11-22T10:00:00.000Z");
+  EXPECT_EQ(any.children(4).value().string_value(), "gold");
+  EXPECT_EQ(Text(any.children(4).since()), "10:00:00");
+  EXPECT_FALSE(any.children(5).has_value());
+  EXPECT_FALSE(any.children(6).has_value());
+  EXPECT_FALSE(any.children(6).has_since()) << "never written";
+  EXPECT_FALSE(any.children(7).has_value()) << "its part has it";
+  EXPECT_EQ(Text(any.children(7).since()), "10:00:00");
+  EXPECT_TRUE(any.children(7).children(0).value().bool_value());
+  EXPECT_FALSE(any.holds());
 }
 
 TEST(Explain, SeveralMeasuresOfOneDid) {

@@ -134,6 +134,23 @@ TEST_F(ReplayTest, ChangesAreRecordsOfTheChangeTopicWithGaplessNumbers) {
   EXPECT_THAT(records_[1], HasSubstr(R"("change_id":"replay-0:1"})"));
 }
 
+TEST_F(ReplayTest, AShadowIsCountedAndNotWritten) {
+  begin(R"(
+id: seen
+name: Seen
+live: { actions: { any_of: [ { event: Hi } ] } }
+---
+id: hidden
+name: Hidden
+shadow: true
+live: { actions: { any_of: [ { event: Hi } ] } }
+)");
+  event("u1", "Hi", "10:00:00");
+  EXPECT_THAT(changes_, ElementsAre("ADD u1 seen 10:00:00.000"));
+  EXPECT_EQ(replay_->counts().changes[segments::v1::ADD], 1);
+  EXPECT_EQ(replay_->segments()[1].members, 1);
+}
+
 TEST_F(ReplayTest, LinesThatAreNoEventsAreCountedAndNamed) {
   begin(kCart);
   event("u1", "Added", "09:00:00");
