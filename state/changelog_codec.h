@@ -37,7 +37,7 @@ void FormatChangelogKey(const ChangelogKey& key, std::string* out);
 // that it does.
 absl::StatusOr<ChangelogKey> ParseChangelogKey(std::string_view key);
 
-// The layout of TaskRecord, and of the images written with it.
+// The layout of TaskRecord. Images of users have a format of their own.
 inline constexpr uint32_t kTaskFormat = 1;
 
 // Sets `format` to kTaskFormat. Equal records give equal bytes.
