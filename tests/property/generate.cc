@@ -535,10 +535,12 @@ void Generator::choose_time() {
   const auto change = one_of<Change>({{"Europe/Berlin", "2026-03-29T01:00"},
                                       {"Europe/Berlin", "2026-10-25T01:00"},
                                       {"America/New_York", "2026-03-08T07:00"},
+                                      {"America/New_York", "2026-11-01T06:00"},
                                       {"America/Havana", "2026-03-08T05:00"},
                                       {"Atlantic/Azores", "2026-10-25T01:00"},
                                       {"Africa/Cairo", "2026-04-23T22:00"},
                                       {"Australia/Lord_Howe", "2026-04-04T15:00"},
+                                      {"Australia/Lord_Howe", "2026-10-03T15:30"},
                                       {"Asia/Kolkata", "2026-12-31T18:30"},
                                       {"Pacific/Kiritimati", "2026-02-28T10:00"}});
   zone_ = change.zone;

@@ -23,6 +23,17 @@ absl::Status MaybeError(Cluster& cluster) {
   return absl::UnavailableError("simulated error");
 }
 
+// Valid as long as the cluster.
+Record Delivered(Partition partition, int64_t offset, const InputRecord& record) {
+  return {.partition = partition,
+          .offset = Offset(offset),
+          .record_time = record.record_time,
+          .has_key = record.has_key,
+          .key = record.key,
+          .value = record.value,
+          .headers = record.headers};
+}
+
 }  // namespace
 
 SimulatedSource::SimulatedSource(Cluster& cluster, std::string member)
@@ -91,12 +102,7 @@ absl::StatusOr<const Batch*> SimulatedSource::poll(absl::Duration wait) {
     for (int64_t i = position->value(); i < until; ++i) {
       const std::optional<InputRecord>& record = input[static_cast<size_t>(i)];
       if (!record) continue;
-      batch_.records.push_back({.partition = partition,
-                                .offset = Offset(i),
-                                .record_time = record->record_time,
-                                .has_key = record->has_key,
-                                .key = record->key,
-                                .value = record->value});
+      batch_.records.push_back(Delivered(partition, i, *record));
     }
     position = Offset(until);
     if (until == end && random.percent(70)) batch_.ends.push_back({partition, *position, asked_at});
@@ -259,12 +265,7 @@ absl::StatusOr<const Batch*> SimulatedHistory::poll(absl::Duration) {
   for (int64_t i = position_->value(); i < until; ++i) {
     const std::optional<InputRecord>& record = input[static_cast<size_t>(i)];
     if (!record) continue;
-    batch_.records.push_back({.partition = partition_,
-                              .offset = Offset(i),
-                              .record_time = record->record_time,
-                              .has_key = record->has_key,
-                              .key = record->key,
-                              .value = record->value});
+    batch_.records.push_back(Delivered(partition_, i, *record));
   }
   position_ = Offset(until);
   if (until == end) batch_.ends.push_back({partition_, *position_, cluster_.wall});

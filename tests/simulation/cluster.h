@@ -30,6 +30,8 @@ struct InputRecord {
   std::string key;
   std::string value;
   Time record_time;
+  // Of what outlives the cluster.
+  std::vector<HeaderView> headers;
 };
 
 struct OutputRecord {

@@ -2,9 +2,12 @@
 
 #include <string>
 
+#include "absl/strings/escaping.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "gtest/gtest.h"
+
+#include "tests/unit/golden_bytes.h"
 
 namespace segmentd {
 namespace {
@@ -65,6 +68,71 @@ TEST(ChangelogCodec, TaskRecordRoundTrips) {
   record.set_format(kTaskFormat);
   EXPECT_TRUE(MessageDifferencer::Equals(*parsed, record));
   EXPECT_EQ(FormatTaskRecord(*parsed), value);
+}
+
+// Stored records must stay readable, and mean what they meant.
+TEST(ChangelogCodec, TaskRecordsOfFormat1StayReadable) {
+  segments::v1::TaskRecord record;
+  record.set_format(1);
+  record.set_next_offset(81'735);
+  record.set_clock_ms(1'790'000'000'000);
+  record.set_next_change(42);
+  record.set_replay_offset(81'000);
+  record.set_newest_record_ms(1'790'000'001'000);
+  record.set_state_hash(0xfedcba9876543210);
+  record.set_users(1000);
+  segments::v1::DecisionSettings& settings = *record.mutable_settings();
+  settings.set_max_lateness_ms(7'200'000);
+  settings.set_deadline_grace_ms(1000);
+  settings.set_max_future_skew_ms(120'000);
+  settings.set_max_facts(1024);
+  settings.set_max_message_ids(4096);
+  settings.set_time_zone_data_version("2024a");
+  segments::v1::Counters& counters = *record.mutable_counters();
+  counters.set_events(1);
+  counters.set_late(2);
+  counters.set_too_late(3);
+  counters.set_duplicates(4);
+  counters.set_dead_letters(5);
+  counters.set_changes(6);
+  (*record.mutable_members())[7] = 300;
+  record.set_next_slot(8);
+  segments::v1::GuardCount& guard = *record.add_guard_counts();
+  guard.set_slot(7);
+  guard.set_version(3);
+  guard.set_minute(29'833'333);
+  guard.set_changes(100);
+  guard.set_over(true);
+
+  const std::string golden = ReadGolden("task_record_1.hex");
+  EXPECT_EQ(absl::BytesToHexString(golden), absl::BytesToHexString(FormatTaskRecord(record)));
+  const auto parsed = ParseTaskRecord(golden);
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_TRUE(MessageDifferencer::Equals(*parsed, record));
+}
+
+TEST(ChangelogCodec, AppliedDefinitionsStayReadable) {
+  segments::v1::AppliedDefinition definition;
+  definition.set_slot(7);
+  definition.mutable_segment()->set_id("cart");
+  definition.mutable_segment()->set_version(3);
+  definition.set_activation_offset(12);
+  definition.set_activation_clock_ms(1'790'000'000'000);
+  definition.set_deleting(true);
+  definition.set_phase(segments::v1::AppliedDefinition::ACTIVATING);
+  definition.set_history_offset(11);
+  definition.set_paused(true);
+  definition.set_paused_by_guard(true);
+  definition.set_first(true);
+  definition.set_untold(true);
+  definition.set_changed_offset(13);
+
+  const std::string golden = ReadGolden("applied_definition_1.hex");
+  EXPECT_EQ(absl::BytesToHexString(golden),
+            absl::BytesToHexString(FormatAppliedDefinition(definition)));
+  const auto parsed = ParseAppliedDefinition(7, golden);
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_TRUE(MessageDifferencer::Equals(*parsed, definition));
 }
 
 TEST(ChangelogCodec, ATaskRecordOfALaterFormatIsRefused) {

@@ -11,14 +11,13 @@
 #include <vector>
 
 #include "fmt/format.h"
-#include "google/protobuf/io/coded_stream.h"
-#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "google/protobuf/stubs/logging.h"
 #include "gtest/gtest.h"
 #include "simdjson.h"
 
 #include "proto/segments/v1/event.pb.h"
 #include "stream/decoder.h"
+#include "tests/unit/mutated_records.h"
 
 namespace segmentd {
 namespace {
@@ -94,112 +93,6 @@ std::string ShowProperties(const Event& event, const Fields& fields) {
   return shown;
 }
 
-// Maps in the order of their keys, so that a seed repeats a run.
-std::string Serialized(const segments::v1::Event& message) {
-  std::string bytes;
-  google::protobuf::io::StringOutputStream stream(&bytes);
-  google::protobuf::io::CodedOutputStream coded(&stream);
-  coded.SetSerializationDeterministic(true);
-  message.SerializeToCodedStream(&coded);
-  coded.Trim();
-  return bytes;
-}
-
-std::vector<std::string> WellFormed() {
-  std::vector<std::string> bodies = {
-      R"({"type":"track","messageId":"m-1","userId":"u","event":"Charged","properties":{"amount":512.5,"items":[{"sku":"a","n":[1,2]},{"sku":"b"}],"cart":{"id":7}},"timestamp":"2026-04-01T09:00:00Z"})",
-      R"({"type":"identify","userId":"u","traits":{"plan":"gold","address":{"city":"Pune"},"tags":["a",1,true,null],"old":null}})",
-      R"({"type":"identify","anonymousId":"u","context":{"traits":{"plan":"x"},"page":{"url":"p"}}})",
-      R"({"type":"page","userId":"u","context":{"page":{"url":"https:\/\/e.org\/\u00e9","referrer":"r","title":"t"}},"timestamp":1775034000000})",
-      R"({"type":"screen","userId":"u","name":"Home","properties":{"tags":[["x"],[]]}})",
-      R"({"type":"alias","userId":"u","previousId":"a"})",
-      R"({"type":"group","userId":"u","groupId":"g"})",
-      R"({"type":"event","identity":"u","ts":1775034000,"evtName":"E","evtData":{"amount":1e3,"items":[{"sku":"z"}]}})",
-      R"({"type":"profile","objectId":"u","profileData":{"a":{"$set":1},"b":{"$add":["x"],"$remove":"y"},"c":{"$delete":1},"d":{"$incr":2},"e":{"$decr":-2.5}}})",
-      R"({"user_id":"u","name":"E","time_ms":"1775033999000","properties":{"amount":{"number":5}}})",
-      R"({"originalTimestamp":"2026-03-01T00:00:00Z","sentAt":"2026-03-01T00:00:02Z","receivedAt":"2026-04-01T08:59:59Z","type":"track","event":"E","userId":"u"})",
-      R"({"d":[]})",
-      R"({})",
-      R"({"type":"track","userId":42,"event":"E","properties":{"amount":123456789012345678901234567890,"x":{"x":{"x":{"x":[[[[{}]]]]}}}}})"};
-  segments::v1::Event message;
-  message.set_user_id("u");
-  message.set_name("E");
-  message.set_message_id("m");
-  message.set_time_ms(kNow);
-  (*message.mutable_properties())["amount"].set_number(1.5);
-  auto* list = (*message.mutable_properties())["items[].sku"].mutable_list();
-  list->add_values()->set_string("s");
-  list->add_values()->set_boolean(true);
-  auto* command = message.add_profile();
-  command->set_operation(segments::v1::ProfileCommand::ADD);
-  command->set_property("tags");
-  command->mutable_value()->mutable_list()->add_values()->set_string("v");
-  bodies.push_back(Serialized(message));
-  return bodies;
-}
-
-void Mutate(Random& random, const std::vector<std::string>& bodies, std::string* body) {
-  static const std::vector<std::string> kPieces = {"{",
-                                                   "}",
-                                                   "[",
-                                                   "]",
-                                                   "\"",
-                                                   "\\",
-                                                   ",",
-                                                   ":",
-                                                   "null",
-                                                   "true",
-                                                   "1e999",
-                                                   "-0",
-                                                   "\\ud800",
-                                                   "\\u0000",
-                                                   "\xFF",
-                                                   "\xC3\xA9",
-                                                   std::string(1, '\0'),
-                                                   "$add",
-                                                   "\"type\":\"page\",",
-                                                   "\"userId\":\"u\",",
-                                                   "\"amount\":1,",
-                                                   "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[",
-                                                   "\n",
-                                                   " ",
-                                                   "\xEF\xBB\xBF",
-                                                   "99999999999999999999",
-                                                   "\"timestamp\":\"x\",",
-                                                   "\"userId\":null,"};
-  for (size_t n = 1 + random.below(3); n > 0; --n) {
-    const size_t at = body->empty() ? 0 : random.below(body->size());
-    switch (random.below(8)) {
-      case 0:
-        if (!body->empty()) (*body)[at] = static_cast<char>(random.bits());
-        break;
-      case 1:
-        body->resize(at);
-        break;
-      case 2:
-        body->insert(at, 1, static_cast<char>(random.bits()));
-        break;
-      case 3:
-        body->erase(at, 1 + random.below(8));
-        break;
-      case 4:
-        body->insert(at, random.of(kPieces));
-        break;
-      case 5:
-        body->insert(at, body->substr(random.below(body->size() + 1), 20));
-        break;
-      case 6: {
-        const std::string& other = random.of(bodies);
-        *body = body->substr(0, at) + other.substr(random.below(other.size()));
-        break;
-      }
-      case 7:
-        if (body->size() > 1) std::swap((*body)[at], (*body)[random.below(body->size())]);
-        break;
-    }
-  }
-}
-
 // What simdjson's other parser, which reads everything, says of a body.
 enum class Json { kGood, kBad, kUnsure };
 Json DomVerdict(simdjson::dom::parser& parser, std::string_view body) {
@@ -221,27 +114,20 @@ TEST(DecoderAtRandom, EveryRecordIsAnEventOrADeadLetter) {
                            "context.page.url", "url", "name"})
     rich.add(path);
   const Fields none;
-  const std::vector<std::string> bodies = WellFormed();
-  static constexpr std::string_view kTypes[] = {"application/json", "application/x-protobuf",
-                                                "text/plain"};
 
   Decoder decoder{Settings{}};
   Decoder other{Settings{}};
   simdjson::dom::parser dom;
   std::map<std::string, size_t> counts;
+  MutatedRecords records(random.bits(), {"u"});
   for (size_t i = 0; i < kRecords; ++i) {
-    std::string body = random.of(bodies);
-    if (!random.one_in(8)) Mutate(random, bodies, &body);
-    HeaderView header{"content-type", ""};
-    if (body.find('{') != 0 && random.one_in(2)) {
-      header.value = kTypes[1];
-    } else if (random.one_in(16)) {
-      header.value = kTypes[random.below(3)];
-    }
+    const MutatedRecord mutated = records.next();
+    const std::string& body = mutated.body;
+    const HeaderView header{"content-type", mutated.content_type};
     const Record record{.offset = Offset(static_cast<int64_t>(i)),
                         .record_time = Time::Millis(kNow),
-                        .has_key = !random.one_in(64),
-                        .key = random.one_in(32) ? "42" : "u",
+                        .has_key = mutated.key.has_value(),
+                        .key = mutated.key ? std::string_view(*mutated.key) : "",
                         .value = body,
                         .headers = {&header, header.value.empty() ? 0U : 1U}};
     SCOPED_TRACE(testing::Message() << "record " << i << " of SEGMENTD_SEED=" << seed << ": "

@@ -460,6 +460,7 @@ TEST_F(DecoderTest, TimesAreTheEvents) {
   EXPECT_EQ(at("null"), "u: E @0");
   EXPECT_EQ(at("0"), fmt::format("u: E @{}", -kNow));
   EXPECT_EQ(at("-1"), fmt::format("u: E @{}", -1 - kNow));
+  EXPECT_EQ(at(R"("0001-01-01")"), fmt::format("u: E @{}", -62'135'596'800'000 - kNow));
   // Seconds by mistake are a time in 1970.
   EXPECT_EQ(at("1775034000"), fmt::format("u: E @{}", 1775034000 - kNow));
   for (const char* bad : {R"("yesterday")", R"("")", R"("1775034000001")", "true", "[]", "{}",

@@ -3,11 +3,9 @@
 #include <rapidcheck.h>
 
 #include <algorithm>
-#include <fstream>
 #include <limits>
 #include <memory>
 #include <random>
-#include <sstream>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -19,6 +17,7 @@
 #include "gtest/gtest.h"
 #include "rapidcheck/gtest.h"
 
+#include "tests/unit/golden_bytes.h"
 #include "tests/unit/user_state_equality.h"
 
 namespace segmentd {
@@ -248,20 +247,6 @@ TEST(UserCodec, ATypicalImageIsSmall) {
   EXPECT_LT(Image(user, Offset(1)).size(), without_base + 10);
 }
 
-// A golden file is bytes in hex; "#" begins a comment.
-std::string ReadGolden(const std::string& name) {
-  std::ifstream file("tests/unit/golden/" + name);
-  EXPECT_TRUE(file) << "run the test from the root of the repository";
-  std::string line;
-  std::string hex;
-  while (std::getline(file, line)) {
-    for (char c : line.substr(0, line.find('#'))) {
-      if (c != ' ') hex += c;
-    }
-  }
-  return absl::HexStringToBytes(hex);
-}
-
 void ExpectReads(const std::string& image, const UserState& user, Offset included) {
   UserState read;
   Offset read_included;
@@ -271,7 +256,7 @@ void ExpectReads(const std::string& image, const UserState& user, Offset include
   EXPECT_EQ(read_included, included);
 }
 
-// Stored images must stay readable: a golden file is never changed, a new format gets new files.
+// Stored images must stay readable.
 void ExpectGolden(const std::string& name, const UserState& user, Offset included) {
   const std::string golden = ReadGolden(name);
   EXPECT_EQ(absl::BytesToHexString(golden), absl::BytesToHexString(Image(user, included)));

@@ -1,0 +1,50 @@
+// Well-formed records of every format, most of them damaged at random: what a broken or hostile
+// client may send.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <random>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proto/segments/v1/event.pb.h"
+
+namespace segmentd {
+
+// Maps in the order of their keys, so that a seed repeats a run.
+std::string Serialized(const segments::v1::Event& message);
+
+struct MutatedRecord {
+  // Mostly the user of the body as it was.
+  std::optional<std::string> key;
+  std::string body;
+  // Empty: the record has no such header.
+  std::string_view content_type;
+};
+
+// The same for the same seed.
+class MutatedRecords {
+ public:
+  // The times in the records are around it; ms since 1970.
+  static constexpr int64_t kNow = 1'775'034'000'000;
+
+  // Of users with IDs that need no escape in JSON; not empty.
+  MutatedRecords(uint64_t seed, std::vector<std::string> users);
+
+  MutatedRecord next();
+
+ private:
+  size_t below(size_t n) { return static_cast<size_t>(engine_() % n); }
+  bool one_in(size_t n) { return below(n) == 0; }
+  void mutate(const std::vector<std::string>& bodies, std::string* body);
+
+  std::mt19937_64 engine_;
+  const std::vector<std::string> users_;
+  // By user.
+  std::vector<std::vector<std::string>> bodies_;
+};
+
+}  // namespace segmentd
