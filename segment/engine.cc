@@ -526,17 +526,24 @@ void Engine::Core::move_base(const Event& event, UserState& user) {
   cut(before, &facts, &writes);
   if (facts + writes < kWorthFolding || (facts + writes) * kPartWorthFolding < all) {
     if (user.facts.size() <= settings.max_facts && user.writes.size() <= settings.max_facts) return;
-    // Past the bound the oldest eighth goes, cut between two moments where there is more than one:
-    // a larger part makes this step longer, a smaller one such steps frequent. Not what lies ahead,
+    // Past the bound the oldest eighth goes, cut between two moments, and at least what is over: a
+    // larger part makes this step longer, a smaller one such steps frequent. Not what lies ahead,
     // though: the base must not overtake the present.
     const Time reached = std::max(user.newest_event, event.record_time - settings.deadline_grace);
-    const Time oldest_kept = user.facts.size() > settings.max_facts
-                                 ? user.facts[user.facts.size() / 8].order.time
-                                 : user.writes[user.writes.size() / 8].effective;
-    before = std::min(oldest_kept, reached);
+    const auto over = [&](size_t size) {
+      return size > settings.max_facts ? size - settings.max_facts : 0;
+    };
+    const size_t facts_over = over(user.facts.size());
+    const size_t writes_over = over(user.writes.size());
+    before = std::min(facts_over > 0 ? user.facts[user.facts.size() / 8].order.time
+                                     : user.writes[user.writes.size() / 8].effective,
+                      reached);
     cut(before, &facts, &writes);
-    if (facts + writes == 0) {
-      before = before + Duration::Millis(1);
+    if (facts < facts_over || writes < writes_over) {
+      Time last = Time::Min();
+      if (facts_over > 0) last = user.facts[facts_over - 1].order.time;
+      if (writes_over > 0) last = std::max(last, user.writes[writes_over - 1].effective);
+      before = std::min(last, reached) + Duration::Millis(1);
       cut(before, &facts, &writes);
     }
     counters.facts_dropped += static_cast<int64_t>(facts + writes);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -400,6 +401,27 @@ TEST(Engine, FactsAreBounded) {
   // What is beyond the base is too late.
   engine.send({"10:00:00.050", "A"});
   EXPECT_EQ(engine.outcome(), Outcome::kTooLate);
+}
+
+TEST(Engine, AsManyFactsGoAsAreOver) {
+  // The first event leaves one fact, each that follows seven: of 36 the oldest eighth, cut between
+  // two moments, is one.
+  std::string segments =
+      "{ name: S, live: { inaction: { trigger: { event: B }, does_not_do: [ { event: C } ], "
+      "within: 1h } } }";
+  for (int i = 0; i < 7; ++i) {
+    absl::StrAppend(&segments,
+                    "\n---\n{ name: S, live: { actions: { any_of: [ { event: A, where: [ ",
+                    "{ property: n, at_least: ", i, " } ] } ] }, exit: { after: 1h } } }");
+  }
+  SmallEngine engine(segments, {.max_facts = 32});
+  engine.send({"10:00:00", "B"});
+  ASSERT_EQ(engine.user().facts.size(), 1u);
+  for (int i = 1; i < 60; ++i) {
+    engine.send({absl::StrFormat("10:00:%02d", i), "A", {{"n", 10.0}}});
+    ASSERT_LE(engine.user().facts.size(), 32u) << i;
+    ASSERT_GE(engine.user().facts.size(), std::min(1u + 7u * static_cast<unsigned>(i), 22u)) << i;
+  }
 }
 
 TEST(Engine, OrderFreeSegmentsKeepNoFacts) {
