@@ -10,7 +10,7 @@
 namespace segmentd {
 namespace {
 
-constexpr size_t kSlotBytes = 4;
+constexpr size_t kNumberBytes = 4;
 constexpr size_t kKeyBytesShown = 80;
 
 std::string Shown(std::string_view key) {
@@ -36,6 +36,19 @@ std::string Serialize(const google::protobuf::MessageLite& message) {
   return bytes;
 }
 
+void PutNumber(uint32_t number, std::string* out) {
+  for (int shift = 24; shift >= 0; shift -= 8) {
+    out->push_back(static_cast<char>(number >> shift & 0xff));
+  }
+}
+
+// Of the first kNumberBytes.
+uint32_t Number(std::string_view bytes) {
+  uint32_t number = 0;
+  for (char c : bytes.substr(0, kNumberBytes)) number = number << 8 | static_cast<uint8_t>(c);
+  return number;
+}
+
 }  // namespace
 
 void FormatChangelogKey(const ChangelogKey& key, std::string* out) {
@@ -44,10 +57,12 @@ void FormatChangelogKey(const ChangelogKey& key, std::string* out) {
     case ChangelogKind::kUser:
       out->append(key.user);
       break;
+    case ChangelogKind::kImagePart:
+      PutNumber(key.part, out);
+      out->append(key.user);
+      break;
     case ChangelogKind::kDefinition:
-      for (int shift = 24; shift >= 0; shift -= 8) {
-        out->push_back(static_cast<char>(key.slot >> shift & 0xff));
-      }
+      PutNumber(key.slot, out);
       break;
     case ChangelogKind::kTask:
       break;
@@ -64,13 +79,21 @@ absl::StatusOr<ChangelogKey> ParseChangelogKey(std::string_view key) {
       if (id.empty()) return absl::DataLossError("changelog key of a user without an ID");
       parsed.user = id;
       return parsed;
-    case ChangelogKind::kDefinition:
-      if (id.size() != kSlotBytes) {
-        return absl::DataLossError(absl::StrCat("changelog key of a definition with ", id.size(),
-                                                " bytes for the slot instead of ", kSlotBytes, ": ",
-                                                Shown(key)));
+    case ChangelogKind::kImagePart:
+      if (id.size() <= kNumberBytes || Number(id) == 0) {
+        return absl::DataLossError(
+            absl::StrCat("changelog key of a part without its number or user: ", Shown(key)));
       }
-      for (char c : id) parsed.slot = parsed.slot << 8 | static_cast<uint8_t>(c);
+      parsed.part = Number(id);
+      parsed.user = id.substr(kNumberBytes);
+      return parsed;
+    case ChangelogKind::kDefinition:
+      if (id.size() != kNumberBytes) {
+        return absl::DataLossError(absl::StrCat("changelog key of a definition with ", id.size(),
+                                                " bytes for the slot instead of ", kNumberBytes,
+                                                ": ", Shown(key)));
+      }
+      parsed.slot = Number(id);
       return parsed;
     case ChangelogKind::kTask:
       if (!id.empty()) {

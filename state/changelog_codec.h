@@ -2,10 +2,12 @@
 //
 //   key                               value
 //   'u' user ID                       the user's image (state/user_codec.h)
-//   'd' slot, 4 bytes, big-endian     AppliedDefinition
+//   'p' part, 4 bytes, user ID        a further part of it (state/image_parts.h)
+//   'd' slot, 4 bytes                 AppliedDefinition
 //   't'                               TaskRecord
 //
-// A tombstone takes its key's entry away. Stored data: never change or reuse a kind.
+// Numbers are big-endian. A tombstone takes its key's entry away. Stored data: never change or
+// reuse a kind.
 #pragma once
 
 #include <cstdint>
@@ -19,12 +21,19 @@
 
 namespace segmentd {
 
-enum class ChangelogKind : uint8_t { kUser = 'u', kDefinition = 'd', kTask = 't' };
+enum class ChangelogKind : uint8_t {
+  kUser = 'u',
+  kImagePart = 'p',
+  kDefinition = 'd',
+  kTask = 't'
+};
 
 struct ChangelogKey {
   ChangelogKind kind = ChangelogKind::kTask;
-  // Of kUser: a view into the key, not empty.
+  // Of kUser and kImagePart: a view into the key, not empty.
   std::string_view user;
+  // Of kImagePart; from 1.
+  uint32_t part = 0;
   // Of kDefinition.
   Slot slot = 0;
   bool operator==(const ChangelogKey&) const = default;

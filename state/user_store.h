@@ -37,6 +37,8 @@ class alignas(64) StoredUser {
   bool dirty() const { return dirty_; }
   // The first input offset that is not in the saved image; only while dirty.
   Offset dirty_since() const { return dirty_since_; }
+  // Of the saved image; 0 when there is none.
+  size_t image_bytes() const { return image_bytes_; }
 
   // StateHash as last counted in the task's sum.
   uint64_t counted_hash = 0;

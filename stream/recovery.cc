@@ -7,6 +7,7 @@
 #include "fmt/format.h"
 
 #include "state/changelog_codec.h"
+#include "state/image_parts.h"
 #include "state/user_codec.h"
 
 namespace segmentd {
@@ -18,25 +19,31 @@ absl::Status Named(const absl::Status& status, Partition partition, std::string_
                                   key, std::string(status.message())));
 }
 
-absl::Status TakeUser(std::string_view id, std::optional<std::string_view> image,
-                      Restored& restored) {
+absl::Status TakeUser(std::string_view id, std::optional<std::string_view> value,
+                      ImagePieces& pieces, Restored& restored) {
   StoredUser& user = restored.users->find_or_create(id);
   if (user.index() == restored.included.size()) restored.included.emplace_back();
   // A user is never taken away; a tombstone would only say that there is no image.
   user.state = UserState();
   restored.included[user.index()] = Offset();
-  if (!image) return absl::OkStatus();
-  absl::Status status = ParseUserImage(*image, &user.state, &restored.included[user.index()]);
-  if (status.ok()) restored.users->mark_saved(user, image->size());
+  if (!value) return absl::OkStatus();
+  const auto image = pieces.take(id, *value);
+  if (!image.ok()) return image.status();
+  if (!*image) return absl::OkStatus();
+  absl::Status status = ParseUserImage(**image, &user.state, &restored.included[user.index()]);
+  if (status.ok()) restored.users->mark_saved(user, (*image)->size());
   return status;
 }
 
-absl::Status Take(std::string_view key, std::optional<std::string_view> value, Restored& restored) {
+absl::Status Take(std::string_view key, std::optional<std::string_view> value, ImagePieces& pieces,
+                  Restored& restored) {
   absl::StatusOr<ChangelogKey> parsed = ParseChangelogKey(key);
   if (!parsed.ok()) return parsed.status();
   switch (parsed->kind) {
     case ChangelogKind::kUser:
-      return TakeUser(parsed->user, value, restored);
+      return TakeUser(parsed->user, value, pieces, restored);
+    case ChangelogKind::kImagePart:
+      return pieces.take_part(parsed->user, parsed->part, value);
     case ChangelogKind::kDefinition: {
       if (!value) {
         restored.definitions.free(parsed->slot);
@@ -65,13 +72,14 @@ absl::StatusOr<std::unique_ptr<Restored>> ReadChangelog(Changelog& changelog, Pa
                                                         TaskMetrics& metrics) {
   auto restored = std::make_unique<Restored>();
   restored->users = std::make_unique<UserStore>();
+  ImagePieces pieces;
   const absl::Status status = changelog.read(
       partition,
       [&](std::string_view key, std::optional<std::string_view> value) -> absl::Status {
         if (cancelled.load(std::memory_order_relaxed)) {
           return absl::CancelledError("the partition was taken away");
         }
-        absl::Status taken = Take(key, value, *restored);
+        absl::Status taken = Take(key, value, pieces, *restored);
         return taken.ok() ? taken : Named(taken, partition, key);
       },
       [&](int64_t offset, int64_t end) {
@@ -79,6 +87,10 @@ absl::StatusOr<std::unique_ptr<Restored>> ReadChangelog(Changelog& changelog, Pa
         metrics.restore_end_offset.set(end);
       });
   if (!status.ok()) return status;
+  if (const absl::Status whole = pieces.finish(); !whole.ok()) {
+    return absl::Status(whole.code(), fmt::format("changelog of partition {}: {}", partition,
+                                                  std::string(whole.message())));
+  }
   return restored;
 }
 

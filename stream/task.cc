@@ -9,6 +9,7 @@
 
 #include "segment/compiled_rules.h"
 #include "state/changelog_codec.h"
+#include "state/image_parts.h"
 #include "state/user_codec.h"
 
 namespace segmentd {
@@ -535,11 +536,24 @@ void Task::save(Step& step, absl::Duration now, bool everything) {
 }
 
 void Task::save_user(StoredUser& user, Step& step) {
-  FormatChangelogKey({.kind = ChangelogKind::kUser, .user = user.id()}, &key_);
   value_.clear();
   AppendUserImage(user.state, position_, &value_);
-  step.write(
-      {.topic = Write::Topic::kChangelog, .partition = partition_, .key = key_, .value = value_});
+  const auto write = [&](size_t part, std::optional<std::string_view> value) {
+    FormatChangelogKey({.kind = part == 0 ? ChangelogKind::kUser : ChangelogKind::kImagePart,
+                        .user = user.id(),
+                        .part = static_cast<uint32_t>(part)},
+                       &key_);
+    step.write({.topic = Write::Topic::kChangelog,
+                .partition = partition_,
+                .key = key_,
+                .has_value = value.has_value(),
+                .value = value.value_or("")});
+  };
+  CutImage(value_, options_.image_part_bytes, write);
+  const size_t before = ImageParts(user.image_bytes(), options_.image_part_bytes);
+  for (size_t part = ImageParts(value_.size(), options_.image_part_bytes); part < before; ++part) {
+    write(part, std::nullopt);
+  }
   users_->mark_saved(user, value_.size());
   ++counts_.images_saved;
   counts_.image_bytes_saved += static_cast<int64_t>(value_.size());

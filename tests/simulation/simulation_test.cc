@@ -47,6 +47,8 @@ WorkerOptions RandomOptions(Random& random) {
   options.task.users_saved_per_step = static_cast<size_t>(random.between(1, 5));
   options.task.users_drained_per_step = static_cast<size_t>(random.between(4, 40));
   options.task.bytes_saved_per_step = static_cast<size_t>(random.between(1'000, 100'000));
+  // Most images in one part, or in many.
+  options.task.image_part_bytes = static_cast<size_t>(random.between(30, 1'000));
   options.task.deadlines_per_portion = static_cast<size_t>(random.between(1, 4));
   options.task.users_scanned_per_step = static_cast<size_t>(random.between(1, 6));
   options.task.users_built_per_step = static_cast<size_t>(random.between(1, 6));

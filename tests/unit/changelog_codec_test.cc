@@ -26,6 +26,8 @@ TEST(ChangelogCodec, KeysAreTheSameForEver) {
   EXPECT_EQ(Key({.kind = ChangelogKind::kUser, .user = "u42"}), "uu42");
   EXPECT_EQ(Key({.kind = ChangelogKind::kDefinition, .slot = 0x01020304}), "d\1\2\3\4");
   EXPECT_EQ(Key({.kind = ChangelogKind::kDefinition, .slot = 0}), "d\0\0\0\0"s);
+  EXPECT_EQ(Key({.kind = ChangelogKind::kImagePart, .user = "u42", .part = 0x01020304}),
+            "p\1\2\3\4u42");
   EXPECT_EQ(Key({.kind = ChangelogKind::kTask}), "t");
 }
 
@@ -33,6 +35,8 @@ TEST(ChangelogCodec, KeysRoundTrip) {
   for (const ChangelogKey& key :
        {ChangelogKey{.kind = ChangelogKind::kUser, .user = "u42"},
         ChangelogKey{.kind = ChangelogKind::kUser, .user = std::string_view("\0\xff t", 4)},
+        ChangelogKey{.kind = ChangelogKind::kImagePart, .user = "u42", .part = 1},
+        ChangelogKey{.kind = ChangelogKind::kImagePart, .user = "1", .part = 0xfffefdfc},
         ChangelogKey{.kind = ChangelogKind::kDefinition, .slot = 7},
         ChangelogKey{.kind = ChangelogKind::kDefinition, .slot = 0xfffefdfc},
         ChangelogKey{.kind = ChangelogKind::kTask}}) {
@@ -50,6 +54,9 @@ TEST(ChangelogCodec, WrongKeysAreNamed) {
   EXPECT_EQ(error("d123").code(), absl::StatusCode::kDataLoss);
   EXPECT_EQ(error("d12345").code(), absl::StatusCode::kDataLoss);
   EXPECT_EQ(error("tx").code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(error("p123").code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(error("p1234").code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(error(std::string_view("p\0\0\0\0u", 6)).code(), absl::StatusCode::kDataLoss);
   EXPECT_EQ(error("h42").code(), absl::StatusCode::kUnimplemented);
   EXPECT_THAT(std::string(error("h42").message()), HasSubstr("unknown kind \"h\" in \"h42\""));
   EXPECT_THAT(std::string(error(std::string("\x01", 1)).message()), HasSubstr("\"\\x01\""));
