@@ -81,6 +81,7 @@ struct Engine::Core {
   void insert_writes(const Event& event, Time effective, UserState& user);
   bool seen_before(const Event& event, UserState& user);
   void remember(const Event& event, UserState& user);
+  size_t writes_over(const UserState& user) const;
   void move_base(const Event& event, UserState& user);
   void keep_turns(const UserState& user, FoldState& state);
   void begin_base(UserState& user) {
@@ -310,6 +311,11 @@ void Engine::Core::insert_writes(const Event& event, Time effective, UserState& 
     write.operation = command.operation;
     write.property = std::string(command.property);
     write.value = OwnedValue(command.value);
+    // No profile takes it.
+    if (write.value.bytes() > kMaxProfileBytes) {
+      ++fold.writes_refused;
+      continue;
+    }
     const auto at = std::upper_bound(user.writes.begin(), user.writes.end(), write,
                                      [](const ProfileWrite& a, const ProfileWrite& b) {
                                        return a.effective_order() < b.effective_order();
@@ -500,6 +506,18 @@ void Engine::Core::keep_turns(const UserState& user, FoldState& state) {
   }
 }
 
+// How many of the oldest are too many, by number or by bytes.
+size_t Engine::Core::writes_over(const UserState& user) const {
+  const size_t size = user.writes.size();
+  const size_t over = size > settings.max_facts ? size - settings.max_facts : 0;
+  size_t bytes = 0;
+  for (size_t i = size; i-- > over;) {
+    bytes += user.writes[i].bytes();
+    if (bytes > kMaxWriteBytes) return i + 1;
+  }
+  return over;
+}
+
 // Decided by the user's own records alone, so that every replay has the same base.
 void Engine::Core::move_base(const Event& event, UserState& user) {
   const size_t all = user.facts.size() + user.writes.size();
@@ -514,39 +532,38 @@ void Engine::Core::move_base(const Event& event, UserState& user) {
                              [&](const ProfileWrite& w) { return w.effective < before; }) -
         user.writes.begin());
   };
+  const size_t facts_over =
+      user.facts.size() > settings.max_facts ? user.facts.size() - settings.max_facts : 0;
+  // Without a new one there are no more than there were.
+  const size_t writes_over = event.profile.empty() ? 0 : this->writes_over(user);
+  const bool over = facts_over > 0 || writes_over > 0;
   size_t facts = 0;
   size_t writes = 0;
   Time before = user.newest_event - settings.max_lateness;
   const bool all_in_reach = (user.facts.empty() || user.facts.front().order.time >= before) &&
                             (user.writes.empty() || user.writes.front().effective >= before);
-  if (all_in_reach && user.facts.size() <= settings.max_facts &&
-      user.writes.size() <= settings.max_facts) {
-    return;
-  }
+  if (all_in_reach && !over) return;
   cut(before, &facts, &writes);
-  if (facts + writes < kWorthFolding || (facts + writes) * kPartWorthFolding < all) {
-    if (user.facts.size() <= settings.max_facts && user.writes.size() <= settings.max_facts) return;
+  const size_t out_of_reach = facts + writes;
+  if (out_of_reach < kWorthFolding || out_of_reach * kPartWorthFolding < all ||
+      facts < facts_over || writes < writes_over) {
+    if (!over) return;
     // Past the bound the oldest eighth goes, cut between two moments, and at least what is over: a
     // larger part makes this step longer, a smaller one such steps frequent. Not what lies ahead,
     // though: the base must not overtake the present.
     const Time reached = std::max(user.newest_event, event.record_time - settings.deadline_grace);
-    const auto over = [&](size_t size) {
-      return size > settings.max_facts ? size - settings.max_facts : 0;
-    };
-    const size_t facts_over = over(user.facts.size());
-    const size_t writes_over = over(user.writes.size());
-    before = std::min(facts_over > 0 ? user.facts[user.facts.size() / 8].order.time
-                                     : user.writes[user.writes.size() / 8].effective,
-                      reached);
+    const Time oldest_kept = facts_over > 0 ? user.facts[user.facts.size() / 8].order.time
+                                            : user.writes[user.writes.size() / 8].effective;
+    before = std::max(before, std::min(oldest_kept, reached));
     cut(before, &facts, &writes);
     if (facts < facts_over || writes < writes_over) {
       Time last = Time::Min();
       if (facts_over > 0) last = user.facts[facts_over - 1].order.time;
       if (writes_over > 0) last = std::max(last, user.writes[writes_over - 1].effective);
-      before = std::min(last, reached) + Duration::Millis(1);
+      before = std::max(before, std::min(last, reached) + Duration::Millis(1));
       cut(before, &facts, &writes);
     }
-    counters.facts_dropped += static_cast<int64_t>(facts + writes);
+    counters.facts_dropped += static_cast<int64_t>(facts + writes - out_of_reach);
   }
   if (facts + writes == 0) return;
   // With the deadlines up to there: a filter must not see the writes after them.
@@ -557,7 +574,10 @@ void Engine::Core::move_base(const Event& event, UserState& user) {
   transitions.clear();
   Fold::Marked unused;
   Time decided = Time::Min();
+  // They were counted when the present took them.
+  const int64_t refused = fold.writes_refused;
   fold.run(input_of(user), base.until, {}, base, decided, transitions, unused);
+  fold.writes_refused = refused;
   const uint32_t gone_facts = base.facts_applied;
   const uint32_t gone_writes = base.writes_applied;
   base.facts_applied = 0;

@@ -53,6 +53,7 @@ struct ProfileWrite {
 
   // Its place among the events and writes that take effect.
   EventOrder effective_order() const { return {effective, order.offset}; }
+  size_t bytes() const { return property.size() + value.bytes(); }
 };
 
 class Profile {

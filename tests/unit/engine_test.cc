@@ -424,6 +424,45 @@ TEST(Engine, AsManyFactsGoAsAreOver) {
   }
 }
 
+TEST(Engine, ProfileCommandsAreBoundedInBytes) {
+  SmallEngine engine("{ name: S, past_behavior: { property: { property: last, equals: v599 } } }");
+  const auto kept = [&] {
+    size_t bytes = 0;
+    for (const ProfileWrite& write : engine.user().writes) bytes += write.bytes();
+    return bytes;
+  };
+  for (int i = 0; i < 600; ++i) {
+    engine.send({absl::StrFormat("10:%02d:%02d", i / 60, i % 60),
+                 "",
+                 {},
+                 {{ProfileOperation::kSet, "long", std::string(1'000, 'v')},
+                  {ProfileOperation::kSet, "last", absl::StrCat("v", i)}}});
+    ASSERT_LE(kept(), kMaxWriteBytes) << i;
+  }
+  EXPECT_GT(kept(), kMaxWriteBytes / 2);
+  EXPECT_GT(engine.engine().counters().facts_dropped, 0);
+  EXPECT_EQ(engine.engine().counters().profile_writes_refused, 0);
+  EXPECT_TRUE(engine.member());
+  // All at one moment.
+  for (int i = 0; i < 600; ++i) {
+    engine.send({"11:00", "", {}, {{ProfileOperation::kSet, "long", std::string(1'000, 'v')}}});
+    ASSERT_LE(kept(), kMaxWriteBytes) << i;
+  }
+  EXPECT_TRUE(engine.member());
+}
+
+TEST(Engine, WhatNoProfileTakesIsNotKept) {
+  SmallEngine engine("{ name: S, past_behavior: { property: { property: a, exists: true } } }");
+  engine.send({"10:00",
+               "",
+               {},
+               {{ProfileOperation::kSet, "a", std::string(kMaxProfileBytes + 1, 'v')},
+                {ProfileOperation::kSet, "b", "v"}}});
+  EXPECT_EQ(engine.user().writes.size(), 1u);
+  EXPECT_EQ(engine.engine().counters().profile_writes_refused, 1);
+  EXPECT_FALSE(engine.member());
+}
+
 TEST(Engine, OrderFreeSegmentsKeepNoFacts) {
   SmallEngine engine("{ name: S, live: { actions: { any_of: [ { event: A } ] } } }");
   engine.send({"10:00", "A"});
