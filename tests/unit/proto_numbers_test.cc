@@ -59,8 +59,10 @@ void Add(const proto::Descriptor& of, Numbers& out) {
     if (field.enum_type() != nullptr) type = field.enum_type()->full_name();
     const std::string place = Place(of.full_name(), field.number());
     out.used.insert(place);
-    out.lines.insert(place + " " + field.name() + (field.is_repeated() ? " repeated " : " ") +
-                     type);
+    std::string line = place + " " + field.name();
+    line += field.is_repeated() ? " repeated " : " ";
+    line += type;
+    out.lines.insert(line);
   }
   for (int i = 0; i < of.reserved_range_count(); ++i) {
     for (int n = of.reserved_range(i)->start; n < of.reserved_range(i)->end; ++n) {
