@@ -1,6 +1,7 @@
 #include "segment/engine.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -82,6 +83,7 @@ struct Engine::Core {
   bool seen_before(const Event& event, UserState& user);
   void remember(const Event& event, UserState& user);
   size_t writes_over(const UserState& user) const;
+  bool fits_ahead(const Event& event, const UserState& user) const;
   void move_base(const Event& event, UserState& user);
   void keep_turns(const UserState& user, FoldState& state);
   void begin_base(UserState& user) {
@@ -411,7 +413,9 @@ void Engine::Core::fold_again(const Event& event, EventOrder order, Again why, U
   Fold::Input input = input_of(user);
   static const std::vector<ProfileWrite> kNone;
   if (!with_profile) input.writes = &kNone;
+  fold.counted_from = event.offset;
   fold.run(input, std::max(user.now, event.time), order, again, user.decided, transitions, own);
+  fold.counted_from = Offset();
   if (!with_profile) {
     again.profile = user.present.profile;
     again.writes_applied = user.present.writes_applied;
@@ -518,6 +522,30 @@ size_t Engine::Core::writes_over(const UserState& user) const {
   return over;
 }
 
+// Whether what came too late leaves what lies ahead of the present within the bounds: the base
+// can't take that in yet.
+bool Engine::Core::fits_ahead(const Event& event, const UserState& user) const {
+  const Time reached = std::max(user.newest_event, event.record_time - settings.deadline_grace);
+  size_t facts = 0;
+  for (const Hit& hit : matcher.hits()) facts += rules->compiled().atoms[hit.atom].measured ? 1 : 0;
+  for (auto fact = user.facts.rbegin(); fact != user.facts.rend(); ++fact) {
+    if (fact->order.time <= reached) break;
+    if (++facts > settings.max_facts) return false;
+  }
+  size_t writes = event.profile.size();
+  size_t bytes = 0;
+  for (const ProfileCommand& command : event.profile) {
+    bytes += command.property.size() + OwnedValue(command.value).bytes();
+  }
+  for (auto write = user.writes.rbegin(); write != user.writes.rend(); ++write) {
+    if (write->effective <= reached) break;
+    if (++writes > settings.max_facts) return false;
+    bytes += write->bytes();
+    if (bytes > kMaxWriteBytes) return false;
+  }
+  return facts <= settings.max_facts && writes <= settings.max_facts && bytes <= kMaxWriteBytes;
+}
+
 // Decided by the user's own records alone, so that every replay has the same base.
 void Engine::Core::move_base(const Event& event, UserState& user) {
   const size_t all = user.facts.size() + user.writes.size();
@@ -574,10 +602,9 @@ void Engine::Core::move_base(const Event& event, UserState& user) {
   transitions.clear();
   Fold::Marked unused;
   Time decided = Time::Min();
-  // They were counted when the present took them.
-  const int64_t refused = fold.writes_refused;
+  fold.counted_from = Offset(std::numeric_limits<int64_t>::max());
   fold.run(input_of(user), base.until, {}, base, decided, transitions, unused);
-  fold.writes_refused = refused;
+  fold.counted_from = Offset();
   const uint32_t gone_facts = base.facts_applied;
   const uint32_t gone_writes = base.writes_applied;
   base.facts_applied = 0;
@@ -618,6 +645,10 @@ Outcome Engine::apply(const Event& record, Time clock, UserState& user, Changes&
     core.fire(event.time, user, out);
     const bool counted = core.measured();
     if (!counted && event.profile.empty()) return Outcome::kTooLate;
+    if (!core.fits_ahead(event, user)) {
+      ++core.counters.facts_dropped;
+      return Outcome::kTooLate;
+    }
     const EventOrder effective{std::max(event.record_time, user.newest_event), event.offset};
     const bool in_order = effective.time >= user.decided && LastApplied(user) < effective;
     if (counted) core.insert_facts(event, effective, user);

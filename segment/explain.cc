@@ -105,9 +105,10 @@ class Explainer {
       expression(segment_.past_behavior(), "past_behavior", 0, *root.add_children());
       pb::Finding& whole = *root.mutable_children(0);
       if (whole.has_until()) *root.mutable_until() = whole.until();
-      // The membership is the expression.
-      if (state_ && state_->since != Time::Min())
+      // The membership is the expression, as far as this version made it so.
+      if (state_ && state_->since != Time::Min() && state_->since >= rule_.activation_clock) {
         SetTimestamp(state_->since, whole.mutable_since());
+      }
       return;
     }
     const std::string path = absl::StrCat("live.", KindOf(live_));

@@ -147,7 +147,7 @@ void Fold::apply_writes(const std::vector<ProfileWrite>& writes, EventOrder orde
     if (write.effective_order() > order) return;
     ++state.writes_applied;
     if (!state.profile.apply(write)) {
-      ++writes_refused;
+      if (write.order.offset >= counted_from) ++writes_refused;
       continue;
     }
     wrote_ = true;

@@ -104,7 +104,9 @@ class Fold {
   bool holds(const Rule& rule, uint32_t node, const FoldState& state, Time at, Time* until);
 
   int64_t pendings_dropped = 0;
+  // Of records from `counted_from` on: what is folded again was counted before.
   int64_t writes_refused = 0;
+  Offset counted_from;
 
  private:
   // What happened to a segment in a step, besides Roles.

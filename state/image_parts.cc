@@ -37,13 +37,13 @@ uint64_t Fingerprint(std::string_view image) {
 
 }  // namespace
 
-size_t ImageParts(size_t image_bytes, size_t part_bytes) {
+size_t CountImageParts(size_t image_bytes, size_t part_bytes) {
   return std::max<size_t>(1, (image_bytes + part_bytes - 1) / part_bytes);
 }
 
 void CutImage(std::string_view image, size_t part_bytes,
               absl::FunctionRef<void(size_t part, std::string_view value)> write) {
-  const size_t parts = ImageParts(image.size(), part_bytes);
+  const size_t parts = CountImageParts(image.size(), part_bytes);
   if (parts == 1) return write(0, image);
   const uint64_t fingerprint = Fingerprint(image);
   std::string value;
@@ -60,40 +60,40 @@ void CutImage(std::string_view image, size_t part_bytes,
   write(0, value);
 }
 
-absl::Status ImagePieces::take_part(std::string_view user, size_t part,
-                                    std::optional<std::string_view> value) {
+absl::Status ImagePartReader::take_part(std::string_view user, size_t part,
+                                        std::optional<std::string_view> value) {
   if (!value) {
-    if (const auto it = pieces_.find(user); it != pieces_.end()) it->second.erase(part);
+    if (const auto it = parts_.find(user); it != parts_.end()) it->second.erase(part);
     return absl::OkStatus();
   }
-  Piece piece;
-  if (!Take(&*value, &piece.fingerprint)) {
+  Part taken;
+  if (!Take(&*value, &taken.fingerprint)) {
     return absl::DataLossError("part of an image without a fingerprint");
   }
-  piece.bytes = *value;
-  pieces_[std::string(user)][part] = std::move(piece);
+  taken.bytes = *value;
+  parts_[std::string(user)][part] = std::move(taken);
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::optional<std::string_view>> ImagePieces::take(std::string_view user,
-                                                                  std::string_view value) {
+absl::StatusOr<std::optional<std::string_view>> ImagePartReader::take(std::string_view user,
+                                                                      std::string_view value) {
   if (const auto it = lacking_.find(user); it != lacking_.end()) lacking_.erase(it);
-  std::map<size_t, Piece> pieces;
-  if (const auto it = pieces_.find(user); it != pieces_.end()) {
-    pieces = std::move(it->second);
-    pieces_.erase(it);
+  std::map<size_t, Part> parts;
+  if (const auto it = parts_.find(user); it != parts_.end()) {
+    parts = std::move(it->second);
+    parts_.erase(it);
   }
   if (value.empty() || value[0] != kInParts) return value;
   value.remove_prefix(1);
-  uint32_t parts = 0;
+  uint32_t count = 0;
   uint64_t fingerprint = 0;
-  if (!Take(&value, &parts) || !Take(&value, &fingerprint)) {
+  if (!Take(&value, &count) || !Take(&value, &fingerprint)) {
     return absl::DataLossError("image in parts whose beginning can't be read");
   }
   image_ = value;
-  for (size_t part = 1; part < parts; ++part) {
-    const auto it = pieces.find(part);
-    if (it == pieces.end() || it->second.fingerprint != fingerprint) {
+  for (size_t part = 1; part < count; ++part) {
+    const auto it = parts.find(part);
+    if (it == parts.end() || it->second.fingerprint != fingerprint) {
       lacking_.emplace(user);
       return std::nullopt;
     }
@@ -105,7 +105,7 @@ absl::StatusOr<std::optional<std::string_view>> ImagePieces::take(std::string_vi
   return image_;
 }
 
-absl::Status ImagePieces::finish() const {
+absl::Status ImagePartReader::finish() const {
   if (lacking_.empty()) return absl::OkStatus();
   return absl::DataLossError(absl::StrCat("the image of user \"",
                                           absl::CHexEscape(*lacking_.begin()), "\" lacks parts (",

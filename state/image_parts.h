@@ -5,12 +5,13 @@
 // parts there are; it holds the first. The others stand under keys of their own, before it in the
 // log, in the same transaction:
 //
-//   under the user's key       0, parts (4 bytes), XXH64 of the image (8 bytes), its first bytes
-//   under part 1, 2, ...       XXH64 of the image (8 bytes), its next bytes
+//   under the user's key       0, parts (4 bytes), fingerprint (8 bytes), the image's first bytes
+//   under part 1, 2, ...       fingerprint (8 bytes), its next bytes
 //
-// Numbers are little-endian. Compaction takes superseded parts away one by one, so a reader may
-// meet an image that lacks some: then a newer one follows. What an image no longer needs of the
-// parts of the one before, the writer deletes.
+// Numbers are little-endian. The fingerprint is the whole image's, ValueFingerprint of it as a
+// string. Compaction takes superseded parts away one by one, so a reader may meet an image that
+// lacks some: then a newer one follows. What an image no longer needs of the parts of the one
+// before, the writer deletes.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +30,7 @@
 namespace segmentd {
 
 // Records of an image of so many bytes; 1 for none.
-size_t ImageParts(size_t image_bytes, size_t part_bytes);
+size_t CountImageParts(size_t image_bytes, size_t part_bytes);
 
 // Calls `write` with the number of each part and its value, which is valid until it returns, in the
 // order in which they must be written: the one for the user's key, number 0, at last.
@@ -37,7 +38,7 @@ void CutImage(std::string_view image, size_t part_bytes,
               absl::FunctionRef<void(size_t part, std::string_view value)> write);
 
 // Puts together what CutImage cut, from the records of a changelog in their order.
-class ImagePieces {
+class ImagePartReader {
  public:
   // A part's record but the one under the user's key; without a value a tombstone. DATA_LOSS: it
   // can't be read.
@@ -50,12 +51,12 @@ class ImagePieces {
   absl::Status finish() const;
 
  private:
-  struct Piece {
+  struct Part {
     uint64_t fingerprint = 0;
     std::string bytes;
   };
   // By user and part, of images that were not taken yet.
-  std::map<std::string, std::map<size_t, Piece>, std::less<>> pieces_;
+  std::map<std::string, std::map<size_t, Part>, std::less<>> parts_;
   // Users whose newest image so far lacks parts.
   std::set<std::string, std::less<>> lacking_;
   std::string image_;

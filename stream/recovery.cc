@@ -20,14 +20,14 @@ absl::Status Named(const absl::Status& status, Partition partition, std::string_
 }
 
 absl::Status TakeUser(std::string_view id, std::optional<std::string_view> value,
-                      ImagePieces& pieces, Restored& restored) {
+                      ImagePartReader& parts, Restored& restored) {
   StoredUser& user = restored.users->find_or_create(id);
   if (user.index() == restored.included.size()) restored.included.emplace_back();
   // A user is never taken away; a tombstone would only say that there is no image.
   user.state = UserState();
   restored.included[user.index()] = Offset();
   if (!value) return absl::OkStatus();
-  const auto image = pieces.take(id, *value);
+  const auto image = parts.take(id, *value);
   if (!image.ok()) return image.status();
   if (!*image) return absl::OkStatus();
   absl::Status status = ParseUserImage(**image, &user.state, &restored.included[user.index()]);
@@ -35,15 +35,15 @@ absl::Status TakeUser(std::string_view id, std::optional<std::string_view> value
   return status;
 }
 
-absl::Status Take(std::string_view key, std::optional<std::string_view> value, ImagePieces& pieces,
-                  Restored& restored) {
+absl::Status Take(std::string_view key, std::optional<std::string_view> value,
+                  ImagePartReader& parts, Restored& restored) {
   absl::StatusOr<ChangelogKey> parsed = ParseChangelogKey(key);
   if (!parsed.ok()) return parsed.status();
   switch (parsed->kind) {
     case ChangelogKind::kUser:
-      return TakeUser(parsed->user, value, pieces, restored);
+      return TakeUser(parsed->user, value, parts, restored);
     case ChangelogKind::kImagePart:
-      return pieces.take_part(parsed->user, parsed->part, value);
+      return parts.take_part(parsed->user, parsed->part, value);
     case ChangelogKind::kDefinition: {
       if (!value) {
         restored.definitions.free(parsed->slot);
@@ -72,14 +72,14 @@ absl::StatusOr<std::unique_ptr<Restored>> ReadChangelog(Changelog& changelog, Pa
                                                         TaskMetrics& metrics) {
   auto restored = std::make_unique<Restored>();
   restored->users = std::make_unique<UserStore>();
-  ImagePieces pieces;
+  ImagePartReader parts;
   const absl::Status status = changelog.read(
       partition,
       [&](std::string_view key, std::optional<std::string_view> value) -> absl::Status {
         if (cancelled.load(std::memory_order_relaxed)) {
           return absl::CancelledError("the partition was taken away");
         }
-        absl::Status taken = Take(key, value, pieces, *restored);
+        absl::Status taken = Take(key, value, parts, *restored);
         return taken.ok() ? taken : Named(taken, partition, key);
       },
       [&](int64_t offset, int64_t end) {
@@ -87,7 +87,7 @@ absl::StatusOr<std::unique_ptr<Restored>> ReadChangelog(Changelog& changelog, Pa
         metrics.restore_end_offset.set(end);
       });
   if (!status.ok()) return status;
-  if (const absl::Status whole = pieces.finish(); !whole.ok()) {
+  if (const absl::Status whole = parts.finish(); !whole.ok()) {
     return absl::Status(whole.code(), fmt::format("changelog of partition {}: {}", partition,
                                                   std::string(whole.message())));
   }

@@ -550,8 +550,9 @@ void Task::save_user(StoredUser& user, Step& step) {
                 .value = value.value_or("")});
   };
   CutImage(value_, options_.image_part_bytes, write);
-  const size_t before = ImageParts(user.image_bytes(), options_.image_part_bytes);
-  for (size_t part = ImageParts(value_.size(), options_.image_part_bytes); part < before; ++part) {
+  const size_t before = CountImageParts(user.image_bytes(), options_.image_part_bytes);
+  for (size_t part = CountImageParts(value_.size(), options_.image_part_bytes); part < before;
+       ++part) {
     write(part, std::nullopt);
   }
   users_->mark_saved(user, value_.size());

@@ -287,6 +287,7 @@ bool Same(const Told& a, const Told& b) {
 
 std::string Disorder(const UserState& user, const Settings& settings) {
   if (user.facts.size() > settings.max_facts) return "more facts than max_facts";
+  if (user.writes.size() > settings.max_facts) return "more profile commands than max_facts";
   if (user.seen.size() > settings.max_message_ids) return "more message IDs than max_message_ids";
   if (!std::is_sorted(user.facts.begin(), user.facts.end(),
                       [](const Fact& a, const Fact& b) { return a.order < b.order; })) {

@@ -121,7 +121,7 @@ TEST(DecoderAtRandom, EveryRecordIsAnEventOrADeadLetter) {
   std::map<std::string, size_t> counts;
   MutatedRecords records(random.bits(), {"u"});
   for (size_t i = 0; i < kRecords; ++i) {
-    const MutatedRecord mutated = records.next();
+    const MutatedRecord mutated = records.next(Time::Millis(kNow));
     const std::string& body = mutated.body;
     const HeaderView header{"content-type", mutated.content_type};
     const Record record{.offset = Offset(static_cast<int64_t>(i)),

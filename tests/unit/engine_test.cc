@@ -451,6 +451,50 @@ TEST(Engine, ProfileCommandsAreBoundedInBytes) {
   EXPECT_TRUE(engine.member());
 }
 
+TEST(Engine, WhatComesTooLateAtOnceIsBounded) {
+  SmallEngine engine(R"(
+name: S
+past_behavior: { property: { property: last, exists: true } }
+---
+name: T
+past_behavior: { did: { event: A, count: { at_least: 40 } } }
+)",
+                     {.max_facts = 32});
+  engine.send({"10:00", "B"});
+  // All of them count from 13:00 on.
+  for (int i = 0; i < 100; ++i) {
+    engine.send(
+        {"10:00", "A", {}, {{ProfileOperation::kSet, "last", absl::StrCat("v", i)}}, "", "13:00"});
+    ASSERT_LE(engine.user().writes.size(), 32u) << i;
+    ASSERT_LE(engine.user().facts.size(), 32u) << i;
+  }
+  EXPECT_EQ(engine.engine().counters().facts_dropped, 68);
+  EXPECT_THAT(engine.clock("13:00"), ElementsAre("ADD 13:00 PROFILE_CHANGED by A of 10:00"));
+  // And so on, when the moment is past.
+  for (int i = 0; i < 10; ++i) engine.send({"10:00", "A", {}, {}, "", "13:30"});
+  EXPECT_THAT(engine.clock("13:30"), ElementsAre("1: ADD 13:30 CONDITION_MET by A of 10:00"));
+}
+
+TEST(Engine, ARefusedWriteIsCountedOnce) {
+  SmallEngine engine("{ name: S, past_behavior: { property: { property: a, exists: true } } }");
+  for (int i = 0; i < 2; ++i) {
+    engine.send({absl::StrCat("10:0", i),
+                 "",
+                 {},
+                 {{ProfileOperation::kSet, absl::StrCat("a", i), std::string(10'000, 'v')}}});
+  }
+  EXPECT_EQ(engine.engine().counters().profile_writes_refused, 1);
+  // Folded again for what is late, and taken in by the base.
+  engine.send({"09:59", "", {}, {{ProfileOperation::kSet, "b", "v"}}});
+  for (int i = 0; i < 100; ++i) {
+    engine.send({absl::StrFormat("14:%02d:%02d", i / 60, i % 60),
+                 "",
+                 {},
+                 {{ProfileOperation::kSet, "b", "v"}}});
+  }
+  EXPECT_EQ(engine.engine().counters().profile_writes_refused, 1);
+}
+
 TEST(Engine, WhatNoProfileTakesIsNotKept) {
   SmallEngine engine("{ name: S, past_behavior: { property: { property: a, exists: true } } }");
   engine.send({"10:00",

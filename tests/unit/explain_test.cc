@@ -245,6 +245,18 @@ past_behavior:
                                  "0 of more than 7.5 {since 11:00:00}"));
 }
 
+TEST(Explain, AMembershipFromAnEarlierVersionSaysNothingOfThisOnesRule) {
+  SmallEngine engine("{ name: S, past_behavior: { did: { event: A } } }");
+  engine.send({"10:00", "A"});
+  engine.send({"11:00", "", {}, {{ProfileOperation::kSet, "plan", "gold"}}});
+  engine.clock("12:00");
+  engine.define(0, "{ name: S, past_behavior: { property: { property: plan, equals: gold } } }");
+  const pb::Explanation explanation = engine.explain();
+  EXPECT_EQ(Text(explanation.since()), "10:00:00");
+  ASSERT_EQ(explanation.root().children_size(), 1);
+  EXPECT_EQ(Text(explanation.root().children(0).since()), "11:00:00");
+}
+
 TEST(Explain, ValuesAreDataToo) {
   SmallEngine engine(R"(
 name: S

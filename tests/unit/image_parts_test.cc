@@ -27,14 +27,14 @@ Records Cut(std::string_view image, size_t part_bytes) {
 }
 
 // The image that the last of the records gives; "-" where it lacks parts.
-std::string Read(ImagePieces& pieces, const Records& records) {
+std::string Read(ImagePartReader& parts, const Records& records) {
   std::string read = "nothing";
   for (const auto& [part, value] : records) {
     if (part > 0) {
-      EXPECT_TRUE(pieces.take_part("u", part, value).ok());
+      EXPECT_TRUE(parts.take_part("u", part, value).ok());
       continue;
     }
-    const auto image = pieces.take("u", value);
+    const auto image = parts.take("u", value);
     EXPECT_TRUE(image.ok()) << image.status();
     if (image.ok()) read = image->has_value() ? std::string(**image) : "-";
   }
@@ -42,10 +42,10 @@ std::string Read(ImagePieces& pieces, const Records& records) {
 }
 
 TEST(ImageParts, AreAsManyAsItTakes) {
-  EXPECT_EQ(ImageParts(0, 10), 1u);
-  EXPECT_EQ(ImageParts(10, 10), 1u);
-  EXPECT_EQ(ImageParts(11, 10), 2u);
-  EXPECT_EQ(ImageParts(21, 10), 3u);
+  EXPECT_EQ(CountImageParts(0, 10), 1u);
+  EXPECT_EQ(CountImageParts(10, 10), 1u);
+  EXPECT_EQ(CountImageParts(11, 10), 2u);
+  EXPECT_EQ(CountImageParts(21, 10), 3u);
 }
 
 TEST(ImageParts, ASmallImageStaysAsItIs) {
@@ -67,9 +67,9 @@ TEST(ImageParts, AreNoLargerThanAsked) {
   ASSERT_EQ(records.size(), 3u);
   EXPECT_EQ(records.back().first, 0u);
   for (const auto& [part, value] : records) EXPECT_LE(value.size(), 1'000'000u + 13);
-  ImagePieces pieces;
-  EXPECT_TRUE(Read(pieces, records) == image);
-  EXPECT_TRUE(pieces.finish().ok());
+  ImagePartReader parts;
+  EXPECT_TRUE(Read(parts, records) == image);
+  EXPECT_TRUE(parts.finish().ok());
 }
 
 TEST(ImageParts, FitTogetherAtEverySize) {
@@ -77,8 +77,8 @@ TEST(ImageParts, FitTogetherAtEverySize) {
   for (char c = 1; c < 60; ++c) {
     image += c;
     for (size_t part_bytes = 1; part_bytes < 70; ++part_bytes) {
-      ImagePieces pieces;
-      ASSERT_EQ(Read(pieces, Cut(image, part_bytes)), image) << part_bytes;
+      ImagePartReader parts;
+      ASSERT_EQ(Read(parts, Cut(image, part_bytes)), image) << part_bytes;
     }
   }
 }
@@ -87,11 +87,11 @@ TEST(ImageParts, OfAnEarlierImageAreNotTakenForThose) {
   Records records = Cut("\3 the first image", 4);
   const Records second = Cut("\3 the second one", 4);
   records.insert(records.end(), second.begin(), second.end());
-  ImagePieces pieces;
-  EXPECT_EQ(Read(pieces, records), "\3 the second one");
+  ImagePartReader parts;
+  EXPECT_EQ(Read(parts, records), "\3 the second one");
   // A smaller one needs none of them.
-  EXPECT_EQ(Read(pieces, {{3, Cut("\3 a third image", 4)[0].second}, {0, "\3"}}), "\3");
-  EXPECT_TRUE(pieces.finish().ok());
+  EXPECT_EQ(Read(parts, {{3, Cut("\3 a third image", 4)[0].second}, {0, "\3"}}), "\3");
+  EXPECT_TRUE(parts.finish().ok());
 }
 
 TEST(ImageParts, MayBeGoneWhereANewerImageFollows) {
@@ -101,32 +101,32 @@ TEST(ImageParts, MayBeGoneWhereANewerImageFollows) {
   ASSERT_EQ(second.size(), 3u);
   // Compaction came as far as the parts of the second.
   const Records compacted = {first[2], second[0], second[1]};
-  ImagePieces pieces;
-  EXPECT_EQ(Read(pieces, compacted), "-");
-  EXPECT_EQ(pieces.finish().code(), absl::StatusCode::kDataLoss);
-  EXPECT_THAT(std::string(pieces.finish().message()), HasSubstr("\"u\" lacks parts"));
-  EXPECT_EQ(Read(pieces, {second[2]}), "\3 the second one");
-  EXPECT_TRUE(pieces.finish().ok());
+  ImagePartReader parts;
+  EXPECT_EQ(Read(parts, compacted), "-");
+  EXPECT_EQ(parts.finish().code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(parts.finish().message()), HasSubstr("\"u\" lacks parts"));
+  EXPECT_EQ(Read(parts, {second[2]}), "\3 the second one");
+  EXPECT_TRUE(parts.finish().ok());
 }
 
 TEST(ImageParts, DeletedOnesAreGone) {
   const Records records = Cut("\3 image", 4);
   ASSERT_EQ(records.size(), 2u);
-  ImagePieces pieces;
-  ASSERT_TRUE(pieces.take_part("u", 1, records[0].second).ok());
-  ASSERT_TRUE(pieces.take_part("u", 1, std::nullopt).ok());
-  ASSERT_TRUE(pieces.take_part("other", 1, std::nullopt).ok());
-  EXPECT_EQ(Read(pieces, {records[1]}), "-");
+  ImagePartReader parts;
+  ASSERT_TRUE(parts.take_part("u", 1, records[0].second).ok());
+  ASSERT_TRUE(parts.take_part("u", 1, std::nullopt).ok());
+  ASSERT_TRUE(parts.take_part("other", 1, std::nullopt).ok());
+  EXPECT_EQ(Read(parts, {records[1]}), "-");
 }
 
 TEST(ImageParts, DamageIsTold) {
-  ImagePieces pieces;
-  EXPECT_EQ(pieces.take_part("u", 1, "short").code(), absl::StatusCode::kDataLoss);
-  EXPECT_EQ(pieces.take("u", std::string(5, '\0')).status().code(), absl::StatusCode::kDataLoss);
+  ImagePartReader parts;
+  EXPECT_EQ(parts.take_part("u", 1, "short").code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(parts.take("u", std::string(5, '\0')).status().code(), absl::StatusCode::kDataLoss);
   Records records = Cut("\3 image", 4);
   records[0].second.back() ^= 1;
-  ASSERT_TRUE(pieces.take_part("u", 1, records[0].second).ok());
-  EXPECT_EQ(pieces.take("u", records[1].second).status().code(), absl::StatusCode::kDataLoss);
+  ASSERT_TRUE(parts.take_part("u", 1, records[0].second).ok());
+  EXPECT_EQ(parts.take("u", records[1].second).status().code(), absl::StatusCode::kDataLoss);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "tests/unit/mutated_records.h"
 
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -10,30 +11,37 @@
 namespace segmentd {
 namespace {
 
-std::vector<std::string> WellFormed(const std::string& user) {
-  std::vector<std::string> bodies = {
-      R"({"type":"track","messageId":"m-1","userId":"u","event":"Charged","properties":{"amount":512.5,"items":[{"sku":"a","n":[1,2]},{"sku":"b"}],"cart":{"id":7}},"timestamp":"2026-04-01T09:00:00Z"})",
-      R"({"type":"identify","userId":"u","traits":{"plan":"gold","address":{"city":"Pune"},"tags":["a",1,true,null],"old":null}})",
-      R"({"type":"identify","anonymousId":"u","context":{"traits":{"plan":"x"},"page":{"url":"p"}}})",
-      R"({"type":"page","userId":"u","context":{"page":{"url":"https:\/\/e.org\/\u00e9","referrer":"r","title":"t"}},"timestamp":1775034000000})",
-      R"({"type":"screen","userId":"u","name":"Home","properties":{"tags":[["x"],[]]}})",
-      R"({"type":"alias","userId":"u","previousId":"a"})",
-      R"({"type":"group","userId":"u","groupId":"g"})",
-      R"({"type":"event","identity":"u","ts":1775034000,"evtName":"E","evtData":{"amount":1e3,"items":[{"sku":"z"}]}})",
-      R"({"type":"profile","objectId":"u","profileData":{"a":{"$set":1},"b":{"$add":["x"],"$remove":"y"},"c":{"$delete":1},"d":{"$incr":2},"e":{"$decr":-2.5}}})",
-      R"({"user_id":"u","name":"E","time_ms":"1775033999000","properties":{"amount":{"number":5}}})",
-      R"({"originalTimestamp":"2026-03-01T00:00:00Z","sentAt":"2026-03-01T00:00:02Z","receivedAt":"2026-04-01T08:59:59Z","type":"track","event":"E","userId":"u"})",
-      R"({"d":[]})",
-      R"({})",
-      R"({"type":"track","userId":42,"event":"E","properties":{"amount":123456789012345678901234567890,"x":{"x":{"x":{"x":[[[[{}]]]]}}}}})"};
-  for (std::string& body : bodies) {
-    body = absl::StrReplaceAll(body, {{":\"u\"", absl::StrCat(":\"", user, "\"")}});
+constexpr const char* kJson[] = {
+    R"({"type":"track","messageId":"@id","userId":"@user","event":"Charged","properties":{"amount":512.5,"items":[{"sku":"a","n":[1,2]},{"sku":"b"}],"cart":{"id":7}},"timestamp":"@iso"})",
+    R"({"type":"identify","userId":"@user","traits":{"plan":"gold","address":{"city":"Pune"},"tags":["a",1,true,null],"old":null}})",
+    R"({"type":"identify","anonymousId":"@user","context":{"traits":{"plan":"x"},"page":{"url":"p"}}})",
+    R"({"type":"page","userId":"@user","context":{"page":{"url":"https:\/\/e.org\/\u00e9","referrer":"r","title":"t"}},"timestamp":@ms})",
+    R"({"type":"screen","userId":"@user","name":"Home","properties":{"tags":[["x"],[]]}})",
+    R"({"type":"alias","userId":"@user","previousId":"a"})",
+    R"({"type":"group","userId":"@user","groupId":"g"})",
+    R"({"type":"event","identity":"@user","ts":@sec,"evtName":"E","evtData":{"amount":1e3,"items":[{"sku":"z"}]}})",
+    R"({"type":"profile","objectId":"@user","profileData":{"a":{"$set":1},"b":{"$add":["x"],"$remove":"y"},"c":{"$delete":1},"d":{"$incr":2},"e":{"$decr":-2.5}}})",
+    R"({"user_id":"@user","name":"E","time_ms":"@ms","properties":{"amount":{"number":5}}})",
+    R"({"originalTimestamp":"2026-03-01T00:00:00Z","sentAt":"2026-03-01T00:00:02Z","receivedAt":"@iso","type":"track","event":"E","userId":"@user"})",
+    R"({"d":[]})",
+    R"({})",
+    R"({"type":"track","userId":42,"event":"E","properties":{"amount":123456789012345678901234567890,"x":{"x":{"x":{"x":[[[[{}]]]]}}}}})"};
+// One of Protobuf besides.
+constexpr size_t kBodies = std::size(kJson) + 1;
+
+std::string WellFormed(size_t which, const std::string& user, const std::string& id, Time now) {
+  if (which < std::size(kJson)) {
+    return absl::StrReplaceAll(kJson[which], {{"@user", user},
+                                              {"@id", id},
+                                              {"@iso", FormatTimestamp(now)},
+                                              {"@ms", absl::StrCat(now.millis())},
+                                              {"@sec", absl::StrCat(now.millis() / 1000)}});
   }
   segments::v1::Event message;
   message.set_user_id(user);
   message.set_name("E");
-  message.set_message_id("m");
-  message.set_time_ms(MutatedRecords::kNow);
+  message.set_message_id(id);
+  message.set_time_ms(now.millis());
   (*message.mutable_properties())["amount"].set_number(1.5);
   auto* list = (*message.mutable_properties())["items[].sku"].mutable_list();
   list->add_values()->set_string("s");
@@ -42,8 +50,7 @@ std::vector<std::string> WellFormed(const std::string& user) {
   command->set_operation(segments::v1::ProfileCommand::ADD);
   command->set_property("tags");
   command->mutable_value()->mutable_list()->add_values()->set_string("v");
-  bodies.push_back(Serialized(message));
-  return bodies;
+  return Serialized(message);
 }
 
 }  // namespace
@@ -59,15 +66,17 @@ std::string Serialized(const segments::v1::Event& message) {
 }
 
 MutatedRecords::MutatedRecords(uint64_t seed, std::vector<std::string> users)
-    : engine_(seed), users_(std::move(users)) {
-  for (const std::string& user : users_) bodies_.push_back(WellFormed(user));
-}
+    : engine_(seed), users_(std::move(users)) {}
 
-MutatedRecord MutatedRecords::next() {
-  const size_t user = below(users_.size());
-  const std::vector<std::string>& bodies = bodies_[user];
-  MutatedRecord record{.body = bodies[below(bodies.size())]};
-  if (!one_in(8)) mutate(bodies, &record.body);
+MutatedRecord MutatedRecords::next(Time now) {
+  const std::string& user = users_[below(users_.size())];
+  const std::string id = absl::StrCat("m", ++made_);
+  MutatedRecord record{.body = WellFormed(below(kBodies), user, id, now)};
+  if (!one_in(8)) {
+    for (size_t n = 1 + below(3); n > 0; --n) {
+      mutate(WellFormed(below(kBodies), user, id, now), &record.body);
+    }
+  }
   static constexpr std::string_view kTypes[] = {"application/json", "application/x-protobuf",
                                                 "text/plain"};
   if (!record.body.starts_with('{') && one_in(2)) {
@@ -75,11 +84,11 @@ MutatedRecord MutatedRecords::next() {
   } else if (one_in(16)) {
     record.content_type = kTypes[below(3)];
   }
-  if (!one_in(64)) record.key = one_in(32) ? "42" : users_[user];
+  if (!one_in(64)) record.key = one_in(32) ? "42" : user;
   return record;
 }
 
-void MutatedRecords::mutate(const std::vector<std::string>& bodies, std::string* body) {
+void MutatedRecords::mutate(const std::string& other, std::string* body) {
   static const std::vector<std::string> kPieces = {"{",
                                                    "}",
                                                    "[",
@@ -108,36 +117,33 @@ void MutatedRecords::mutate(const std::vector<std::string>& bodies, std::string*
                                                    "99999999999999999999",
                                                    "\"timestamp\":\"x\",",
                                                    "\"userId\":null,"};
-  for (size_t n = 1 + below(3); n > 0; --n) {
-    const size_t at = body->empty() ? 0 : below(body->size());
-    switch (below(8)) {
-      case 0:
-        if (!body->empty()) (*body)[at] = static_cast<char>(engine_());
-        break;
-      case 1:
-        body->resize(at);
-        break;
-      case 2:
-        body->insert(at, 1, static_cast<char>(engine_()));
-        break;
-      case 3:
-        body->erase(at, 1 + below(8));
-        break;
-      case 4:
-        body->insert(at, kPieces[below(kPieces.size())]);
-        break;
-      case 5:
-        body->insert(at, body->substr(below(body->size() + 1), 20));
-        break;
-      case 6: {
-        const std::string& other = bodies[below(bodies.size())];
-        *body = body->substr(0, at) + other.substr(below(other.size()));
-        break;
-      }
-      case 7:
-        if (body->size() > 1) std::swap((*body)[at], (*body)[below(body->size())]);
-        break;
+  const size_t at = body->empty() ? 0 : below(body->size());
+  switch (below(8)) {
+    case 0:
+      if (!body->empty()) (*body)[at] = static_cast<char>(engine_());
+      break;
+    case 1:
+      body->resize(at);
+      break;
+    case 2:
+      body->insert(at, 1, static_cast<char>(engine_()));
+      break;
+    case 3:
+      body->erase(at, 1 + below(8));
+      break;
+    case 4:
+      body->insert(at, kPieces[below(kPieces.size())]);
+      break;
+    case 5:
+      body->insert(at, body->substr(below(body->size() + 1), 20));
+      break;
+    case 6: {
+      *body = body->substr(0, at) + other.substr(below(other.size()));
+      break;
     }
+    case 7:
+      if (body->size() > 1) std::swap((*body)[at], (*body)[below(body->size())]);
+      break;
   }
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "proto/segments/v1/event.pb.h"
+#include "segment/time.h"
 
 namespace segmentd {
 
@@ -28,23 +29,20 @@ struct MutatedRecord {
 // The same for the same seed.
 class MutatedRecords {
  public:
-  // The times in the records are around it; ms since 1970.
-  static constexpr int64_t kNow = 1'775'034'000'000;
-
   // Of users with IDs that need no escape in JSON; not empty.
   MutatedRecords(uint64_t seed, std::vector<std::string> users);
 
-  MutatedRecord next();
+  // Of an event at `now` as far as the record says when, with a message ID of its own.
+  MutatedRecord next(Time now);
 
  private:
   size_t below(size_t n) { return static_cast<size_t>(engine_() % n); }
   bool one_in(size_t n) { return below(n) == 0; }
-  void mutate(const std::vector<std::string>& bodies, std::string* body);
+  void mutate(const std::string& other, std::string* body);
 
   std::mt19937_64 engine_;
   const std::vector<std::string> users_;
-  // By user.
-  std::vector<std::vector<std::string>> bodies_;
+  int64_t made_ = 0;
 };
 
 }  // namespace segmentd
