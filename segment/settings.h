@@ -41,7 +41,7 @@ inline constexpr int kMaxKeptPerUser = 10'000;
 inline constexpr int kMaxProfileProperties = 256;
 inline constexpr int kMaxProfileBytes = 16 * 1024;
 // Of the profile commands of a user that are kept for late events, their properties and values.
-inline constexpr size_t kMaxWriteBytes = 256 * 1024;
+inline constexpr size_t kMaxWriteBytes = size_t{256} * 1024;
 inline constexpr Duration kMaxWindow = Duration::Days(540);
 inline constexpr Duration kMinWithin = Duration::Seconds(1);
 inline constexpr Duration kMaxWithin = Duration::Days(90);

@@ -86,8 +86,8 @@ struct TaskOptions {
   // When all are to be saved.
   size_t users_drained_per_step = 50'000;
   size_t bytes_saved_per_step = 16 << 20;
-  // A larger image is saved in parts: a broker refuses messages of more than 1 MiB by default. Raised
-  // from one start to the next, it leaves records of parts behind that nobody needs.
+  // A larger image is saved in parts: a broker refuses messages of more than 1 MiB by default.
+  // Raised from one start to the next, it leaves records of parts behind that nobody needs.
   size_t image_part_bytes = 1'000'000;
   size_t deadlines_per_portion = 1'000;
   size_t users_scanned_per_step = 100'000;
