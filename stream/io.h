@@ -115,8 +115,8 @@ enum class CommitResult : uint8_t {
   kFenced,
 };
 
-// One transactional producer. One thread. After anything but kCommitted, or an error of write(),
-// call renew() before the next transaction.
+// One transactional producer. One thread. After anything but kCommitted, after abort(), or an error
+// of write(), call renew() before the next transaction.
 class Transactions {
  public:
   virtual ~Transactions() = default;

@@ -600,6 +600,7 @@ TEST_F(KafkaClient, ShowsNothingOfAnAbort) {
   ASSERT_OK(Put(*tx, Write::Topic::kChangelog, "u1", "aborted"));
   tx->abort();
   EXPECT_THAT(changelog(0), IsEmpty());
+  ASSERT_OK(tx->renew());
   ASSERT_OK(tx->begin());
   ASSERT_OK(Put(*tx, Write::Topic::kChangelog, "u1", "committed"));
   std::string why;
@@ -672,6 +673,7 @@ TEST_F(KafkaClient, ReadsAChangelogOverMarkersToItsEnd) {
     ASSERT_OK(Put(*tx, Write::Topic::kChangelog, key, "v"));
     if (i % 3 == 0) {
       tx->abort();
+      ASSERT_OK(tx->renew());
     } else {
       ASSERT_EQ(tx->commit({{{0, Offset(i)}}}, &why), CommitResult::kCommitted) << why;
       expected.push_back(key + "=v");
@@ -996,6 +998,9 @@ class KafkaFeed : public KafkaClient {
     }
     if (!committed) {
       tx.abort();
+      // Where the broker had not heard of the transaction yet, the abort may have ended the
+      // session.
+      ASSERT_OK(tx.renew());
       return;
     }
     std::string why;
