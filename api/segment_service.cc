@@ -72,6 +72,17 @@ absl::Status IsBeingDeleted(const std::string& id) {
       absl::StrCat("segment \"", id, "\" is being deleted; give its successor another ID"));
 }
 
+// What the log shows of it may be an older version, or nothing but the ID.
+bool Invalid(const v1::Segment& segment) {
+  return segment.status() == v1::SEGMENT_STATUS_INVALID;
+}
+
+absl::Status CannotBeRun(const v1::Segment& segment) {
+  return absl::FailedPreconditionError(absl::StrCat(
+      "segment \"", segment.id(),
+      "\" can't be run as it is stored; update or delete it first: ", segment.status_detail()));
+}
+
 absl::Status Missing(std::string_view field, std::string_view what) {
   return ViolationsError({{std::string(field), std::string(what)}});
 }
@@ -365,6 +376,7 @@ class SegmentService::Handlers final : public v1::SegmentService::Service {
           const StoredSegments stored(definitions_);
           const v1::Segment* original = stored.Find(request->id());
           if (original == nullptr) return NoSegment(request->id());
+          if (Invalid(*original)) return CannotBeRun(*original);
           v1::Segment clone = WrittenPart(*original);
           clone.set_id(request->new_id());
           clone.set_name(
@@ -516,13 +528,15 @@ class SegmentService::Handlers final : public v1::SegmentService::Service {
 
     v1::Segment next = WrittenPart(wanted);
     std::vector<Violation> violations = CheckDefinition(next, stored);
-    if (next.shadow() && !present->shadow()) {
+    // What can't be read tells neither: the tasks know what they run.
+    const bool known = present->definition_case() != v1::Segment::DEFINITION_NOT_SET;
+    if (known && next.shadow() && !present->shadow()) {
       violations.push_back(
           {"shadow",
            "can only be set at creation: consumers know this segment's members already; clone it "
            "and set shadow there, or pause it"});
     }
-    if (next.definition_case() != present->definition_case() &&
+    if (known && next.definition_case() != present->definition_case() &&
         next.definition_case() != v1::Segment::DEFINITION_NOT_SET) {
       violations.push_back(
           {std::string(KindOf(next)),
@@ -530,7 +544,10 @@ class SegmentService::Handlers final : public v1::SegmentService::Service {
                         ", which an update can't change; create another segment")});
     }
     if (absl::Status status = ViolationsError(violations); !status.ok()) return status;
-    if (Fingerprint(next) == Fingerprint(WrittenPart(*present))) return *present;
+    // To what could be read last is a change where that is not what is stored.
+    if (!Invalid(*present) && Fingerprint(next) == Fingerprint(WrittenPart(*present))) {
+      return *present;
+    }
 
     // A guard pauses without a version: an update does not end that either.
     next.set_paused(Stopped(*present));
@@ -547,12 +564,9 @@ class SegmentService::Handlers final : public v1::SegmentService::Service {
     const v1::Segment* present = stored.FindAny(id);
     if (present == nullptr) return NoSegment(id);
     if (StoredSegments::Deleting(*present)) return IsBeingDeleted(id);
+    if (Invalid(*present)) return CannotBeRun(*present);
     // A guard pauses without a version: resuming needs one all the same.
     if (paused ? present->paused() : !Stopped(*present)) return *present;
-    if (present->definition_case() == v1::Segment::DEFINITION_NOT_SET) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "segment \"", id, "\" can't be read as it is stored; update or delete it first"));
-    }
     v1::Segment next = WrittenPart(*present);
     next.set_paused(paused);
     return WriteNext(call, std::move(next), *present, *std::move(user), *std::move(turn));
@@ -563,7 +577,7 @@ class SegmentService::Handlers final : public v1::SegmentService::Service {
                                         const v1::Segment& present, std::string user,
                                         WriterTurn::Taken turn) {
     next.set_version(present.version() + 1);
-    *next.mutable_create_time() = present.create_time();
+    if (present.has_create_time()) *next.mutable_create_time() = present.create_time();
     next.set_created_by(present.created_by());
     SetTimestamp(Time::Millis(absl::ToUnixMillis(call.now())), next.mutable_update_time());
     next.set_updated_by(std::move(user));

@@ -47,11 +47,14 @@ bool TakesTurns(const Segment& segment) {
 
 // Another segment under the same ID: the first was deleted and the deletion not seen.
 bool Remade(const Segment& applied, const Segment& wanted) {
-  // A record that can't be read tells nothing about the segment but its ID: what runs goes on.
-  if (wanted.definition_case() == Segment::DEFINITION_NOT_SET) return false;
-  return wanted.version() < applied.version() ||
-         applied.create_time().seconds() != wanted.create_time().seconds() ||
-         applied.create_time().nanos() != wanted.create_time().nanos();
+  // A record that can't be read or run tells nothing about the segment but its ID: what runs goes
+  // on.
+  if (wanted.status() == segments::v1::SEGMENT_STATUS_INVALID) return false;
+  if (wanted.version() < applied.version()) return true;
+  // Absent from the update of such a record.
+  return wanted.has_create_time() &&
+         (applied.create_time().seconds() != wanted.create_time().seconds() ||
+          applied.create_time().nanos() != wanted.create_time().nanos());
 }
 
 // Whether a version was written to end a pause, and no more.

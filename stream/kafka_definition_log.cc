@@ -1,13 +1,16 @@
 #include "stream/kafka_definition_log.h"
 
 #include <fmt/format.h>
+#include <simdjson.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/time/clock.h"
 
+#include "segment/absl_view.h"
 #include "segment/definition_check.h"
 #include "segment/definition_text.h"
 
@@ -38,6 +41,11 @@ std::string Describe(const std::vector<Violation>& violations) {
                         : fmt::format("{}: {}", violation.path, violation.message));
   }
   return fmt::format("{}", fmt::join(texts, "; "));
+}
+
+// Whether an answer may hold it.
+bool IsText(std::string_view bytes) {
+  return simdjson::validate_utf8(bytes.data(), bytes.size());
 }
 
 // An append under way; written to by delivery reports, which only its own polls serve.
@@ -138,7 +146,11 @@ absl::Status KafkaDefinitionLog::follow() {
   // Read to the end first: what is known is replaced as a whole then, so that a deletion that
   // compaction has taken away counts too.
   bool loading = true;
-  std::map<std::string, std::optional<std::string>> newest;
+  struct Newest {
+    int64_t offset = 0;
+    std::optional<std::string> value;
+  };
+  std::map<std::string, Newest> newest;
   absl::Status status;
   KafkaMessages messages(kBatch);
   while (status.ok() && !stopping()) {
@@ -153,10 +165,10 @@ absl::Status KafkaDefinitionLog::follow() {
           changed = true;
           // What was known is the past of what is read now.
           Table before = std::exchange(table_, {});
-          for (auto& [key, value] : newest) {
-            if (!value) continue;
+          for (auto& [key, record] : newest) {
+            if (!record.value) continue;
             if (auto known = before.extract(key)) table_.insert(std::move(known));
-            put(key, *value, position - 1, &table_);
+            put(key, *record.value, record.offset, &table_);
           }
           newest.clear();
         }
@@ -173,7 +185,9 @@ absl::Status KafkaDefinitionLog::follow() {
         const std::optional<std::string_view> value =
             message->payload == nullptr ? std::nullopt : std::optional(KafkaValue(*message));
         if (loading) {
-          newest[std::string(KafkaKey(*message))] = value;
+          Newest& record = newest[std::string(KafkaKey(*message))];
+          record.offset = message->offset;
+          record.value = value;
         } else {
           put(KafkaKey(*message), value, message->offset, &table_);
           changed = true;
@@ -192,6 +206,13 @@ void KafkaDefinitionLog::put(std::string_view key, std::optional<std::string_vie
     if (const auto it = table->find(key); it != table->end()) table->erase(it);
     return;
   }
+  if (key.empty() || !IsText(key)) {
+    invalid_records_.fetch_add(1, std::memory_order_relaxed);
+    spdlog::error(
+        "topic {}, offset {}: a record whose key is no segment's ID is passed over: \"{}\"",
+        options_.topic, offset, absl::CHexEscape(AbslView(key)));
+    return;
+  }
   Stored stored;
   const absl::StatusOr<Segment> segment = SegmentFromJson(*value);
   if (!segment.ok()) {
@@ -205,6 +226,8 @@ void KafkaDefinitionLog::put(std::string_view key, std::optional<std::string_vie
     }
   }
   if (!stored.invalid.empty()) {
+    // Parts of what was read may be in it.
+    if (!IsText(stored.invalid)) stored.invalid = absl::CHexEscape(stored.invalid);
     invalid_records_.fetch_add(1, std::memory_order_relaxed);
     spdlog::error("topic {}, offset {}: segment \"{}\" is not run: {}", options_.topic, offset, key,
                   stored.invalid);
@@ -215,6 +238,8 @@ void KafkaDefinitionLog::put(std::string_view key, std::optional<std::string_vie
     }
     stored.segment.set_status(segments::v1::SEGMENT_STATUS_INVALID);
     stored.segment.set_status_detail(stored.invalid);
+    // Of the record, whatever that says itself: an update mends what its sender has seen.
+    stored.segment.set_etag(fmt::format("offset-{}", offset));
   } else {
     stored.segment.clear_status();
     stored.segment.clear_status_detail();
@@ -259,7 +284,14 @@ std::shared_ptr<const KafkaDefinitionLog::Segments> KafkaDefinitionLog::All() co
   if (snapshot_.of != stored) next = std::make_shared<Segments>(*stored);
   for (size_t i = 0; i < stored->size(); ++i) {
     const Segment& segment = (*stored)[i];
-    if (segment.status() == segments::v1::SEGMENT_STATUS_INVALID) continue;
+    if (segment.status() == segments::v1::SEGMENT_STATUS_INVALID) {
+      // The update that mends it must be another version than the one that runs.
+      const int64_t version = std::max(segment.version(), board_.version(segment.id()));
+      if ((next ? (*next)[i] : last[i]).version() == version) continue;
+      if (!next) next = std::make_shared<Segments>(last);
+      (*next)[i].set_version(version);
+      continue;
+    }
     TaskBoard::Status status = board_.status(segment.id(), segment.version());
     const Segment& shown = next ? (*next)[i] : last[i];
     if (shown.status() == status.status && shown.status_detail() == status.detail &&

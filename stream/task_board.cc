@@ -1,5 +1,6 @@
 #include "stream/task_board.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 #include <vector>
@@ -78,6 +79,15 @@ bool TaskBoard::wait_applied(std::string_view id, int64_t version, absl::Time de
   std::unique_lock lock(mutex_);
   return changed_.wait_until(lock, absl::ToChronoTime(deadline),
                              [&] { return applied(id, version); });
+}
+
+int64_t TaskBoard::version(std::string_view id) const {
+  const std::scoped_lock lock(mutex_);
+  int64_t version = 0;
+  for (const auto& [partition, entry] : entries_) {
+    version = std::max(version, StatusIn(entry, id).version);
+  }
+  return version;
 }
 
 TaskBoard::Status TaskBoard::status(std::string_view id, int64_t version) const {

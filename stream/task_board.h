@@ -61,6 +61,9 @@ class TaskBoard {
   };
   Status status(std::string_view id, int64_t version) const;
 
+  // The highest version of the segment that a task of this process runs; 0 for none.
+  int64_t version(std::string_view id) const;
+
  private:
   bool applied(std::string_view id, int64_t version) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
 

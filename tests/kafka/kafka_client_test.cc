@@ -941,9 +941,37 @@ TEST_F(KafkaDefinitions, KeepsWhatItCannotRead) {
   EXPECT_THAT((*all)[4].status_detail(), HasSubstr("good"));
   // What was readable before goes on.
   EXPECT_TRUE((*all)[2].has_live());
+  // Each has something to send back with the update that mends it, the same wherever it is read.
+  std::set<std::string> etags;
+  auto again = log();
+  for (size_t i : {0, 1, 2, 4}) {
+    EXPECT_EQ((*again->All())[i].etag(), (*all)[i].etag()) << (*all)[i].id();
+    EXPECT_TRUE(etags.insert((*all)[i].etag()).second) << (*all)[i].id();
+  }
+  EXPECT_EQ(etags.count(""), 0u);
+  // And the version that runs, so that the update's is another, though the record is gone.
+  EXPECT_EQ((*again->All())[2].version(), 2);
   // A good record mends it.
   ASSERT_OK(definitions->Append({{"good", LiveSegment("good", 2)}}, absl::Now() + kLimit));
   EXPECT_EQ((*definitions->All())[2].status(), segments::v1::SEGMENT_STATUS_ACTIVE);
+}
+
+TEST_F(KafkaDefinitions, TellsNothingThatIsNoText) {
+  auto definitions = log();
+  Appender appender(topics_.definitions);
+  ASSERT_EQ(appender.append(0, "\xff\xfe", "{}"), RD_KAFKA_RESP_ERR_NO_ERROR);
+  ASSERT_EQ(appender.append(0, "", "{}"), RD_KAFKA_RESP_ERR_NO_ERROR);
+  ASSERT_EQ(appender.append(0, "a", "{\"id\": \"a\", \"\xff\": \"\xff\"}"),
+            RD_KAFKA_RESP_ERR_NO_ERROR);
+  ASSERT_EQ(appender.append(0, "b", "{\"id\": \"\\ud800\"}"), RD_KAFKA_RESP_ERR_NO_ERROR);
+  ASSERT_OK(definitions->Append({{"last", LiveSegment("last")}}, absl::Now() + kLimit));
+  EXPECT_EQ(definitions->invalid_records(), 4);
+  // No request can name the others, and no answer could hold them.
+  EXPECT_THAT(Ids(*definitions), ElementsAre("a", "b", "last"));
+  for (const auto& segment : *definitions->All()) {
+    EXPECT_TRUE(segments::v1::Segment().ParseFromString(segment.SerializeAsString()))
+        << segment.id();
+  }
 }
 
 TEST_F(KafkaDefinitions, TellsHowFarTheTasksAre) {

@@ -134,6 +134,23 @@ TEST_F(AppliedDefinitionsTest, AnUnreadableRecordLeavesTheOldVersionRunning) {
   EXPECT_EQ(definitions_.statuses().at("a").version, 3);
 }
 
+TEST_F(AppliedDefinitionsTest, ARecordWrittenByHandMakesNoOtherSegment) {
+  go_to({Make("a", 3)});
+  // It tells neither when the segment was created nor the version.
+  Segment broken = Broken("a", 0);
+  broken.clear_create_time();
+  broken.set_status(segments::v1::SEGMENT_STATUS_INVALID);
+  EXPECT_TRUE(go_to({broken}).definitions.empty());
+  EXPECT_EQ(definitions_.statuses().at("a").version, 3);
+  // What mends it is an update.
+  Segment mended = Make("a", 4, "B");
+  mended.clear_create_time();
+  const auto change = go_to({mended});
+  ASSERT_EQ(change.definitions.size(), 1u);
+  EXPECT_FALSE(change.definitions[0].deleting());
+  EXPECT_EQ(change.definitions[0].segment().version(), 4);
+}
+
 TEST_F(AppliedDefinitionsTest, ComesBackFromTheChangelog) {
   const auto change = go_to({Make("a", 1), Make("b", 2)});
   AppliedDefinitions restored;

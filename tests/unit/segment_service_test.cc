@@ -662,6 +662,99 @@ TEST_F(SegmentServiceTest, WhatCannotBePaused) {
   EXPECT_THAT(status.error_message(), HasSubstr("update or delete it"));
 }
 
+// As the log shows what somebody wrote into the topic: what can't be read has its ID only.
+v1::Segment Unreadable(const std::string& id) {
+  v1::Segment segment;
+  segment.set_id(id);
+  segment.set_etag("offset-7");
+  segment.set_status(v1::SEGMENT_STATUS_INVALID);
+  segment.set_status_detail("the stored record can't be read: it is no JSON");
+  return segment;
+}
+
+v1::Segment Unrunnable(const std::string& id) {
+  v1::Segment segment = Live(id, "Empty");
+  segment.mutable_live()->clear_actions();
+  segment.set_version(4);
+  segment.set_etag("offset-8");
+  segment.set_status(v1::SEGMENT_STATUS_INVALID);
+  segment.set_status_detail("live: one of actions, inaction is required");
+  return segment;
+}
+
+TEST_F(SegmentServiceTest, AnInvalidSegmentIsShownWithTheReason) {
+  log_.Put(Unreadable("garbage"));
+  log_.Put(Unrunnable("empty"));
+  v1::Segment shown;
+  ASSERT_TRUE(Get("garbage", &shown).ok());
+  EXPECT_EQ(shown.status(), v1::SEGMENT_STATUS_INVALID);
+  EXPECT_THAT(shown.status_detail(), HasSubstr("it is no JSON"));
+  EXPECT_FALSE(shown.has_create_time());
+  EXPECT_FALSE(shown.has_update_time());
+  v1::ListSegmentsRequest request;
+  request.add_statuses(v1::SEGMENT_STATUS_INVALID);
+  EXPECT_THAT(Listed(request), ElementsAre("empty", "garbage"));
+}
+
+TEST_F(SegmentServiceTest, AnInvalidSegmentIsNeitherPausedNorResumedNorCloned) {
+  log_.Put(Unreadable("garbage"));
+  log_.Put(Unrunnable("empty"));
+  v1::Segment paused = Unrunnable("paused");
+  paused.set_paused(true);
+  log_.Put(paused);
+  for (const std::string id : {"garbage", "empty", "paused"}) {
+    v1::Segment stored;
+    for (const grpc::Status& status : {Pause(id, &stored), Resume(id, &stored)}) {
+      EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION) << id;
+      EXPECT_THAT(status.error_message(), HasSubstr("update or delete it")) << id;
+    }
+  }
+  EXPECT_THAT(log_.appended(), IsEmpty());
+  v1::Segment stored;
+  const grpc::Status status = Clone("garbage", "new", "", &stored);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(status.error_message(), HasSubstr("it is no JSON"));
+}
+
+TEST_F(SegmentServiceTest, AnUpdateMendsAnInvalidSegment) {
+  log_.Put(Unreadable("garbage"));
+  v1::Segment update = Live("garbage", "Mended");
+  // Whether it was one before is not known: the tasks will tell.
+  update.set_shadow(true);
+  update.set_etag("another");
+  v1::Segment mended;
+  EXPECT_EQ(Update(update, &mended).error_code(), grpc::StatusCode::ABORTED);
+  update.set_etag("offset-7");
+  const grpc::Status status = Update(update, &mended);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(mended.status(), v1::SEGMENT_STATUS_ACTIVE);
+  EXPECT_EQ(mended.status_detail(), "");
+  EXPECT_EQ(mended.version(), 1);
+  // Nobody knows, so nobody says that it was in 1970.
+  EXPECT_FALSE(mended.has_create_time());
+  EXPECT_TRUE(mended.has_update_time());
+}
+
+TEST_F(SegmentServiceTest, AnUpdateToWhatCouldBeReadLastMendsToo) {
+  v1::Segment hidden = Created(Live("paid", "Paid"));
+  hidden.set_etag("offset-9");
+  hidden.set_status(v1::SEGMENT_STATUS_INVALID);
+  hidden.set_status_detail("the stored record can't be read: it is no JSON");
+  log_.Put(hidden);
+  v1::Segment mended;
+  ASSERT_TRUE(Update(hidden, &mended).ok());
+  EXPECT_EQ(mended.version(), 2);
+  EXPECT_EQ(mended.status(), v1::SEGMENT_STATUS_ACTIVE);
+}
+
+TEST_F(SegmentServiceTest, AnInvalidSegmentCanBeDeleted) {
+  log_.Put(Unreadable("garbage"));
+  log_.Put(Unrunnable("empty"));
+  EXPECT_TRUE(Delete({"garbage"}, "offset-7").ok());
+  EXPECT_TRUE(Delete({"empty"}).ok());
+  EXPECT_THAT(log_.All()->size(), 0u);
+}
+
 TEST_F(SegmentServiceTest, EstimateTellsProgressAndThenTheCount) {
   log_.Put(Live("paid", "Paid"));
   estimates_.on_estimate = [&](const v1::Segment& segment, const auto& report, int64_t* members,
