@@ -32,6 +32,10 @@ std::string KindOf(const pb::Live& live) {
 // no more.
 constexpr size_t kMostTurns = kMaxSamples + 8;
 
+// References followed into the time to come, in one explanation. Segments may refer to each other
+// in so many ways that all of them can't be walked; past this they are taken as they are now.
+constexpr int kMostFollows = 20'000;
+
 // When what `holds` says at `now` ends; Time::Max() for never. `next` is the earliest moment after
 // one at which it may.
 template <typename Holds, typename Next>
@@ -379,16 +383,15 @@ class Explainer {
     out.set_path(path);
     const auto holds = [&](Time at) {
       Time until;
-      return fold_.holds(rule_, node, user_.present, at, &until);
+      return will_hold(rule_, node, at, &until);
     };
     const auto next = [&](Time at) {
       Time until;
-      fold_.holds(rule_, node, user_.present, at, &until);
+      will_hold(rule_, node, at, &until);
       return until;
     };
     out.set_holds(holds(now_));
-    // Whatever changes the segments referred to changes this too.
-    if (!refers(node)) SetUntil(EndOf(now_, holds, next), out);
+    SetUntil(EndOf(now_, holds, next), out);
     const auto children = [&](std::string_view name, const auto& list) {
       out.set_text(name == "all_of" ? "all of" : "any of");
       uint32_t child = node + 1;
@@ -440,11 +443,78 @@ class Explainer {
     if (latest != nullptr) *out.mutable_since() = *latest;
   }
 
-  bool refers(uint32_t node) const {
-    const auto& nodes = rule_.expression;
-    return std::any_of(
-        nodes.begin() + node, nodes.begin() + nodes[node].end,
-        [](const ExpressionNode& n) { return n.kind == ExpressionNode::Kind::kInSegment; });
+  // Whether a node of a rule's expression will hold at a moment, now or later, if no event comes.
+  // `until` becomes the earliest moment after it at which that may turn. The fold sees the segments
+  // referred to as they are; this follows them to that moment.
+  bool will_hold(const Rule& rule, uint32_t index, Time at, Time* until) {
+    const auto& nodes = rule.expression;
+    const ExpressionNode& node = nodes[index];
+    switch (node.kind) {
+      case ExpressionNode::Kind::kAllOf:
+      case ExpressionNode::Kind::kAnyOf: {
+        const bool decides = node.kind == ExpressionNode::Kind::kAnyOf;
+        Time earliest = Time::Max();
+        for (uint32_t child = index + 1; child < node.end; child = nodes[child].end) {
+          if (will_hold(rule, child, at, until) == decides) return decides;
+          earliest = std::min(earliest, *until);
+        }
+        *until = earliest;
+        return !decides;
+      }
+      case ExpressionNode::Kind::kNot:
+        return !will_hold(rule, index + 1, at, until);
+      case ExpressionNode::Kind::kInSegment:
+        return will_be_in(node.slot, at, until);
+      case ExpressionNode::Kind::kProperty:
+      case ExpressionNode::Kind::kDid:
+        break;
+    }
+    return fold_.holds(rule, index, user_.present, at, until);
+  }
+
+  bool will_be_in(Slot slot, Time at, Time* until) {
+    *until = Time::Max();
+    if (rules_.segment(slot) == nullptr) return false;
+    const Rule& rule = rules_.compiled().rules[slot];
+    const SegmentState* state = user_.present.segments.find(slot);
+    const bool member = state && state->member;
+    const bool built = rule.built || (state && state->built && state->version == rule.version);
+    if (!rule.runs || !built || follows_left_ == 0) return member;
+    --follows_left_;
+    if (rule.kind == Rule::Kind::kPast) {
+      return user_.present.exists && will_hold(rule, 0, at, until);
+    }
+    Time exit = Time::Max();
+    if (member) {
+      exit = state->exit_at;
+    } else {
+      const Time joins = state ? joins_at(rule, *state) : Time::Max();
+      if (at < joins) {
+        *until = joins;
+        return false;
+      }
+      if (rule.exit == Rule::Exit::kAfter) exit = joins + rule.exit_after;
+    }
+    if (at >= exit) return false;
+    *until = exit;
+    return true;
+  }
+
+  // When a user who is not in a live segment joins it if no event comes; Time::Max() for never.
+  Time joins_at(const Rule& rule, const SegmentState& state) {
+    Time earliest = Time::Max();
+    for (const Occurrence& occurrence : state.memory->occurrences) {
+      bool last = rule.kind == Rule::Kind::kInaction || rule.kind == Rule::Kind::kDateTime;
+      if (rule.kind == Rule::Kind::kSequence) {
+        last = occurrence.value + 1 == rule.steps.size() && rule.steps.back().absence;
+      }
+      if (!last || occurrence.due >= earliest) continue;
+      Time until;
+      if (rule.expression.empty() || will_hold(rule, 0, occurrence.due, &until)) {
+        earliest = occurrence.due;
+      }
+    }
+    return earliest;
   }
 
   void in_segment(const std::string& id, uint32_t node, pb::Finding& out) {
@@ -461,7 +531,6 @@ class Explainer {
         member ? absl::StrCat("a member since ", FormatTimestamp(state->since)) : "not a member"));
     if (state && state->since != Time::Min()) SetTimestamp(state->since, out.mutable_since());
     out.mutable_value()->set_bool_value(member);
-    if (member && inner->segment.has_live()) SetUntil(state->exit_at, out);
   }
 
   void did(const pb::Did& did, uint32_t node, std::string_view negation, pb::Finding& out) {
@@ -560,6 +629,7 @@ class Explainer {
   const UserState& user_;
   Time now_;
   Fold& fold_;
+  int follows_left_ = kMostFollows;
 };
 
 }  // namespace
