@@ -3,13 +3,17 @@
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 
+#include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
 #include "app/console.h"
+#include "segment/absl_view.h"
 #include "segment/time.h"
 
 namespace segmentd {
@@ -22,12 +26,21 @@ absl::StatusOr<std::string> ReadOptional(const std::string& path) {
   return ReadWhole(path, kMaxPemBytes);
 }
 
+// What gRPC carries as the value of metadata; it ends the program at anything else.
+bool IsPrintableAscii(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
+}
+
 }  // namespace
 
 absl::StatusOr<Connection> Connection::Open(const GlobalOptions& options) {
   Connection connection;
   connection.server_ = options.server;
   connection.user_ = options.user;
+  if (!IsPrintableAscii(options.user)) {
+    return absl::InvalidArgumentError(
+        "--user (SEGCTL_USER): only printable ASCII characters are allowed");
+  }
   absl::StatusOr<Duration> timeout = ParseDuration(options.timeout);
   if (!timeout.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("--timeout: ", timeout.status().message()));
@@ -36,7 +49,13 @@ absl::StatusOr<Connection> Connection::Open(const GlobalOptions& options) {
   absl::StatusOr<std::string> token = ReadOptional(options.token_file);
   if (!token.ok()) return token.status();
   if (!token->empty()) {
-    connection.authorization_ = absl::StrCat("Bearer ", absl::StripAsciiWhitespace(*token));
+    const absl::string_view bare = absl::StripAsciiWhitespace(*token);
+    if (bare.empty() || !IsPrintableAscii(StdView(bare)) || absl::StrContains(bare, ' ')) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--token-file: ", options.token_file,
+                       " must hold one token, of printable ASCII characters without spaces"));
+    }
+    connection.authorization_ = absl::StrCat("Bearer ", bare);
   }
   std::shared_ptr<grpc::ChannelCredentials> credentials;
   if (options.tls_ca.empty() && options.tls_cert.empty() && options.tls_key.empty()) {
@@ -72,12 +91,13 @@ void Connection::prepare(grpc::ClientContext& context, bool bounded) const {
   if (!authorization_.empty()) context.AddMetadata("authorization", authorization_);
 }
 
-ExitStatus Connection::complain(const grpc::Status& status) const {
+ExitStatus Connection::complain(const grpc::Status& status, const std::string& place) const {
+  const std::string about = absl::StrCat(place, place.empty() ? "" : ": ", status.error_message());
   switch (status.error_code()) {
     case grpc::StatusCode::OK:
       return kDone;
     case grpc::StatusCode::NOT_FOUND:
-      return Complain(kNo, status.error_message());
+      return Complain(kNo, about);
     case grpc::StatusCode::UNAVAILABLE: {
       const bool nobody = status.error_message().starts_with("failed to connect");
       return Complain(kUnavailable,
@@ -97,7 +117,7 @@ ExitStatus Connection::complain(const grpc::Status& status) const {
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
       return Complain(kUnavailable, absl::StrCat(server_, ": ", status.error_message()));
     default:
-      return Complain(kWrongUse, status.error_message());
+      return Complain(kWrongUse, about);
   }
 }
 

@@ -25,7 +25,8 @@ class Connection {
 
   // What went wrong, for people; the exit status is 1 for NOT_FOUND, 2 for what the caller can
   // mend, else 3.
-  ExitStatus complain(const grpc::Status& status) const;
+  // `place`, of what was asked about in a file, stands before what the server refuses.
+  ExitStatus complain(const grpc::Status& status, const std::string& place = "") const;
 
  private:
   std::string server_;

@@ -1,5 +1,6 @@
 #include "app/definition_files.h"
 
+#include <algorithm>
 #include <functional>
 #include <string_view>
 #include <utility>
@@ -52,7 +53,8 @@ void CheckReferences(const std::vector<segments::v1::Segment>& segments,
 
 }  // namespace
 
-void SortByDependency(std::vector<segments::v1::Segment>* segments) {
+void SortByDependency(std::vector<segments::v1::Segment>* segments,
+                      std::vector<std::string>* places) {
   absl::flat_hash_map<std::string_view, size_t> by_id;
   for (size_t i = 0; i < segments->size(); ++i) {
     if (!(*segments)[i].id().empty()) by_id.emplace((*segments)[i].id(), i);
@@ -74,12 +76,20 @@ void SortByDependency(std::vector<segments::v1::Segment>* segments) {
   sorted.reserve(segments->size());
   for (const size_t i : order) sorted.push_back(std::move((*segments)[i]));
   *segments = std::move(sorted);
+  if (places == nullptr) return;
+  std::vector<std::string> sorted_places;
+  sorted_places.reserve(places->size());
+  for (const size_t i : order) sorted_places.push_back(std::move((*places)[i]));
+  *places = std::move(sorted_places);
 }
 
 absl::StatusOr<Definitions> ReadDefinitions(const std::vector<std::string>& files,
                                             References references) {
   Definitions definitions;
-  std::vector<std::string> places;
+  if (std::count(files.begin(), files.end(), "-") > 1) {
+    return absl::InvalidArgumentError("standard input can be read only once: give - once");
+  }
+  std::vector<std::string>& places = definitions.places;
   absl::flat_hash_map<std::string, std::string> place_by_id;
   for (const std::string& file : files) {
     const std::string name = file == "-" ? "standard input" : file;
@@ -113,7 +123,7 @@ absl::StatusOr<Definitions> ReadDefinitions(const std::vector<std::string>& file
   if (definitions.problems.empty()) {
     CheckReferences(definitions.segments, places, references, &definitions.problems);
   }
-  SortByDependency(&definitions.segments);
+  SortByDependency(&definitions.segments, &places);
   return definitions;
 }
 

@@ -21,6 +21,8 @@ struct DefinitionProblem {
 struct Definitions {
   // A segment that others refer to stands before them; else in the order of the files.
   std::vector<segments::v1::Segment> segments;
+  // "cart.yaml:12", of each segment.
+  std::vector<std::string> places;
   std::vector<DefinitionProblem> problems;
 };
 
@@ -35,7 +37,9 @@ absl::StatusOr<Definitions> ReadDefinitions(const std::vector<std::string>& file
 // The problems as an error for people, one a line; OK without any.
 absl::Status ProblemsError(const std::vector<DefinitionProblem>& problems);
 
-// A segment that others refer to comes before them; else the order stays.
-void SortByDependency(std::vector<segments::v1::Segment>* segments);
+// A segment that others refer to comes before them; else the order stays. `places`, one for each
+// segment, may be null.
+void SortByDependency(std::vector<segments::v1::Segment>* segments,
+                      std::vector<std::string>* places);
 
 }  // namespace segmentd

@@ -2,10 +2,15 @@
 
 #include "app/segctl.h"
 
+#include <simdjson.h>
+
 #include <cstdio>
+#include <cstring>
 #include <memory>
 #include <string>
 
+#include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
 #include "app/console.h"
@@ -63,7 +68,20 @@ void AddGlobalOptions(CLI::App& app, GlobalOptions* global) {
       ->group("Server");
 }
 
+// Segments, users and files are named in UTF-8, and protobuf takes no other text. Returns the first
+// argument that is not, or null.
+const char* NotUtf8(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    if (!simdjson::validate_utf8(argv[i], strlen(argv[i]))) return argv[i];
+  }
+  return nullptr;
+}
+
 int Run(int argc, char** argv) {
+  if (const char* wrong = NotUtf8(argc, argv); wrong != nullptr) {
+    return Complain(kWrongUse, absl::StrCat("\"", absl::CHexEscape(wrong),
+                                            "\" is not UTF-8; write arguments in UTF-8"));
+  }
   GlobalOptions global;
   Command command;
   CLI::App app(kDescription, "segctl");
@@ -99,6 +117,12 @@ int Run(int argc, char** argv) {
 }
 
 }  // namespace
+
+std::string NotNegative(const std::string& text) {
+  int64_t number = 0;
+  return absl::SimpleAtoi(text, &number) && number >= 0 ? "" : "write a whole number, 0 or more";
+}
+
 }  // namespace segmentd
 
 int main(int argc, char** argv) {

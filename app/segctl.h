@@ -30,6 +30,9 @@ struct GlobalOptions {
   std::string timeout = "30s";
 };
 
+// A check of an option of whole numbers: what is wrong with the text, or nothing.
+std::string NotNegative(const std::string& text);
+
 // Each adds its subcommands, which set *command when they are chosen. `global` outlives the
 // parsing.
 void AddSegmentCommands(CLI::App& segctl, const GlobalOptions& global, Command* command);

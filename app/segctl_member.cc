@@ -247,7 +247,7 @@ void AddMemberCommands(CLI::App& segctl, const GlobalOptions& global, Command* c
       ->type_name("USER");
   list->add_option("--limit", options->limit, "Stop after so many members; 0 for all")
       ->type_name("N")
-      ->check(CLI::Validator(CLI::NonNegativeNumber).description(""))
+      ->check(NotNegative)
       ->capture_default_str();
   CLI::App* count = add("count", "How many members segments have",
                         "Example:\n  segctl member count cart-left-behind power-users\n", Count);

@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -11,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
@@ -306,7 +308,11 @@ void AddProduceCommand(CLI::App& segctl, const GlobalOptions& global, Command* c
           ->add_option("--speed", options->speed,
                        "Play the events, gaps divided by this, each stamped when it is sent")
           ->type_name("N")
-          ->check(CLI::Validator(CLI::PositiveNumber).description(""));
+          ->check([](const std::string& text) {
+            double times = 0;
+            const bool ok = absl::SimpleAtod(text, &times) && std::isfinite(times) && times > 0;
+            return ok ? std::string() : "write a number greater than 0";
+          });
   produce->add_flag("--keep-times", options->keep_times, "Leave the events' times as they are")
       ->excludes(speed);
   produce->footer(

@@ -1,5 +1,6 @@
 // segctl replay: segments tried on a file of events, without server and Kafka.
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -122,6 +123,12 @@ ExitStatus RunReplay(const GlobalOptions& global, const ReplayOptions& options) 
     return Complain(kWrongUse,
                     absl::StrCat("--until: \"", options.until,
                                  "\" is no time; write 2026-04-01 or 2026-04-01T09:00:00Z"));
+  }
+  if (options.events == "-" &&
+      std::count(options.segments.begin(), options.segments.end(), "-") > 0) {
+    return Complain(kWrongUse,
+                    "--segments - and --events -: standard input can be read only once; give one "
+                    "of them as a file");
   }
   absl::StatusOr<Definitions> definitions = ReadDefinitions(options.segments, References::kHere);
   if (!definitions.ok()) return Complain(definitions.status());

@@ -133,6 +133,14 @@ class SegmentCalls {
 
   const Connection& connection() const { return connection_; }
 
+  // Whose segments the calls are about; outlives this.
+  void set_definitions(const Definitions* definitions) { definitions_ = definitions; }
+  // Of a call about one of them.
+  ExitStatus complain(const grpc::Status& status, const pb::Segment& segment) const {
+    const auto index = static_cast<size_t>(&segment - definitions_->segments.data());
+    return connection_.complain(status, definitions_->places[index]);
+  }
+
   template <typename Request, typename Response>
   grpc::Status call(grpc::Status (pb::SegmentService::Stub::*method)(grpc::ClientContext*,
                                                                      const Request&, Response*),
@@ -194,6 +202,7 @@ class SegmentCalls {
  private:
   Connection connection_;
   std::unique_ptr<pb::SegmentService::Stub> stub_;
+  const Definitions* definitions_ = nullptr;
 };
 
 // Reads definitions and connects, or complains.
@@ -208,6 +217,7 @@ ExitStatus WithDefinitions(const GlobalOptions& global, const std::vector<std::s
   absl::StatusOr<Connection> connection = Connection::Open(global);
   if (!connection.ok()) return Complain(connection.status());
   SegmentCalls calls(*std::move(connection));
+  calls.set_definitions(&*definitions);
   return work(calls, definitions->segments);
 }
 
@@ -225,7 +235,7 @@ ExitStatus Create(const GlobalOptions& global, const SegmentOptions& options) {
                            for (const pb::Segment& segment : segments) {
                              pb::Segment stored;
                              const grpc::Status status = calls.create(segment, &stored);
-                             if (!status.ok()) return calls.connection().complain(status);
+                             if (!status.ok()) return calls.complain(status, segment);
                              PrintDone(global, "created", stored);
                            }
                            return kDone;
@@ -286,7 +296,7 @@ ExitStatus List(const GlobalOptions& global, const SegmentOptions& options) {
                    {std::string(TypeWord(segment))},
                    {StatusText(segment), StatusColor(segment)},
                    {absl::StrCat(segment.version())},
-                   {Moment(segment.update_time()), Color::kDim}});
+                   {segment.has_update_time() ? Moment(segment.update_time()) : "", Color::kDim}});
       }
       if (!table.empty()) table.print(stdout);
       if (total != static_cast<int64_t>(segments.size())) {
@@ -308,11 +318,12 @@ ExitStatus Get(const GlobalOptions& global, const SegmentOptions& options) {
       Print(SegmentToJson(segment) + "\n");
       return kDone;
     }
-    std::string about =
-        absl::StrCat("# ", StatusText(segment), ", version ", segment.version(), "\n# created ",
-                     Moment(segment.create_time()), segment.created_by().empty() ? "" : " by ",
-                     segment.created_by(), ", updated ", Moment(segment.update_time()),
-                     segment.updated_by().empty() ? "" : " by ", segment.updated_by(), "\n");
+    std::string about = absl::StrCat(
+        "# ", StatusText(segment), ", version ", segment.version(), "\n# created ",
+        segment.has_create_time() ? Moment(segment.create_time()) : "at an unknown time",
+        segment.created_by().empty() ? "" : " by ", segment.created_by(), ", updated ",
+        segment.has_update_time() ? Moment(segment.update_time()) : "at an unknown time",
+        segment.updated_by().empty() ? "" : " by ", segment.updated_by(), "\n");
     if (!segment.status_detail().empty()) {
       absl::StrAppend(&about, "# ", absl::StrReplaceAll(segment.status_detail(), {{"\n", "\n# "}}),
                       "\n");
@@ -343,7 +354,7 @@ ExitStatus Update(const GlobalOptions& global, const SegmentOptions& options) {
           if (options.force) {
             pb::Segment stored;
             const grpc::Status status = calls.get(segment.id(), &stored);
-            if (!status.ok()) return calls.connection().complain(status);
+            if (!status.ok()) return calls.complain(status, segment);
             segment.set_etag(stored.etag());
           }
           if (segment.etag().empty()) {
@@ -358,7 +369,7 @@ ExitStatus Update(const GlobalOptions& global, const SegmentOptions& options) {
         for (const pb::Segment& segment : segments) {
           pb::Segment stored;
           const grpc::Status status = calls.update(segment, &stored);
-          if (!status.ok()) return calls.connection().complain(status);
+          if (!status.ok()) return calls.complain(status, segment);
           PrintDone(global, "updated", stored);
         }
         return kDone;
@@ -435,13 +446,14 @@ ExitStatus Validate(const GlobalOptions& global, const SegmentOptions& options) 
         stored_ids.insert(segment.id());
       }
     }
-    for (const pb::Segment& segment : segments) {
+    for (size_t i = 0; i < segments.size(); ++i) {
+      const pb::Segment& segment = segments[i];
       pb::ValidateSegmentRequest request;
       *request.mutable_segment() = segment;
       pb::ValidateSegmentResponse response;
       const grpc::Status status =
           calls.call(&pb::SegmentService::Stub::ValidateSegment, request, &response);
-      if (!status.ok()) return calls.connection().complain(status);
+      if (!status.ok()) return calls.connection().complain(status, definitions->places[i]);
       std::set<std::string> expected;
       // One that is stored already is refused for its ID.
       if (stored_ids.count(segment.id()) != 0) expected.insert("id");
@@ -450,8 +462,7 @@ ExitStatus Validate(const GlobalOptions& global, const SegmentOptions& options) 
       }
       for (const pb::Violation& violation : response.violations()) {
         if (expected.count(violation.path()) != 0) continue;
-        problems.push_back({segment.id().empty() ? segment.name() : segment.id(), violation.path(),
-                            violation.message()});
+        problems.push_back({definitions->places[i], violation.path(), violation.message()});
       }
     }
     return ReportProblems(global, problems, segments.size());
@@ -518,7 +529,7 @@ ExitStatus Apply(const GlobalOptions& global, const SegmentOptions& options) {
             segment.set_etag(step.stored->etag());
             status = calls.update(segment, &result);
           }
-          if (!status.ok()) return calls.connection().complain(status);
+          if (!status.ok()) return calls.complain(status, *step.wanted);
           PrintDone(global, step.stored == nullptr ? "created" : "updated", result);
         }
         return kDone;
@@ -576,7 +587,15 @@ ExitStatus Export(const GlobalOptions& global, const SegmentOptions& options) {
       if (!status.ok()) return calls.connection().complain(status);
     }
     if (segments.empty()) return Complain(kNo, "no segment found");
-    SortByDependency(&segments);
+    // What can't be run can't be applied either.
+    ExitStatus exit = kDone;
+    std::erase_if(segments, [&exit](const pb::Segment& segment) {
+      if (segment.status() != pb::SEGMENT_STATUS_INVALID) return false;
+      exit = Complain(
+          kNo, absl::StrCat(segment.id(), " is invalid and left out: ", segment.status_detail()));
+      return true;
+    });
+    SortByDependency(&segments, nullptr);
     for (size_t i = 0; i < segments.size(); ++i) {
       if (global.json) {
         Print(SegmentToJson(segments[i]) + "\n");
@@ -584,7 +603,7 @@ ExitStatus Export(const GlobalOptions& global, const SegmentOptions& options) {
         Print((i > 0 ? "---\n" : "") + Written(segments[i]));
       }
     }
-    return kDone;
+    return exit;
   });
 }
 
@@ -649,7 +668,7 @@ ExitStatus Estimate(const GlobalOptions& global, const SegmentOptions& options) 
             last = response;
           });
           progress.hide();
-          if (!status.ok()) return calls.connection().complain(status);
+          if (!status.ok()) return calls.complain(status, segment);
           PrintEstimate(global, segment, last.members(), last.users());
         }
         return kDone;
@@ -766,7 +785,7 @@ void AddSegmentCommands(CLI::App& segctl, const GlobalOptions& global, Command* 
       ->type_name("FIELD");
   list->add_option("--limit", options->limit, "At most so many; 0 for all")
       ->type_name("N")
-      ->check(CLI::Validator(CLI::NonNegativeNumber).description(""))
+      ->check(NotNegative)
       ->capture_default_str();
 
   take_id(add("get", "Show one segment, as a file that can be edited and given to update",

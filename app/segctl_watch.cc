@@ -1,8 +1,10 @@
 // segctl watch: the changes as they are committed.
 
 #include <cstdio>
+#include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/strings/numbers.h"
@@ -15,6 +17,7 @@
 #include "app/help.h"
 #include "app/segctl.h"
 #include "proto/segments/v1/membership_service.grpc.pb.h"
+#include "segment/absl_view.h"
 
 namespace segmentd {
 namespace {
@@ -28,6 +31,19 @@ struct WatchOptions {
   std::vector<std::string> from;
   int64_t count = 0;
 };
+
+// Of a change "events-2:81734".
+void NoteNext(std::string_view change_id, std::map<int32_t, int64_t>* next) {
+  const size_t dash = change_id.rfind('-');
+  const size_t colon = change_id.rfind(':');
+  int32_t partition = 0;
+  int64_t number = 0;
+  if (dash < colon && colon != std::string_view::npos &&
+      absl::SimpleAtoi(AbslView(change_id.substr(dash + 1, colon - dash - 1)), &partition) &&
+      absl::SimpleAtoi(AbslView(change_id.substr(colon + 1)), &number)) {
+    (*next)[partition] = number + 1;
+  }
+}
 
 ExitStatus Watch(const GlobalOptions& global, const WatchOptions& options) {
   pb::WatchRequest request;
@@ -51,9 +67,12 @@ ExitStatus Watch(const GlobalOptions& global, const WatchOptions& options) {
   connection->prepare(context, /*bounded=*/false);
   const auto reader = stub->Watch(&context, request);
   pb::WatchResponse response;
+  // By partition, the number after the newest change.
+  std::map<int32_t, int64_t> next(request.from_change().begin(), request.from_change().end());
   int64_t seen = 0;
   while ((options.count == 0 || seen < options.count) && reader->Read(&response)) {
     ++seen;
+    NoteNext(response.change().change_id(), &next);
     Print(global.json ? ChangeJson(response.change()) + "\n"
                       : ChangeLine(response.change(), stdout));
     // Somebody waits for each of them.
@@ -64,7 +83,15 @@ ExitStatus Watch(const GlobalOptions& global, const WatchOptions& options) {
     reader->Finish();
     return kDone;
   }
-  return connection->complain(reader->Finish());
+  const ExitStatus exit = connection->complain(reader->Finish());
+  if (exit == kUnavailable && !next.empty()) {
+    std::string again = "the watch ended; go on where it did with";
+    for (const auto& [partition, number] : next) {
+      absl::StrAppend(&again, " --from ", partition, ":", number);
+    }
+    return Complain(exit, again);
+  }
+  return exit;
 }
 
 }  // namespace
@@ -82,7 +109,7 @@ void AddWatchCommand(CLI::App& segctl, const GlobalOptions& global, Command* com
       ->allow_extra_args(false);
   watch->add_option("--count", options->count, "End after so many changes; 0 for never")
       ->type_name("N")
-      ->check(CLI::Validator(CLI::NonNegativeNumber).description(""));
+      ->check(NotNegative);
   watch->footer(
       "Examples:\n  segctl watch\n"
       "  segctl watch --segment cart-left-behind --json | jq -r .user_id\n"

@@ -28,6 +28,7 @@ namespace v1 = segments::v1;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 using testing::StartsWith;
 
 class SevenOfNine final : public Estimates {
@@ -96,6 +97,45 @@ class SegctlSegment : public testing::Test {
 constexpr char kOuterAndInner[] =
     "id: outer\nname: Outer\npast_behavior: { in_segment: inner }\n---\n"
     "id: inner\nname: Inner\npast_behavior: { did: { event: Booked } }\n";
+
+TEST_F(SegctlSegment, WhatTheServerRefusesIsSaidWithItsPlace) {
+  const std::string file =
+      FileWith("place.yaml",
+               "id: fine\nname: Fine\nlive: { actions: { any_of: [ { event: E } ] } }\n---\n"
+               "id: outer\nname: Outer\npast_behavior: { in_segment: gone }\n");
+  for (const char* command : {"create", "apply", "validate", "estimate"}) {
+    const SegctlResult result = Run(absl::StrCat(command, " -f ", file, " 2>&1"));
+    if (absl::string_view(command) != "estimate") {
+      EXPECT_THAT(result.text, HasSubstr("place.yaml:5: ")) << command;
+      EXPECT_THAT(result.text, HasSubstr("gone")) << command;
+    } else {
+      EXPECT_THAT(result.text, HasSubstr("place.yaml:1: ")) << command;
+    }
+  }
+  EXPECT_THAT(
+      Run("update --etag x -f " +
+          FileWith(
+              "other.yaml",
+              "\n\nid: other\nname: Other\nlive: { actions: { any_of: [ { event: E } ] } }\n") +
+          " 2>&1")
+          .text,
+      HasSubstr("other.yaml:3: "));
+}
+
+TEST_F(SegctlSegment, ExportLeavesOutWhatIsInvalid) {
+  Put("booked");
+  v1::Segment unreadable;
+  unreadable.set_id("unreadable");
+  unreadable.set_status(v1::SEGMENT_STATUS_INVALID);
+  unreadable.set_status_detail("is no segment");
+  log_.Put(unreadable);
+  const SegctlResult result = Run("export 2>&1");
+  EXPECT_EQ(result.status, 1);
+  EXPECT_THAT(result.text, HasSubstr("unreadable is invalid and left out: is no segment"));
+  EXPECT_THAT(result.text, HasSubstr("id: booked"));
+  EXPECT_THAT(result.text, Not(HasSubstr("id: unreadable")));
+  EXPECT_THAT(Run("get unreadable").text, HasSubstr("created at an unknown time"));
+}
 
 TEST_F(SegctlSegment, CreatesInTheOrderOfDependency) {
   const std::string file = FileWith("outer_inner.yaml", kOuterAndInner);

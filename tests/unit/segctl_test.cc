@@ -192,6 +192,45 @@ TEST(Segctl, ReplaySaysWhatIsWrongWithItsFiles) {
   EXPECT_THAT(result.text, HasSubstr("too early"));
 }
 
+TEST(Segctl, WhatCannotBeSentIsWrongUse) {
+  const std::string list = "segment list --server 127.0.0.1:1 --timeout 1s ";
+  for (const char* user : {"Zo\u00eb", "two\nlines"}) {
+    const SegctlResult result = Segctl(list + "--user '" + user + "' 2>&1");
+    EXPECT_EQ(result.status, 2) << user;
+    EXPECT_THAT(result.text, HasSubstr("--user")) << user;
+  }
+  for (const char* token : {"s\u00e9cret", "secret\nsecret", "secret secret", " \n"}) {
+    const std::string file = FileWith("token", token);
+    const SegctlResult result = Segctl(list + "--token-file " + file + " 2>&1");
+    EXPECT_EQ(result.status, 2) << token;
+    EXPECT_THAT(result.text, HasSubstr(file + " must hold one token")) << token;
+    EXPECT_THAT(result.text, Not(HasSubstr("cret"))) << token;
+  }
+  const SegctlResult bytes = Segctl("member check booked \"$(printf 'u\\377')\" 2>&1");
+  EXPECT_EQ(bytes.status, 2);
+  EXPECT_THAT(bytes.text, HasSubstr("\"u\\xff\" is not UTF-8"));
+}
+
+TEST(Segctl, StandardInputIsReadOnce) {
+  const SegctlResult both = Segctl("replay --segments - --events - 2>&1 < " + Booked());
+  EXPECT_EQ(both.status, 2);
+  EXPECT_THAT(both.text, HasSubstr("only once"));
+  const SegctlResult twice = Segctl("segment validate --local -f - -f - 2>&1 < " + Booked());
+  EXPECT_EQ(twice.status, 2);
+  EXPECT_THAT(twice.text, HasSubstr("only once"));
+}
+
+TEST(Segctl, NumbersOutOfRangeAreSaidInFewWords) {
+  for (const char* command :
+       {"watch --count -1", "segment list --limit x", "member list a --limit -5",
+        "produce a --speed 0", "produce a --speed nan"}) {
+    const SegctlResult result = Segctl(std::string(command) + " 2>&1");
+    EXPECT_EQ(result.status, 2) << command;
+    EXPECT_THAT(result.text, HasSubstr("write a ")) << command;
+    EXPECT_LT(result.text.size(), 200U) << result.text;
+  }
+}
+
 TEST(Segctl, ProduceWithoutABrokerIsThree) {
   const std::string events = FileWith(
       "produced.ndjson",
