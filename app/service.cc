@@ -313,6 +313,9 @@ std::string Service::not_ready() const {
   if (!restoring.empty()) {
     return absl::StrCat("partitions are being restored: ", absl::StrJoin(restoring, ", "));
   }
+  if (const std::vector<Partition> held_up = instance_->held_up(); !held_up.empty()) {
+    return absl::StrCat("partitions wait for Kafka: ", absl::StrJoin(held_up, ", "));
+  }
   return "";
 }
 

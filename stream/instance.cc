@@ -18,6 +18,8 @@ namespace {
 // Users looked at for a listing between two steps.
 constexpr UserIndex kListedUsers = 20'000;
 constexpr absl::Duration kNoInputPause = absl::Milliseconds(100);
+// At whether the worker still gets along.
+constexpr absl::Duration kLookEvery = absl::Milliseconds(100);
 constexpr absl::Duration kReportEvery = absl::Milliseconds(200);
 
 absl::Status NotRunning(Partition partition) {
@@ -34,7 +36,12 @@ class Asked {
  public:
   using Question = std::function<absl::StatusOr<T>(Worker&)>;
 
-  Asked(Worker& worker, Question question) : state_(std::make_shared<State>()) {
+  // `patience`: see InstanceOptions.
+  Asked(Worker& worker, Partition partition, absl::Duration patience, Question question)
+      : worker_(worker),
+        partition_(partition),
+        patience_(patience),
+        state_(std::make_shared<State>()) {
     answer_ = state_->answered.get_future();
     state_->accepted = worker.ask([state = state_, question = std::move(question)](Worker& asked) {
       state->answered.set_value(question(asked));
@@ -45,11 +52,22 @@ class Asked {
     if (!state_->accepted) {
       return absl::UnavailableError("too many questions wait, or the server stops; try again");
     }
-    if (answer_.wait_until(absl::ToChronoTime(deadline)) != std::future_status::ready) {
-      return absl::DeadlineExceededError(
-          "the worker did not answer in time; is it restoring, or the deadline too short?");
+    for (;;) {
+      const absl::Time until = std::min(deadline, absl::Now() + kLookEvery);
+      if (answer_.wait_until(absl::ToChronoTime(until)) == std::future_status::ready) {
+        return answer_.get();
+      }
+      if (const absl::Duration waited = worker_.broker_wait(); waited > patience_) {
+        return absl::UnavailableError(
+            fmt::format("partition {}: its step has waited for Kafka for {:.1f} s, and only what "
+                        "is committed is told; try again",
+                        partition_, absl::ToDoubleSeconds(waited)));
+      }
+      if (absl::Now() >= deadline) {
+        return absl::DeadlineExceededError(
+            "the worker did not answer in time; is it restoring, or the deadline too short?");
+      }
     }
-    return answer_.get();
   }
 
   // The same, calling `report` every now and then; CANCELLED when that returns false.
@@ -66,6 +84,9 @@ class Asked {
     bool accepted = false;
     std::promise<absl::StatusOr<T>> answered;
   };
+  const Worker& worker_;
+  Partition partition_;
+  absl::Duration patience_;
   std::shared_ptr<State> state_;
   std::future<absl::StatusOr<T>> answer_;
 };
@@ -85,9 +106,9 @@ std::vector<Queries::Membership> MembershipsIn(const Task& task, const StoredUse
 // The users at `places`, looked up in one partition.
 using FoundMemberships = std::vector<std::pair<size_t, std::vector<Queries::Membership>>>;
 
-Asked<FoundMemberships> AskMemberships(Worker& worker, Partition partition,
+Asked<FoundMemberships> AskMemberships(Worker& worker, Partition partition, absl::Duration patience,
                                        std::vector<std::pair<size_t, std::string>> users) {
-  return {worker,
+  return {worker, partition, patience,
           [partition,
            users = std::move(users)](const Worker& asked) -> absl::StatusOr<FoundMemberships> {
             const Task* task = asked.running(partition);
@@ -159,6 +180,14 @@ std::vector<const WorkerMetrics*> StreamInstance::worker_metrics() const {
   return metrics;
 }
 
+std::vector<Partition> StreamInstance::held_up() const {
+  std::vector<Partition> partitions;
+  for (const auto& [partition, entry] : board_.entries()) {
+    if (entry.worker->broker_wait() > options_.broker_patience) partitions.push_back(partition);
+  }
+  return partitions;
+}
+
 absl::StatusOr<Worker*> StreamInstance::running(Partition partition) const {
   const std::optional<TaskBoard::Entry> entry = board_.find(partition);
   if (entry && entry->state == TaskState::kFailed) {
@@ -201,7 +230,7 @@ absl::StatusOr<std::vector<std::vector<Queries::Membership>>> StreamInstance::Me
   for (auto& [partition, list] : by_partition) {
     absl::StatusOr<Worker*> worker = running(partition);
     if (!worker.ok()) return worker.status();
-    asked.push_back(AskMemberships(**worker, partition, std::move(list)));
+    asked.push_back(AskMemberships(**worker, partition, options_.broker_patience, std::move(list)));
   }
   for (auto& one : asked) {
     if (absl::Status status = take(one); !status.ok()) return status;
@@ -218,7 +247,7 @@ absl::StatusOr<std::vector<std::vector<Queries::Membership>>> StreamInstance::Me
   absl::StatusOr<std::map<Partition, Worker*>> workers = all_running();
   if (!workers.ok()) return workers.status();
   for (const auto& [partition, worker] : *workers) {
-    asked.push_back(AskMemberships(*worker, partition, missing));
+    asked.push_back(AskMemberships(*worker, partition, options_.broker_patience, missing));
   }
   for (auto& one : asked) {
     if (absl::Status status = take(one); !status.ok()) return status;
@@ -232,7 +261,7 @@ absl::StatusOr<std::vector<int64_t>> StreamInstance::CountMembers(
   if (!workers.ok()) return workers.status();
   std::vector<Asked<std::vector<int64_t>>> asked;
   for (const auto& [partition, worker] : *workers) {
-    asked.emplace_back(*worker,
+    asked.emplace_back(*worker, partition, options_.broker_patience,
                        [partition = partition, ids = segment_ids](
                            const Worker& w) -> absl::StatusOr<std::vector<int64_t>> {
                          const Task* task = w.running(partition);
@@ -274,11 +303,12 @@ absl::Status StreamInstance::ListMembers(
     for (const auto& [partition, worker] : *workers) {
       asked.emplace_back(
           partition,
-          Asked<Start>(*worker, [partition = partition](const Worker& w) -> absl::StatusOr<Start> {
-            const Task* task = w.running(partition);
-            if (!task) return NotRunning(partition);
-            return Start{task->life(), task->next_change()};
-          }));
+          Asked<Start>(*worker, partition, options_.broker_patience,
+                       [partition = partition](const Worker& w) -> absl::StatusOr<Start> {
+                         const Task* task = w.running(partition);
+                         if (!task) return NotRunning(partition);
+                         return Start{task->life(), task->next_change()};
+                       }));
     }
     for (auto& [partition, one] : asked) {
       absl::StatusOr<Start> start = one.wait(deadline);
@@ -297,7 +327,7 @@ absl::Status StreamInstance::ListMembers(
   for (const auto& [partition, worker] : *workers) {
     for (UserIndex at = 0;;) {
       Asked<Portion> asked(
-          *worker,
+          *worker, partition, options_.broker_patience,
           [partition = partition, id, at,
            life = starts[partition].life](const Worker& w) -> absl::StatusOr<Portion> {
             const Task* task = w.running(partition);
@@ -346,7 +376,7 @@ absl::StatusOr<segments::v1::Explanation> StreamInstance::Explain(std::string_vi
 
   const auto ask = [&](Worker& of, Partition partition) {
     return Asked<Answer>(
-        of,
+        of, partition, options_.broker_patience,
         [partition, segment_id = std::string(segment_id),
          user_id = std::string(user)](const Worker& w) -> absl::StatusOr<Answer> {
           const Task* task = w.running(partition);
@@ -392,7 +422,7 @@ absl::Status StreamInstance::estimate(const segments::v1::Segment& segment,
   std::map<Partition, std::shared_ptr<Estimate>> estimates;
   for (const auto& [partition, worker] : *workers) {
     Asked<std::shared_ptr<Estimate>> asked(
-        *worker,
+        *worker, partition, options_.broker_patience,
         [partition = partition, segment](Worker& w) -> absl::StatusOr<std::shared_ptr<Estimate>> {
           const Task* task = w.running(partition);
           if (!task) return NotRunning(partition);
@@ -422,7 +452,7 @@ absl::Status StreamInstance::estimate(const segments::v1::Segment& segment,
   for (const auto& [partition, estimate] : estimates) {
     for (bool end = false; !end;) {
       Asked<bool> asked(
-          *workers->at(partition),
+          *workers->at(partition), partition, options_.broker_patience,
           [partition = partition, estimate = estimate](const Worker& w) -> absl::StatusOr<bool> {
             const Task* task = w.running(partition);
             if (!task) return NotRunning(partition);

@@ -30,6 +30,10 @@ struct InstanceOptions {
   WorkerOptions worker;
   // Of the events topic.
   int32_t partitions = 1;
+  // How long a step may wait for the broker before questions to its worker are turned away and the
+  // instance is not ready. An election of leaders mostly takes less, and half of the time that a
+  // call may take is left.
+  absl::Duration broker_patience = absl::Seconds(5);
 };
 
 // Any thread may call, but for start() and stop().
@@ -63,6 +67,8 @@ class StreamInstance final : public Queries, public Estimates {
   bool assigned() const;
 
   const TaskBoard& board() const { return board_; }
+  // The partitions whose worker has waited for the broker beyond patience.
+  std::vector<Partition> held_up() const;
   // By worker.
   std::vector<const WorkerMetrics*> worker_metrics() const;
 

@@ -111,7 +111,8 @@ enum class CommitResult : uint8_t {
   kAborted,
   // Not known: a new transaction session (which fences the old) and the changelog tell. Restore.
   kUnknown,
-  // Another instance owns the partitions now.
+  // Another instance owns the partitions now, or soon may: the session in the group, or the
+  // transaction, has timed out.
   kFenced,
 };
 

@@ -26,6 +26,7 @@ constexpr absl::Duration kFirstRetry = absl::Milliseconds(100);
 constexpr absl::Duration kLastRetry = absl::Seconds(5);
 constexpr absl::Duration kSnapshotAge = absl::Milliseconds(20);
 constexpr absl::Duration kWarmLimit = absl::Seconds(2);
+constexpr absl::Duration kWarmWriterLimit = absl::Seconds(10);
 constexpr absl::Duration kCloseLimit = absl::Seconds(5);
 
 std::string Text(const absl::Status& status) {
@@ -339,7 +340,7 @@ absl::Status KafkaDefinitionLog::Append(const std::vector<Write>& writes, absl::
       "it is stored, but this instance has not read it back yet: read again");
 }
 
-absl::Status KafkaDefinitionLog::open_writer() {
+absl::Status KafkaDefinitionLog::open_writer(absl::Time deadline) {
   absl::StatusOr<KafkaConf> conf =
       MakeKafkaConf(settings_, KafkaRole::kWriter,
                     {{"message.timeout.ms", "60000"}, {"queue.buffering.max.ms", "5"}});
@@ -349,13 +350,15 @@ absl::Status KafkaDefinitionLog::open_writer() {
   if (!handle.ok()) return handle.status();
   writer_ = *std::move(handle);
   // The first record to a topic whose partitions are not known yet is held back for a second.
-  return KafkaPartitionCount(writer_.get(), options_.topic, absl::Seconds(10)).status();
+  return KafkaPartitionCount(writer_.get(), options_.topic,
+                             std::min(kWarmWriterLimit, deadline - absl::Now()))
+      .status();
 }
 
 absl::StatusOr<int64_t> KafkaDefinitionLog::write(const std::vector<Write>& writes,
                                                   absl::Time deadline) {
   if (writer_ == nullptr) {
-    if (absl::Status status = open_writer(); !status.ok()) return status;
+    if (absl::Status status = open_writer(deadline); !status.ok()) return status;
   }
   const std::string what = fmt::format("writing to topic {}", options_.topic);
   KafkaTopic topic(rd_kafka_topic_new(writer_.get(), options_.topic.c_str(), nullptr));

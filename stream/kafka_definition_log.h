@@ -82,7 +82,7 @@ class KafkaDefinitionLog final : public DefinitionLog {
   void publish(bool changed, int64_t position);
   bool stopping() const;
 
-  absl::Status open_writer() ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
+  absl::Status open_writer(absl::Time deadline) ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
   // Returns the offset behind the last of them.
   absl::StatusOr<int64_t> write(const std::vector<Write>& writes, absl::Time deadline)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);

@@ -120,7 +120,10 @@ absl::Status KafkaGroupMember::join_again() {
     return absl::AbortedError(fmt::format("{}: {}: {}", name(), rd_kafka_err2name(error), text));
   }
   rejoined_.push_back(now);
-  spdlog::warn("{}: {}: {}; joining again", name(), rd_kafka_err2name(error), text);
+  spdlog::warn(
+      "{}: {}: {}; another process was started with the same instance name, or the session timed "
+      "out in an outage; joining again",
+      name(), rd_kafka_err2name(error), text);
   const std::vector<Partition> gone(held_.begin(), held_.end());
   held_.clear();
   if (!gone.empty() && listener_.lost) {

@@ -37,7 +37,8 @@ const char* Name(CommitResult result) {
     case CommitResult::kUnknown:
       return "of unknown outcome";
     case CommitResult::kFenced:
-      return "fenced";
+      return "fenced, because another instance has taken over or this one's session or transaction "
+             "timed out, as in an outage";
   }
   return "";
 }
@@ -190,7 +191,10 @@ void Worker::lose(const std::vector<Partition>& partitions) {
   // The open transaction may hold changes of theirs.
   if (!step_.empty()) drop_all("partitions were lost within a step");
   for (Partition partition : partitions) {
-    spdlog::warn("partition {}: lost to another owner", partition);
+    spdlog::warn(
+        "partition {}: lost: this worker's session timed out, as in an outage, or another process "
+        "has its name; the group gives it out again",
+        partition);
     release(partition);
   }
 }
@@ -225,7 +229,10 @@ void Worker::take_up_definitions() {
 void Worker::drop_all(std::string_view why) {
   const absl::Duration now = clock_.monotonic();
   metrics_.aborts.add(1);
-  step_.abort();
+  {
+    const BrokerWait::Call waiting(broker_wait_);
+    step_.abort();
+  }
   step_began_.reset();
   more_due_ = false;
   renew_ = true;
@@ -243,6 +250,7 @@ void Worker::recover() {
   const absl::Duration now = clock_.monotonic();
   if (renew_) {
     if (now < renew_at_) return;
+    const BrokerWait::Call waiting(broker_wait_);
     if (const absl::Status status = transactions_.renew(); !status.ok()) {
       renew_at_ = now + Backoff(failures_++);
       spdlog::error("no transactions: {}", std::string(status.message()));
@@ -260,6 +268,7 @@ void Worker::recover() {
 void Worker::read_changelog(Partition partition, Seat& seat) {
   // Before the changelog: once the group's offset is known to be settled, no older owner can commit
   // any more, so the changelog has to show at least as much.
+  const BrokerWait::Call waiting(broker_wait_);
   absl::StatusOr<std::optional<Offset>> committed = source_.committed(partition);
   if (!committed.ok()) {
     retry_or_fail(partition, seat, committed.status());
@@ -295,6 +304,7 @@ void Worker::finish_reading() {
 
 absl::Status Worker::begin_task(Partition partition, Seat& seat,
                                 std::unique_ptr<Restored> restored) {
+  const BrokerWait::Call waiting(broker_wait_);
   const auto held = source_.bounds(partition);
   if (!held.ok()) return held.status();
   absl::Status status = seat.task->start(std::move(restored), seat.committed, *held);
@@ -482,7 +492,11 @@ bool Worker::commit(absl::Span<const Partition> everything) {
   if (step_.empty()) return true;
 
   std::string why;
-  const CommitResult result = step_.commit(offsets, &why);
+  CommitResult result;
+  {
+    const BrokerWait::Call waiting(broker_wait_);
+    result = step_.commit(offsets, &why);
+  }
   const absl::Duration now = clock_.monotonic();
   metrics_.commit.record(absl::ToInt64Microseconds(now - began));
   if (result != CommitResult::kCommitted) {

@@ -27,6 +27,7 @@
 #include "absl/types/span.h"
 
 #include "stream/backfill.h"
+#include "stream/broker_wait.h"
 #include "stream/io.h"
 #include "stream/metrics.h"
 #include "stream/recovery.h"
@@ -98,6 +99,9 @@ class Worker {
   // Any thread. The group has said what is this worker's, be it nothing.
   bool assigned() const { return assigned_.load(std::memory_order_acquire); }
   const WorkerMetrics& metrics() const { return metrics_; }
+  // Any thread. How long the present step has waited for the broker: until it is through, no
+  // question is answered.
+  absl::Duration broker_wait() const { return broker_wait_.so_far(); }
 
  private:
   struct Seat {
@@ -165,6 +169,7 @@ class Worker {
   Clock& clock_;
   TaskBoard& board_;
   WorkerMetrics metrics_;
+  BrokerWait broker_wait_;
   Backfill backfill_;
 
   std::atomic<bool> assigned_{false};

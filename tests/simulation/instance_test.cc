@@ -44,6 +44,47 @@ std::vector<std::string> Ids(const std::vector<Queries::Membership>& memberships
   return ids;
 }
 
+// Of a broker that stops to answer: commits hang until it goes on.
+class HangingTransactions final : public Transactions {
+ public:
+  explicit HangingTransactions(Cluster& cluster) : inner_(cluster, "one") {}
+
+  // Returns when a commit hangs.
+  void hang() {
+    std::unique_lock lock(mutex_);
+    hang_ = true;
+    changed_.wait(lock, [&] { return hangs_; });
+  }
+  void go_on() {
+    const std::scoped_lock lock(mutex_);
+    hang_ = false;
+    changed_.notify_all();
+  }
+
+  absl::Status begin() override { return inner_.begin(); }
+  absl::Status write(const Write& write) override { return inner_.write(write); }
+  CommitResult commit(absl::Span<const std::pair<Partition, Offset>> input_offsets,
+                      std::string* why) override {
+    {
+      std::unique_lock lock(mutex_);
+      hangs_ = hang_;
+      changed_.notify_all();
+      changed_.wait(lock, [&] { return !hang_; });
+      hangs_ = false;
+    }
+    return inner_.commit(input_offsets, why);
+  }
+  void abort() override { inner_.abort(); }
+  absl::Status renew() override { return inner_.renew(); }
+
+ private:
+  SimulatedTransactions inner_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool hang_ = false;
+  bool hangs_ = false;
+};
+
 class InstanceTest : public ::testing::Test {
  protected:
   InstanceTest() {
@@ -67,7 +108,10 @@ class InstanceTest : public ::testing::Test {
     options.worker.backfill.background = false;
     std::vector<StreamInstance::Io> ios(1);
     ios[0].source = std::make_unique<SimulatedSource>(cluster_, "one");
-    ios[0].transactions = std::make_unique<SimulatedTransactions>(cluster_, "one");
+    options.broker_patience = broker_patience_;
+    auto transactions = std::make_unique<HangingTransactions>(cluster_);
+    transactions_ = transactions.get();
+    ios[0].transactions = std::move(transactions);
     ios[0].changelog = std::make_unique<SimulatedChangelog>(cluster_);
     ios[0].history = std::make_unique<SimulatedHistory>(cluster_);
     if (source_is_dead) cluster_.faults.call_error = 10'000;
@@ -98,6 +142,8 @@ class InstanceTest : public ::testing::Test {
   Cluster cluster_{kPartitions, 1};
   SimulatedClock clock_{cluster_};
   WantedDefinitions wanted_;
+  absl::Duration broker_patience_ = absl::Hours(1);
+  HangingTransactions* transactions_ = nullptr;
   std::unique_ptr<StreamInstance> instance_;
 };
 
@@ -162,6 +208,38 @@ TEST_F(InstanceTest, SaysThatAPartitionDoesNotRunHere) {
   EXPECT_THAT(std::string(memberships.status().message()),
               HasSubstr(fmt::format("partition {}", PartitionOf("u", kPartitions))));
   EXPECT_EQ(instance_->CountMembers({"a"}, Soon()).status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(InstanceTest, TurnsQuestionsAwayWhileAStepWaitsForTheBrokerTooLong) {
+  append("user-1", "A");
+  broker_patience_ = absl::ZeroDuration();
+  start();
+  EXPECT_TRUE(instance_->board().wait_applied("a", 1, Soon()));
+  transactions_->hang();
+  const absl::Status status = instance_->MembershipsOf({"user-1"}, Soon()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr(fmt::format("partition {}: its step has waited",
+                                    PartitionOf("user-1", kPartitions))));
+  EXPECT_EQ(instance_->CountMembers({"a"}, Soon()).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(instance_->Explain("a", "user-1", Soon()).status().code(),
+            absl::StatusCode::kUnavailable);
+  EXPECT_THAT(instance_->held_up(), ElementsAre(0, 1, 2));
+  transactions_->go_on();
+  wait_for_members("a", 1);
+}
+
+TEST_F(InstanceTest, AQuestionEndsAtItsDeadlineWhileAStepWaitsForTheBroker) {
+  append("user-1", "A");
+  start();
+  EXPECT_TRUE(instance_->board().wait_applied("a", 1, Soon()));
+  transactions_->hang();
+  const absl::Time deadline = absl::Now() + absl::Milliseconds(50);
+  EXPECT_EQ(instance_->MembershipsOf({"user-1"}, deadline).status().code(),
+            absl::StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(instance_->held_up(), IsEmpty());
+  transactions_->go_on();
+  wait_for_members("a", 1);
 }
 
 TEST_F(InstanceTest, StopsCleanly) {
