@@ -32,9 +32,10 @@ std::string KindOf(const pb::Live& live) {
 // no more.
 constexpr size_t kMostTurns = kMaxSamples + 8;
 
-// References followed into the time to come, in one explanation. Segments may refer to each other
-// in so many ways that all of them can't be walked; past this they are taken as they are now.
-constexpr int kMostFollows = 20'000;
+// Conditions and references looked at in the time to come, in one explanation: some 10 ms. Segments
+// may refer to each other in so many ways that all can't be walked; past this they are taken as
+// they are now.
+constexpr int kMostLooks = 100'000;
 
 // When what `holds` says at `now` ends; Time::Max() for never. `next` is the earliest moment after
 // one at which it may.
@@ -469,6 +470,7 @@ class Explainer {
       case ExpressionNode::Kind::kDid:
         break;
     }
+    --looks_left_;
     return fold_.holds(rule, index, user_.present, at, until);
   }
 
@@ -479,8 +481,8 @@ class Explainer {
     const SegmentState* state = user_.present.segments.find(slot);
     const bool member = state && state->member;
     const bool built = rule.built || (state && state->built && state->version == rule.version);
-    if (!rule.runs || !built || follows_left_ == 0) return member;
-    --follows_left_;
+    if (!rule.runs || !built || looks_left_ <= 0) return member;
+    --looks_left_;
     if (rule.kind == Rule::Kind::kPast) {
       return user_.present.exists && will_hold(rule, 0, at, until);
     }
@@ -629,7 +631,7 @@ class Explainer {
   const UserState& user_;
   Time now_;
   Fold& fold_;
-  int follows_left_ = kMostFollows;
+  int looks_left_ = kMostLooks;
 };
 
 }  // namespace

@@ -338,6 +338,23 @@ live: { actions: { any_of: [ { event: C } ] }, exit: { after: 1h } }
                                  "{since 11:00:00}"));
 }
 
+// Forty segments, each asking for the next one twice: 2^40 ways from the first to the last.
+TEST(Explain, EndsHoweverManyWaysLeadToASegment) {
+  std::string yaml;
+  for (int i = 0; i < 40; ++i) {
+    absl::StrAppend(&yaml, "id: s", i, "\nname: S\npast_behavior: { all_of: [ { in_segment: s",
+                    i + 1, " }, { in_segment: s", i + 1, " } ] }\n---\n");
+  }
+  absl::StrAppend(&yaml,
+                  "id: s40\nname: S\npast_behavior: { did: { event: A, within_last: 1h } }\n");
+  SmallEngine engine(yaml);
+  engine.send({"10:00", "A"});
+  EXPECT_THAT(Tree(engine.explain(0)), testing::StartsWith("\n+ past_behavior: a member since "));
+  EXPECT_THAT(Tree(engine.explain(38)), testing::HasSubstr("in segment s39 (S): a member since "
+                                                           "2026-11-22T10:00:00.000Z {since "
+                                                           "10:00:00} {until 11:00:00}"));
+}
+
 TEST(Explain, ADate) {
   SmallEngine engine("{ name: S, live: { date_time: { property: due, offset: -1h } } }");
   engine.send({"09:00", "", {}, {{ProfileOperation::kSet, "due", "2026-11-22T12:00:00Z"}}});
