@@ -41,6 +41,8 @@ namespace {
 
 // Of one try to reach Kafka; so often its absence is told.
 constexpr absl::Duration kTry = absl::Seconds(5);
+// Of one that begins when the time for the start is nearly over.
+constexpr absl::Duration kShortestTry = absl::Milliseconds(100);
 constexpr absl::Duration kBetweenTries = absl::Seconds(1);
 constexpr absl::Duration kReadinessInterval = absl::Milliseconds(100);
 // Time for calls under way at the end.
@@ -110,8 +112,8 @@ class Service {
   void stop();
 
   // Tries until it works, or fails for good, or a stop is asked for (CANCELLED), or the time is
-  // over. Says so meanwhile.
-  absl::Status keep_trying(absl::FunctionRef<absl::Status()> work);
+  // over. Says so meanwhile. `limit` is the time for one try.
+  absl::Status keep_trying(absl::FunctionRef<absl::Status(absl::Duration limit)> work);
   // Empty when ready.
   std::string not_ready() const;
   void tell_readiness();
@@ -137,19 +139,21 @@ class Service {
   std::unique_ptr<HttpServer> http_;
 };
 
-absl::Status Service::keep_trying(absl::FunctionRef<absl::Status()> work) {
+absl::Status Service::keep_trying(absl::FunctionRef<absl::Status(absl::Duration limit)> work) {
+  const absl::Time until = options_.startup_timeout ? begun_ + ToAbsl(*options_.startup_timeout)
+                                                    : absl::InfiniteFuture();
   for (;;) {
-    absl::Status status = work();
+    absl::Status status = work(std::clamp(until - absl::Now(), kShortestTry, kTry));
     if (!absl::IsUnavailable(status) && !absl::IsDeadlineExceeded(status)) return status;
     const absl::Duration waited = absl::Now() - begun_;
-    if (options_.startup_timeout && waited > ToAbsl(*options_.startup_timeout)) {
+    if (absl::Now() >= until) {
       return absl::UnavailableError(absl::StrCat(
           "gave up after ", absl::FormatDuration(absl::Floor(waited, absl::Seconds(1))), ": ",
           status.message()));
     }
     spdlog::warn("waiting for Kafka at {}, for {} s so far: {}", kafka_.bootstrap_servers(),
                  absl::ToInt64Seconds(waited), Text(status));
-    if (signals_.wait(kBetweenTries)) {
+    if (signals_.wait(std::min(kBetweenTries, until - absl::Now()))) {
       stopping_ = true;
       return absl::CancelledError("stopped while waiting for Kafka");
     }
@@ -172,8 +176,8 @@ absl::Status Service::start() {
   creation.partitions = options_.partitions;
   if (options_.replication_factor > 0) creation.replication_factor = options_.replication_factor;
   int32_t partitions = 0;
-  absl::Status status = keep_trying([&] {
-    const absl::StatusOr<int32_t> prepared = PrepareKafkaTopics(kafka_, topics_, creation, kTry);
+  absl::Status status = keep_trying([&](absl::Duration limit) {
+    const absl::StatusOr<int32_t> prepared = PrepareKafkaTopics(kafka_, topics_, creation, limit);
     if (prepared.ok()) partitions = *prepared;
     return prepared.status();
   });
@@ -230,7 +234,7 @@ absl::Status Service::start_instance(int32_t partitions) {
   workers = std::min(workers, partitions);
   std::vector<StreamInstance::Io> ios;
   for (int i = 0; i < workers; ++i) {
-    absl::Status made = keep_trying([&] {
+    absl::Status made = keep_trying([&](absl::Duration) {
       absl::StatusOr<StreamInstance::Io> io = make_io(i);
       if (!io.ok()) return io.status();
       ios.push_back(*std::move(io));
@@ -251,8 +255,8 @@ absl::Status Service::start_instance(int32_t partitions) {
       instance_->board());
   if (!definitions.ok()) return definitions.status();
   definitions_ = *std::move(definitions);
-  absl::Status read = keep_trying([&] {
-    if (definitions_->wait_ready(absl::Now() + kTry)) return absl::OkStatus();
+  absl::Status read = keep_trying([&](absl::Duration limit) {
+    if (definitions_->wait_ready(absl::Now() + limit)) return absl::OkStatus();
     return absl::UnavailableError(absl::StrCat("topic ", topics_.definitions, " is not read yet"));
   });
   if (!read.ok()) return read;

@@ -1047,6 +1047,16 @@ TEST_F(EndToEnd, CountsThePastThoughKilledWhileBuilding) {
 
 // -- Topics ---------------------------------------------------------------------------------------
 
+TEST(StartupTimeout, IsKeptWithoutABroker) {
+  ServerProcess segmentd("127.0.0.1:1", NewTopicPrefix(), {"--startup-timeout", "1s"});
+  const absl::Time begun = absl::Now();
+  segmentd.start();
+  EXPECT_EQ(segmentd.await_end(), 3) << segmentd.log();
+  // A try that knew nothing of it would take 5 s.
+  EXPECT_LT(absl::Now() - begun, absl::Seconds(4));
+  EXPECT_THAT(segmentd.log(), HasSubstr("gave up after 1s"));
+}
+
 TEST_F(EndToEnd, WrongTopicsAreRefused) {
   KafkaHandle handle = *MakeKafkaHandle(
       KafkaRole::kReader, *MakeKafkaConf(*KafkaSettings::Parse(address_), KafkaRole::kReader));
