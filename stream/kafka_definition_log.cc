@@ -350,9 +350,13 @@ absl::Status KafkaDefinitionLog::open_writer(absl::Time deadline) {
   if (!handle.ok()) return handle.status();
   writer_ = *std::move(handle);
   // The first record to a topic whose partitions are not known yet is held back for a second.
-  return KafkaPartitionCount(writer_.get(), options_.topic,
-                             std::min(kWarmWriterLimit, deadline - absl::Now()))
-      .status();
+  absl::Status warm = KafkaPartitionCount(writer_.get(), options_.topic,
+                                          std::min(kWarmWriterLimit, deadline - absl::Now()))
+                          .status();
+  if (!warm.ok() && absl::Now() >= deadline) {
+    return absl::DeadlineExceededError(fmt::format("nothing was stored: {}", warm.message()));
+  }
+  return warm;
 }
 
 absl::StatusOr<int64_t> KafkaDefinitionLog::write(const std::vector<Write>& writes,
