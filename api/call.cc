@@ -1,6 +1,7 @@
 #include "api/call.h"
 
 #include <grpcpp/server_context.h>
+#include <simdjson.h>
 
 #include <algorithm>
 
@@ -31,6 +32,19 @@ absl::Status Call::Allowed(const Access& access, Role needed) const {
 }
 
 absl::StatusOr<std::string> Call::User() const {
+  // gRPC carries no other characters than printable ASCII but in metadata named so.
+  if (const std::optional<std::string_view> user = Metadata("x-user-bin")) {
+    const auto characters =
+        std::count_if(user->begin(), user->end(), [](char c) { return (c & 0xC0) != 0x80; });
+    if (characters > 200 || !simdjson::validate_utf8(user->data(), user->size()) ||
+        std::any_of(user->begin(), user->end(), absl::ascii_iscntrl)) {
+      return absl::InvalidArgumentError(
+          "metadata x-user-bin: at most 200 characters of UTF-8 are allowed, none of them a "
+          "control "
+          "character");
+    }
+    return std::string(*user);
+  }
   const std::optional<std::string_view> user = Metadata("x-user");
   if (!user) return std::string();
   if (user->size() > 200 || !std::all_of(user->begin(), user->end(), absl::ascii_isprint)) {

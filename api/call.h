@@ -35,8 +35,8 @@ class Call {
   absl::Status Check() const;
 
   absl::Status Allowed(const Access& access, Role needed) const;
-  // Metadata `x-user`; empty without it. INVALID_ARGUMENT over 200 characters or not printable
-  // ASCII.
+  // Metadata `x-user-bin`, UTF-8 without control characters, else `x-user`, printable ASCII; empty
+  // without both. INVALID_ARGUMENT for anything else, or over 200 characters.
   absl::StatusOr<std::string> User() const;
 
  private:

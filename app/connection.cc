@@ -2,6 +2,7 @@
 
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
+#include <simdjson.h>
 
 #include <algorithm>
 #include <string_view>
@@ -26,7 +27,8 @@ absl::StatusOr<std::string> ReadOptional(const std::string& path) {
   return ReadWhole(path, kMaxPemBytes);
 }
 
-// What gRPC carries as the value of metadata; it ends the program at anything else.
+// What gRPC carries as the value of metadata that is not binary; it ends the program at anything
+// else.
 bool IsPrintableAscii(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
 }
@@ -37,9 +39,11 @@ absl::StatusOr<Connection> Connection::Open(const GlobalOptions& options) {
   Connection connection;
   connection.server_ = options.server;
   connection.user_ = options.user;
-  if (!IsPrintableAscii(options.user)) {
+  if (!simdjson::validate_utf8(options.user) ||
+      std::any_of(options.user.begin(), options.user.end(), absl::ascii_iscntrl)) {
     return absl::InvalidArgumentError(
-        "--user (SEGCTL_USER): only printable ASCII characters are allowed");
+        "--user (SEGCTL_USER): UTF-8 without line ends, tabs and other control characters is "
+        "allowed");
   }
   absl::StatusOr<Duration> timeout = ParseDuration(options.timeout);
   if (!timeout.ok()) {
@@ -87,7 +91,9 @@ absl::StatusOr<Connection> Connection::Open(const GlobalOptions& options) {
 
 void Connection::prepare(grpc::ClientContext& context, bool bounded) const {
   if (bounded) context.set_deadline(absl::ToChronoTime(absl::Now() + timeout_));
-  if (!user_.empty()) context.AddMetadata("x-user", user_);
+  if (!user_.empty()) {
+    context.AddMetadata(IsPrintableAscii(user_) ? "x-user" : "x-user-bin", user_);
+  }
   if (!authorization_.empty()) context.AddMetadata("authorization", authorization_);
 }
 

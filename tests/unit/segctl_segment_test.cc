@@ -122,6 +122,14 @@ TEST_F(SegctlSegment, WhatTheServerRefusesIsSaidWithItsPlace) {
       HasSubstr("other.yaml:3: "));
 }
 
+TEST_F(SegctlSegment, TheUserNeedNotBeAscii) {
+  const std::string file =
+      FileWith("by.yaml", "id: by\nname: By\nlive: { actions: { any_of: [ { event: E } ] } }\n");
+  EXPECT_EQ(Run("create --user Zo\u00eb -f " + file).status, 0);
+  EXPECT_THAT(Run("get by").text, HasSubstr(" by Zo\u00eb, updated"));
+  EXPECT_THAT(Run("list --created-by Zo\u00eb").text, HasSubstr("by "));
+}
+
 TEST_F(SegctlSegment, ExportLeavesOutWhatIsInvalid) {
   Put("booked");
   v1::Segment unreadable;

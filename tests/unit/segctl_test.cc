@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <stdlib.h>
 
 #include <algorithm>
 #include <fstream>
@@ -194,11 +195,14 @@ TEST(Segctl, ReplaySaysWhatIsWrongWithItsFiles) {
 
 TEST(Segctl, WhatCannotBeSentIsWrongUse) {
   const std::string list = "segment list --server 127.0.0.1:1 --timeout 1s ";
-  for (const char* user : {"Zo\u00eb", "two\nlines"}) {
-    const SegctlResult result = Segctl(list + "--user '" + user + "' 2>&1");
+  for (const char* user : {"two\nlines", "Zo\u00eb\t", "\x7f", "Zo\xeb"}) {
+    setenv("SEGCTL_USER", user, 1);
+    const SegctlResult result = Segctl(list + "2>&1");
+    unsetenv("SEGCTL_USER");
     EXPECT_EQ(result.status, 2) << user;
-    EXPECT_THAT(result.text, HasSubstr("--user")) << user;
+    EXPECT_THAT(result.text, HasSubstr("--user (SEGCTL_USER): ")) << user;
   }
+  EXPECT_EQ(Segctl(list + "--user 'two\nlines' 2>&1").status, 2);
   for (const char* token : {"s\u00e9cret", "secret\nsecret", "secret secret", " \n"}) {
     const std::string file = FileWith("token", token);
     const SegctlResult result = Segctl(list + "--token-file " + file + " 2>&1");

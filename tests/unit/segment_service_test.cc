@@ -176,7 +176,7 @@ class SegmentServiceTest : public testing::Test {
   grpc::Status Create(const v1::Segment& segment, v1::Segment* stored,
                       const std::string& user = "") {
     grpc::ClientContext context;
-    if (!user.empty()) context.AddMetadata("x-user", user);
+    if (!user.empty()) context.AddMetadata(user_key_, user);
     v1::CreateSegmentRequest request;
     *request.mutable_segment() = segment;
     return stub_->CreateSegment(&context, request, stored);
@@ -274,6 +274,8 @@ class SegmentServiceTest : public testing::Test {
   std::unique_ptr<SegmentService> service_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<v1::SegmentService::Stub> stub_;
+  // The metadata in which Create names the user.
+  std::string user_key_ = "x-user";
 };
 
 TEST_F(SegmentServiceTest, CreateSetsWhatOnlyTheServerSets) {
@@ -416,6 +418,25 @@ TEST_F(SegmentServiceTest, UserHasAtMost200Characters) {
   EXPECT_EQ(stored.created_by(), std::string(200, 'u'));
   EXPECT_EQ(Create(Live("", "Paid"), &stored, std::string(201, 'u')).error_code(),
             grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(SegmentServiceTest, UserInBinaryMetadataIsUtf8) {
+  user_key_ = "x-user-bin";
+  v1::Segment stored;
+  for (const std::string& user : {std::string("Zo\u00eb"), std::string("ada")}) {
+    EXPECT_TRUE(Create(Live("", "Paid"), &stored, user).ok());
+    EXPECT_EQ(stored.created_by(), user);
+  }
+  std::string longest;
+  for (int i = 0; i < 200; ++i) longest += "\u00eb";
+  EXPECT_TRUE(Create(Live("", "Paid"), &stored, longest).ok());
+  EXPECT_EQ(stored.created_by(), longest);
+  for (const std::string& user : {longest + "u", std::string("Zo\xeb"), std::string("two\nlines"),
+                                  std::string("\x7f"), std::string("a\0b", 3)}) {
+    const grpc::Status status = Create(Live("", "Paid"), &stored, user);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << user;
+    EXPECT_THAT(status.error_message(), HasSubstr("metadata x-user-bin: ")) << user;
+  }
 }
 
 TEST_F(SegmentServiceTest, CreateReturnsPendingBeforeTheDeadline) {
