@@ -354,7 +354,8 @@ absl::Status KafkaDefinitionLog::open_writer(absl::Time deadline) {
                                           std::min(kWarmWriterLimit, deadline - absl::Now()))
                           .status();
   if (!warm.ok() && absl::Now() >= deadline) {
-    return absl::DeadlineExceededError(fmt::format("nothing was stored: {}", warm.message()));
+    return absl::DeadlineExceededError(
+        fmt::format("nothing was stored: {}", StdView(warm.message())));
   }
   return warm;
 }
@@ -362,7 +363,10 @@ absl::Status KafkaDefinitionLog::open_writer(absl::Time deadline) {
 absl::StatusOr<int64_t> KafkaDefinitionLog::write(const std::vector<Write>& writes,
                                                   absl::Time deadline) {
   if (writer_ == nullptr) {
-    if (absl::Status status = open_writer(deadline); !status.ok()) return status;
+    if (absl::Status status = open_writer(deadline); !status.ok()) {
+      if (absl::Now() < deadline) return status;
+      return absl::DeadlineExceededError(fmt::format("nothing was written: {}", Text(status)));
+    }
   }
   const std::string what = fmt::format("writing to topic {}", options_.topic);
   KafkaTopic topic(rd_kafka_topic_new(writer_.get(), options_.topic.c_str(), nullptr));
