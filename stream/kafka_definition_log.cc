@@ -363,10 +363,7 @@ absl::Status KafkaDefinitionLog::open_writer(absl::Time deadline) {
 absl::StatusOr<int64_t> KafkaDefinitionLog::write(const std::vector<Write>& writes,
                                                   absl::Time deadline) {
   if (writer_ == nullptr) {
-    if (absl::Status status = open_writer(deadline); !status.ok()) {
-      if (absl::Now() < deadline) return status;
-      return absl::DeadlineExceededError(fmt::format("nothing was written: {}", Text(status)));
-    }
+    if (absl::Status status = open_writer(deadline); !status.ok()) return status;
   }
   const std::string what = fmt::format("writing to topic {}", options_.topic);
   KafkaTopic topic(rd_kafka_topic_new(writer_.get(), options_.topic.c_str(), nullptr));
