@@ -40,8 +40,7 @@ absl::StatusOr<std::string> Call::User() const {
         std::any_of(user->begin(), user->end(), absl::ascii_iscntrl)) {
       return absl::InvalidArgumentError(
           "metadata x-user-bin: at most 200 characters of UTF-8 are allowed, none of them a "
-          "control "
-          "character");
+          "control character");
     }
     return std::string(*user);
   }

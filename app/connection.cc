@@ -11,7 +11,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 
 #include "app/console.h"
 #include "segment/absl_view.h"
@@ -98,12 +98,20 @@ void Connection::prepare(grpc::ClientContext& context, bool bounded) const {
 }
 
 ExitStatus Connection::complain(const grpc::Status& status, const std::string& place) const {
-  const std::string about = absl::StrCat(place, place.empty() ? "" : ": ", status.error_message());
+  std::string about = status.error_message();
+  if (!place.empty()) {
+    about = absl::StrCat(place, ": ",
+                         absl::StrReplaceAll(about, {{"\n", absl::StrCat("\n", place, ": ")}}));
+  }
   switch (status.error_code()) {
     case grpc::StatusCode::OK:
       return kDone;
     case grpc::StatusCode::NOT_FOUND:
       return Complain(kNo, about);
+    // Whatever the file says.
+    case grpc::StatusCode::UNAUTHENTICATED:
+    case grpc::StatusCode::PERMISSION_DENIED:
+      return Complain(kWrongUse, status.error_message());
     case grpc::StatusCode::UNAVAILABLE: {
       const bool nobody = status.error_message().starts_with("failed to connect");
       return Complain(kUnavailable,

@@ -19,13 +19,15 @@ class Connection {
   // INVALID_ARGUMENT for options that can't be used. Nothing is sent yet.
   static absl::StatusOr<Connection> Open(const GlobalOptions& options);
 
+  // As the options name it.
+  const std::string& server() const { return server_; }
   std::shared_ptr<grpc::Channel> channel() const { return channel_; }
   // Sets what each call carries: author, token and, but for a stream without an end, the deadline.
   void prepare(grpc::ClientContext& context, bool bounded = true) const;
 
   // What went wrong, for people; the exit status is 1 for NOT_FOUND, 2 for what the caller can
   // mend, else 3.
-  // `place`, of what was asked about in a file, stands before what the server refuses.
+  // `place`, of what was asked about in a file, stands before each line of what the server refuses.
   ExitStatus complain(const grpc::Status& status, const std::string& place = "") const;
 
  private:

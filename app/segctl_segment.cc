@@ -135,10 +135,13 @@ class SegmentCalls {
 
   // Whose segments the calls are about; outlives this.
   void set_definitions(const Definitions* definitions) { definitions_ = definitions; }
+  // Of one of them: "cart.yaml:12".
+  const std::string& place(const pb::Segment& segment) const {
+    return definitions_->places[static_cast<size_t>(&segment - definitions_->segments.data())];
+  }
   // Of a call about one of them.
   ExitStatus complain(const grpc::Status& status, const pb::Segment& segment) const {
-    const auto index = static_cast<size_t>(&segment - definitions_->segments.data());
-    return connection_.complain(status, definitions_->places[index]);
+    return connection_.complain(status, place(segment));
   }
 
   template <typename Request, typename Response>
@@ -347,7 +350,7 @@ ExitStatus Update(const GlobalOptions& global, const SegmentOptions& options) {
         for (pb::Segment& segment : segments) {
           if (segment.id().empty()) {
             return Complain(kWrongUse,
-                            absl::StrCat("\"", segment.name(),
+                            absl::StrCat(calls.place(segment), ": \"", segment.name(),
                                          "\" has no id; update needs one in each segment"));
           }
           if (!options.etag.empty()) segment.set_etag(options.etag);
@@ -360,7 +363,7 @@ ExitStatus Update(const GlobalOptions& global, const SegmentOptions& options) {
           if (segment.etag().empty()) {
             return Complain(
                 kWrongUse,
-                absl::StrCat(segment.id(),
+                absl::StrCat(calls.place(segment),
                              ": no etag in the file; take the one that `segctl segment get ",
                              segment.id(),
                              "` shows, give --etag, or overwrite whatever is there with --force"));
@@ -485,7 +488,7 @@ ExitStatus Plan(SegmentCalls& calls, const std::vector<pb::Segment>& wanted,
     if (segment.id().empty()) {
       return Complain(
           kWrongUse,
-          absl::StrCat("\"", segment.name(),
+          absl::StrCat(calls.place(segment), ": \"", segment.name(),
                        "\" has no id; files under version control need one in each segment"));
     }
   }

@@ -120,6 +120,44 @@ TEST_F(SegctlSegment, WhatTheServerRefusesIsSaidWithItsPlace) {
           " 2>&1")
           .text,
       HasSubstr("other.yaml:3: "));
+  // Each line of it.
+  const std::string wrong =
+      FileWith("two.yaml",
+               "id: two\nname: Two\npast_behavior: { any_of: [ { in_segment: gone }, { in_segment: "
+               "away } ] }\n");
+  EXPECT_THAT(Lines(Run("create -f " + wrong + " 2>&1")),
+              ElementsAre(StartsWith("segctl: " + wrong + ":1: past_behavior.any_of[0]"),
+                          StartsWith(wrong + ":1: past_behavior.any_of[1]")));
+}
+
+TEST_F(SegctlSegment, WhatIsMissingForAnUpdateIsSaidWithItsPlace) {
+  const std::string live = "live: { actions: { any_of: [ { event: E } ] } }\n";
+  const std::string nameless = FileWith("nameless.yaml", "\nname: Nameless\n" + live);
+  for (const char* command : {"update", "apply", "diff"}) {
+    const SegctlResult result = Run(absl::StrCat(command, " -f ", nameless, " 2>&1"));
+    EXPECT_EQ(result.status, 2) << command;
+    EXPECT_THAT(result.text, HasSubstr("nameless.yaml:2: \"Nameless\" has no id")) << command;
+  }
+  EXPECT_THAT(
+      Run("update -f " + FileWith("no_etag.yaml", "id: e\nname: E\n" + live) + " 2>&1").text,
+      HasSubstr("no_etag.yaml:1: no etag"));
+}
+
+TEST_F(SegctlSegment, ARefusedTokenIsNoProblemOfTheFile) {
+  const absl::StatusOr<Access> access = Access::FromText("write " + std::string(64, '0'));
+  ASSERT_TRUE(access.ok());
+  SegmentService guarded(log_, clock_.function(), *access, &estimates_);
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(&guarded.handlers());
+  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  const SegctlResult result =
+      Segctl("segment create -f " + FileWith("outer_inner.yaml", kOuterAndInner) + " 2>&1",
+             absl::StrCat("127.0.0.1:", port));
+  EXPECT_EQ(result.status, 2);
+  EXPECT_THAT(result.text, StartsWith("segctl: a token is needed"));
+  server->Shutdown();
 }
 
 TEST_F(SegctlSegment, TheUserNeedNotBeAscii) {
