@@ -8,10 +8,12 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 #include "app/console.h"
 #include "app/help.h"
@@ -77,6 +79,17 @@ const char* NotUtf8(int argc, char** argv) {
   return nullptr;
 }
 
+// What CLI11 tells in its own order, an unknown option's value before the option.
+std::string Unexpected(const CLI::App& app) {
+  const std::vector<std::string> left = app.remaining(/*recurse=*/true);
+  for (const std::string& argument : left) {
+    if (argument.size() > 1 && argument[0] == '-' && argument != "--") {
+      return absl::StrCat("there is no option ", argument.substr(0, argument.find('=')));
+    }
+  }
+  return absl::StrCat("not expected: ", absl::StrJoin(left, " "));
+}
+
 int Run(int argc, char** argv) {
   if (const char* wrong = NotUtf8(argc, argv); wrong != nullptr) {
     return Complain(kWrongUse, absl::StrCat("\"", absl::CHexEscape(wrong),
@@ -102,8 +115,9 @@ int Run(int argc, char** argv) {
     app.exit(asked);
     return kDone;
   } catch (const CLI::ParseError& error) {
-    return Complain(kWrongUse,
-                    absl::StrCat(error.what(), "\nRun it with --help for what is allowed."));
+    const bool unexpected = dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr;
+    return Complain(kWrongUse, absl::StrCat(unexpected ? Unexpected(app) : error.what(),
+                                            "\nRun it with --help for what is allowed."));
   }
   if (!command) {
     const CLI::App* chosen = &app;

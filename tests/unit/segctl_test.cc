@@ -17,6 +17,7 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
+using ::testing::StartsWith;
 
 std::string Booked() {
   return FileWith(
@@ -233,6 +234,18 @@ TEST(Segctl, NumbersOutOfRangeAreSaidInFewWords) {
     EXPECT_THAT(result.text, HasSubstr("write a ")) << command;
     EXPECT_LT(result.text.size(), 200U) << result.text;
   }
+}
+
+TEST(Segctl, AnUnknownOptionIsNamedAlone) {
+  for (const char* command :
+       {"segment list --no-such 127.0.0.1:1", "segment list 5 --no-such=5 --search x",
+        "--no-such member check a b", "produce x y --no-such"}) {
+    const SegctlResult result = Segctl(std::string(command) + " 2>&1");
+    EXPECT_EQ(result.status, 2) << command;
+    EXPECT_THAT(result.text, StartsWith("segctl: there is no option --no-such\n")) << command;
+  }
+  EXPECT_THAT(Segctl("nonsense 2>&1").text, StartsWith("segctl: not expected: nonsense\n"));
+  EXPECT_THAT(Segctl("member check a b c d 2>&1").text, StartsWith("segctl: not expected: c d\n"));
 }
 
 TEST(Segctl, ProduceWithoutABrokerIsThree) {
