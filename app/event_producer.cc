@@ -1,9 +1,11 @@
 #include "app/event_producer.h"
 
 #include <utility>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 namespace segmentd {
 namespace {
@@ -20,7 +22,48 @@ std::optional<Duration> Limit(std::string_view text) {
   return Duration::Millis(ms);
 }
 
+// To whole days, or seconds below one.
+Duration Rounded(Duration duration) {
+  const int64_t unit =
+      duration < Duration::Days(1) ? Duration::Seconds(1).millis() : Duration::Days(1).millis();
+  return Duration::Millis(duration.millis() / unit * unit);
+}
+
+// What the topic would do with records of that age, and by which setting.
+std::vector<std::string> Objections(const TopicRetention& retention, Duration age) {
+  std::vector<std::string> objections;
+  if (retention.append_time) return objections;
+  if (retention.kept && age > *retention.kept) {
+    objections.push_back(absl::StrCat("deletes records older than ",
+                                      FormatDuration(*retention.kept), " (retention.ms)"));
+  }
+  if (retention.refused_before && age > *retention.refused_before) {
+    objections.push_back(absl::StrCat("refuses records older than ",
+                                      FormatDuration(*retention.refused_before),
+                                      " (message.timestamp.before.max.ms)"));
+  }
+  return objections;
+}
+
 }  // namespace
+
+absl::Status CheckRetention(const TopicRetention& retention, const std::string& topic,
+                            Duration oldest, Duration newest, bool keep_times) {
+  const Duration shifted = Duration::Millis(oldest.millis() - newest.millis());
+  const Duration age = keep_times ? oldest : shifted;
+  const std::vector<std::string> objections = Objections(retention, age);
+  if (objections.empty()) return absl::OkStatus();
+  std::string way_out = ", or play the events as of now, with --speed 3600 (an hour in a second)";
+  if (keep_times) {
+    way_out = Objections(retention, shifted).empty()
+                  ? ", or leave out --keep-times, and the newest event is now"
+                  : ", or play the events as of now, with --speed 3600 instead of --keep-times";
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat("the oldest event would be ", FormatDuration(Rounded(age)), " old, but topic ",
+                   topic, " ", absl::StrJoin(objections, " and "), "; raise ",
+                   objections.size() == 1 ? "that setting" : "both settings", way_out));
+}
 
 absl::StatusOr<std::unique_ptr<EventProducer>> EventProducer::Connect(const KafkaSettings& settings,
                                                                       const std::string& topic,

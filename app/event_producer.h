@@ -27,6 +27,12 @@ struct TopicRetention {
   bool append_time = false;
 };
 
+// FAILED_PRECONDITION when the topic would not keep what a file becomes: with the settings that
+// stand in the way, and only such advice as it would take. `oldest` and `newest` are how old the
+// file's events are now; without `keep_times` they are shifted until the newest is now.
+absl::Status CheckRetention(const TopicRetention& retention, const std::string& topic,
+                            Duration oldest, Duration newest, bool keep_times);
+
 // One thread.
 class EventProducer {
  public:

@@ -139,34 +139,6 @@ Time Now() {
   return Time::Millis(absl::ToUnixMillis(absl::Now()));
 }
 
-// To whole days, or seconds below one.
-Duration Rounded(Duration duration) {
-  const int64_t unit =
-      duration < Duration::Days(1) ? Duration::Seconds(1).millis() : Duration::Days(1).millis();
-  return Duration::Millis(duration.millis() / unit * unit);
-}
-
-// Whether the topic would keep records as old as `oldest`.
-absl::Status CheckRetention(const TopicRetention& retention, Time oldest,
-                            const ProduceOptions& options) {
-  const Duration age = Rounded(Now() - oldest);
-  const auto refuse = [&](std::string_view setting, Duration limit, std::string_view what) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "the oldest event would be ", FormatDuration(age), " old, but topic ", options.topic, " ",
-        AbslView(what), " records older than ", FormatDuration(limit), " (", AbslView(setting),
-        "); raise that setting, or play the events as of now with --speed",
-        options.keep_times ? ", or leave out --keep-times" : ""));
-  };
-  if (retention.append_time) return absl::OkStatus();
-  if (retention.kept && Now() - oldest > *retention.kept) {
-    return refuse("retention.ms", *retention.kept, "deletes");
-  }
-  if (retention.refused_before && Now() - oldest > *retention.refused_before) {
-    return refuse("message.timestamp.before.max.ms", *retention.refused_before, "refuses");
-  }
-  return absl::OkStatus();
-}
-
 absl::Status Play(const ProduceOptions& options, const std::string& path, const Survey& survey,
                   EventProducer& producer) {
   absl::StatusOr<EventFile> file = EventFile::Open(path);
@@ -243,9 +215,10 @@ ExitStatus Produce(const GlobalOptions& global, const ProduceOptions& options) {
   if (options.speed == 0) {
     const absl::StatusOr<TopicRetention> retention = producer.retention(bound);
     if (!retention.ok()) return Complain(retention.status());
-    const Time oldest =
-        options.keep_times ? survey->oldest : survey->oldest + (Now() - survey->newest);
-    if (absl::Status kept = CheckRetention(*retention, oldest, options); !kept.ok()) {
+    const Time now = Now();
+    if (absl::Status kept = CheckRetention(*retention, options.topic, now - survey->oldest,
+                                           now - survey->newest, options.keep_times);
+        !kept.ok()) {
       return Complain(kept);
     }
   }

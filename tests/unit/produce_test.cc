@@ -1,16 +1,18 @@
-// What `segctl produce` does to the times in an event's JSON.
+// What `segctl produce` does to the times in an event's JSON, and when it refuses to write it.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <string>
 
+#include "app/event_producer.h"
 #include "app/event_times.h"
 
 namespace segmentd {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 std::string Shifted(std::string_view json, Duration shift) {
   std::string out;
@@ -72,6 +74,51 @@ TEST(ShiftEventTimes, RefusesWhatItCannotMove) {
   EXPECT_THAT(
       std::string(ShiftEventTimes(R"({"sentAt":"soon"})", Duration::Seconds(1), &out).message()),
       HasSubstr("sentAt"));
+}
+
+// In days.
+std::string Refusal(const TopicRetention& retention, int oldest, int newest, bool keep_times) {
+  const absl::Status status = CheckRetention(retention, "events", Duration::Days(oldest),
+                                             Duration::Days(newest), keep_times);
+  if (!status.ok()) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  }
+  return std::string(status.message());
+}
+
+TEST(CheckRetention, TakesWhatTheTopicKeeps) {
+  const TopicRetention week = {.kept = Duration::Days(7)};
+  EXPECT_EQ(Refusal({}, 9000, 0, true), "");
+  EXPECT_EQ(Refusal(week, 7, 0, true), "");
+  EXPECT_EQ(Refusal(week, 107, 100, false), "");
+  EXPECT_EQ(Refusal({.kept = Duration::Days(7), .append_time = true}, 100, 0, true), "");
+}
+
+TEST(CheckRetention, NamesEverySettingThatStandsInTheWay) {
+  const std::string both =
+      Refusal({.kept = Duration::Days(7), .refused_before = Duration::Days(1)}, 30, 0, false);
+  EXPECT_THAT(both, HasSubstr("would be 30d old"));
+  EXPECT_THAT(both, HasSubstr("deletes records older than 7d (retention.ms)"));
+  EXPECT_THAT(both, HasSubstr("refuses records older than 1d (message.timestamp.before.max.ms)"));
+  EXPECT_THAT(both, HasSubstr("raise both settings"));
+  const std::string one =
+      Refusal({.kept = Duration::Days(90), .refused_before = Duration::Days(1)}, 30, 0, false);
+  EXPECT_THAT(one, Not(HasSubstr("retention.ms")));
+  EXPECT_THAT(one, HasSubstr("raise that setting"));
+}
+
+TEST(CheckRetention, AdvisesOnlyWhatWouldBeTaken) {
+  const TopicRetention week = {.kept = Duration::Days(7)};
+  // The file itself is longer than the topic keeps.
+  const std::string shifted = Refusal(week, 130, 100, false);
+  EXPECT_THAT(shifted, HasSubstr("or play the events as of now, with --speed 3600"));
+  EXPECT_THAT(shifted, Not(HasSubstr("--keep-times")));
+  const std::string kept = Refusal(week, 130, 100, true);
+  EXPECT_THAT(kept, HasSubstr("with --speed 3600 instead of --keep-times"));
+  // A short one, long ago.
+  const std::string short_file = Refusal(week, 103, 100, true);
+  EXPECT_THAT(short_file, HasSubstr("or leave out --keep-times, and the newest event is now"));
+  EXPECT_THAT(short_file, Not(HasSubstr("--speed")));
 }
 
 }  // namespace
