@@ -45,6 +45,20 @@ void NoteNext(std::string_view change_id, std::map<int32_t, int64_t>* next) {
   }
 }
 
+// Of a stream that had begun, rather than a refusal or nobody there.
+bool IsEnd(const grpc::Status& status) {
+  switch (status.error_code()) {
+    case grpc::StatusCode::UNAVAILABLE:
+      return !status.error_message().starts_with("failed to connect");
+    case grpc::StatusCode::CANCELLED:
+    case grpc::StatusCode::INTERNAL:
+    case grpc::StatusCode::UNKNOWN:
+      return true;
+    default:
+      return false;
+  }
+}
+
 ExitStatus Watch(const GlobalOptions& global, const WatchOptions& options) {
   pb::WatchRequest request;
   request.set_segment_id(options.segment);
@@ -83,15 +97,21 @@ ExitStatus Watch(const GlobalOptions& global, const WatchOptions& options) {
     reader->Finish();
     return kDone;
   }
-  const ExitStatus exit = connection->complain(reader->Finish());
-  if (exit == kUnavailable && !next.empty()) {
-    std::string again = "the watch ended; go on where it did with";
+  const grpc::Status end = reader->Finish();
+  if (!IsEnd(end)) return connection->complain(end);
+  std::string message =
+      absl::StrCat(connection->server(), ": the watch ended, the server went away (",
+                   end.error_message(), ")\n");
+  if (next.empty()) {
+    message += "No change was shown; watch again from the next changes on.";
+  } else {
+    message += "Go on after the last change shown with";
     for (const auto& [partition, number] : next) {
-      absl::StrAppend(&again, " --from ", partition, ":", number);
+      absl::StrAppend(&message, " --from ", partition, ":", number);
     }
-    return Complain(exit, again);
+    message += "; partitions not named begin with their next change.";
   }
-  return exit;
+  return Complain(kUnavailable, message);
 }
 
 }  // namespace
