@@ -3,6 +3,7 @@
 
 #include <google/protobuf/util/time_util.h>
 
+#include <cassert>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -137,7 +138,9 @@ class SegmentCalls {
   void set_definitions(const Definitions* definitions) { definitions_ = definitions; }
   // Of one of them: "cart.yaml:12".
   const std::string& place(const pb::Segment& segment) const {
-    return definitions_->places[static_cast<size_t>(&segment - definitions_->segments.data())];
+    const auto index = static_cast<size_t>(&segment - definitions_->segments.data());
+    assert(index < definitions_->places.size());
+    return definitions_->places[index];
   }
   // Of a call about one of them.
   ExitStatus complain(const grpc::Status& status, const pb::Segment& segment) const {

@@ -6,6 +6,8 @@
 #include <string_view>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "google/protobuf/descriptor.h"
@@ -106,6 +108,8 @@ class Check {
   bool time_zone(const std::string& name, bool local, std::string_view no_use, Calendar* calendar);
   void value(const google::protobuf::Value& value);
   void text_value(const std::string& text);
+  // Of an operator that asks for an order.
+  void ordered(const google::protobuf::Value& value);
 
   void live(const pb::Live& live);
   void actions(const pb::Actions& actions);
@@ -223,6 +227,22 @@ void Check::text_value(const std::string& text) {
 
 void Check::value(const google::protobuf::Value& value) {
   if (value.kind_case() == google::protobuf::Value::kStringValue) text_value(value.string_value());
+}
+
+// As strings, "10" comes before "5": whoever writes an order of such means numbers. Refused here
+// and not where predicates are compiled, so that what is stored already goes on running.
+void Check::ordered(const google::protobuf::Value& value) {
+  if (value.kind_case() != google::protobuf::Value::kStringValue) return;
+  constexpr std::string_view kBegin = "0123456789+-.";
+  const absl::string_view text = absl::StripAsciiWhitespace(value.string_value());
+  double number;
+  if (text.empty() || kBegin.find(text.front()) == std::string_view::npos ||
+      !absl::SimpleAtod(text, &number)) {
+    return;
+  }
+  wrong(absl::StrCat("\"", value.string_value(),
+                     "\" in quotes is a string, and strings are ordered byte by byte; write the "
+                     "number without quotes"));
 }
 
 void Check::segment(const pb::Segment& segment) {
@@ -507,7 +527,13 @@ void Check::operand(const pb::PropertyCondition& condition, const FieldDescripto
   if (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
     text_value(reflection->GetString(condition, field));
   } else if (field->message_type() == google::protobuf::Value::descriptor()) {
-    value(static_cast<const google::protobuf::Value&>(reflection->GetMessage(condition, field)));
+    const auto& of =
+        static_cast<const google::protobuf::Value&>(reflection->GetMessage(condition, field));
+    value(of);
+    if (field->number() != pb::PropertyCondition::kEqualsFieldNumber &&
+        field->number() != pb::PropertyCondition::kNotEqualsFieldNumber) {
+      ordered(of);
+    }
   } else if (field->message_type() == google::protobuf::ListValue::descriptor()) {
     const auto& list =
         static_cast<const google::protobuf::ListValue&>(reflection->GetMessage(condition, field));
@@ -519,6 +545,7 @@ void Check::operand(const pb::PropertyCondition& condition, const FieldDescripto
       const size_t size = path_.size();
       absl::StrAppend(&path_, "[", i, "]");
       value(list.values(i));
+      if (field->number() == pb::PropertyCondition::kBetweenFieldNumber) ordered(list.values(i));
       path_.resize(size);
     }
   }

@@ -32,7 +32,7 @@ std::string KindOf(const pb::Live& live) {
 // no more.
 constexpr size_t kMostTurns = kMaxSamples + 8;
 
-// Conditions and references looked at in the time to come, in one explanation: some 10 ms. Segments
+// Conditions and references looked at in the time to come, in one explanation. Segments
 // may refer to each other in so many ways that all can't be walked; past this they are taken as
 // they are now.
 constexpr int kMostLooks = 100'000;

@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "re2/re2.h"
 
@@ -97,20 +96,6 @@ void AppendCanonical(const Value& value, std::string* out) {
   }
 }
 
-// As strings, "10" comes before "5": whoever writes an order of such means numbers.
-absl::Status CheckOrdered(const Value& value) {
-  constexpr std::string_view kBegin = "0123456789+-.";
-  double number;
-  if (value.type() != ValueType::kString || value.text().empty() ||
-      kBegin.find(value.text().front()) == std::string_view::npos ||
-      !absl::SimpleAtod(AbslView(value.text()), &number)) {
-    return absl::OkStatus();
-  }
-  return Invalid(absl::StrCat("\"", AbslView(value.text()),
-                              "\" in quotes is a string, and strings are ordered byte by byte; "
-                              "write the number without quotes"));
-}
-
 }  // namespace
 
 struct Predicate::Compiled {
@@ -188,8 +173,6 @@ absl::Status Predicate::Compiled::SetValue(Operator which, std::string_view name
     fingerprints.push_back(ValueFingerprint(operand));
   } else if (operand.type() == ValueType::kBoolean) {
     return Invalid("true and false have no order; write a number or a string");
-  } else if (auto ordered = CheckOrdered(operand); !ordered.ok()) {
-    return ordered;
   }
   Name(name);
   AppendCanonical(operand, &canonical);
@@ -231,9 +214,6 @@ absl::Status Predicate::Compiled::SetBetween(const google::protobuf::ListValue& 
   if (!low_value.ok()) return low_value.status();
   auto high_value = Scalar(values.values(1), fold);
   if (!high_value.ok()) return high_value.status();
-  for (const Value& bound : {*low_value, *high_value}) {
-    if (auto ordered = CheckOrdered(bound); !ordered.ok()) return ordered;
-  }
   const std::optional<int> order = Compare(*low_value, *high_value);
   if (!order.has_value()) return Invalid("low and high must be two numbers or two strings");
   if (*order > 0) return Invalid("low must not be greater than high");

@@ -290,6 +290,26 @@ TEST(CheckSegment, ValuesHaveAtMostOneKibibyte) {
               ElementsAre(StartsWith(std::string(kCondition) + ".between[1]: has 1025")));
 }
 
+TEST(CheckSegment, ANumberInQuotesHasNoOrder) {
+  const std::string condition(kCondition);
+  for (const char* quoted : {"greater_than: '5'", "at_least: '-0.5'", "less_than: '1e3'",
+                             "at_most: '.5'", "at_most: ' 5'", "at_most: '5 '"}) {
+    EXPECT_THAT(
+        CheckCondition(absl::StrCat("property: p, ", quoted)),
+        ElementsAre(testing::AllOf(StartsWith(condition), testing::HasSubstr("without quotes"))))
+        << quoted;
+  }
+  EXPECT_THAT(CheckCondition("property: p, between: [ '1', '5' ]"),
+              ElementsAre(StartsWith(condition + ".between[0]: \"1\" in quotes"),
+                          StartsWith(condition + ".between[1]: \"5\" in quotes")));
+  EXPECT_THAT(CheckCondition("property: p, between: [ a, '5' ]"),
+              ElementsAre(StartsWith(condition + ".between[1]: \"5\" in quotes")));
+  for (const char* text : {"greater_than: 5.1.2", "at_least: '2026-04-01'", "at_most: 'inf'",
+                           "equals: '5'", "not_equals: '5'", "in: [ '5', '6' ]"}) {
+    EXPECT_THAT(CheckCondition(absl::StrCat("property: p, ", text)), testing::IsEmpty()) << text;
+  }
+}
+
 TEST(CheckSegment, ListsAreBounded) {
   EXPECT_THAT(CheckCondition("property: p, in: [ " + Repeat(10'000, "1") + " ]"), IsEmpty());
   EXPECT_THAT(CheckCondition("property: p, in: [ " + Repeat(10'001, "1") + " ]"),
