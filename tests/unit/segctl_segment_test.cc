@@ -1,13 +1,10 @@
 // segctl segment against a server, with the segments in memory.
 
 #include <gmock/gmock.h>
-#include <grpcpp/security/server_credentials.h>
-#include <grpcpp/server.h>
-#include <grpcpp/server_builder.h>
 #include <gtest/gtest.h>
 
 #include <functional>
-#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,6 +16,7 @@
 #include "tests/unit/manual_clock.h"
 #include "tests/unit/memory_definition_log.h"
 #include "tests/unit/segctl_process.h"
+#include "tests/unit/segctl_server.h"
 #include "tests/unit/uninstrumented.h"
 
 namespace segmentd {
@@ -46,18 +44,11 @@ class SegctlSegment : public testing::Test {
  protected:
   void SetUp() override {
     SKIP_UNDER_THREAD_SANITIZER();
-    grpc::ServerBuilder builder;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
-    builder.RegisterService(&service_.handlers());
-    server_ = builder.BuildAndStart();
-    ASSERT_NE(server_, nullptr);
-  }
-  void TearDown() override {
-    if (server_) server_->Shutdown();
+    server_.emplace(service_.handlers());
   }
 
   SegctlResult Run(const std::string& arguments) {
-    return Segctl("segment " + arguments, absl::StrCat("127.0.0.1:", port_));
+    return Segctl("segment " + arguments, server_->address());
   }
   static std::vector<std::string> Lines(const SegctlResult& result) {
     return absl::StrSplit(result.text, '\n', absl::SkipEmpty());
@@ -90,8 +81,7 @@ class SegctlSegment : public testing::Test {
   SevenOfNine estimates_;
   const Access access_ = Access::Open();
   SegmentService service_{log_, clock_.function(), access_, &estimates_};
-  int port_ = 0;
-  std::unique_ptr<grpc::Server> server_;
+  std::optional<SegctlServer> server_;
 };
 
 constexpr char kOuterAndInner[] =
@@ -147,17 +137,12 @@ TEST_F(SegctlSegment, ARefusedTokenIsNoProblemOfTheFile) {
   const absl::StatusOr<Access> access = Access::FromText("write " + std::string(64, '0'));
   ASSERT_TRUE(access.ok());
   SegmentService guarded(log_, clock_.function(), *access, &estimates_);
-  grpc::ServerBuilder builder;
-  int port = 0;
-  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
-  builder.RegisterService(&guarded.handlers());
-  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  const SegctlServer server(guarded.handlers());
   const SegctlResult result =
       Segctl("segment create -f " + FileWith("outer_inner.yaml", kOuterAndInner) + " 2>&1",
-             absl::StrCat("127.0.0.1:", port));
+             server.address());
   EXPECT_EQ(result.status, 2);
   EXPECT_THAT(result.text, StartsWith("segctl: a token is needed"));
-  server->Shutdown();
 }
 
 TEST_F(SegctlSegment, TheUserNeedNotBeAscii) {

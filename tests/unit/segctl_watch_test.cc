@@ -1,17 +1,13 @@
 // segctl watch against a server whose feed of changes ends.
 
 #include <gmock/gmock.h>
-#include <grpcpp/security/server_credentials.h>
-#include <grpcpp/server.h>
-#include <grpcpp/server_builder.h>
 #include <gtest/gtest.h>
 
 #include <map>
-#include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
 
 #include "api/membership_service.h"
 #include "state/change_feed.h"
@@ -19,6 +15,7 @@
 #include "tests/unit/memory_definition_log.h"
 #include "tests/unit/memory_queries.h"
 #include "tests/unit/segctl_process.h"
+#include "tests/unit/segctl_server.h"
 #include "tests/unit/uninstrumented.h"
 
 namespace segmentd {
@@ -26,7 +23,6 @@ namespace {
 
 using testing::HasSubstr;
 using testing::Not;
-using testing::StartsWith;
 
 // Some changes, and then no more.
 class EndingFeed final : public ChangeFeed {
@@ -54,21 +50,14 @@ class SegctlWatch : public testing::Test {
  protected:
   void SetUp() override {
     SKIP_UNDER_THREAD_SANITIZER();
-    grpc::ServerBuilder builder;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
-    builder.RegisterService(&service_.handlers());
-    server_ = builder.BuildAndStart();
-    ASSERT_NE(server_, nullptr);
-  }
-  void TearDown() override {
-    if (server_) server_->Shutdown();
+    server_.emplace(service_.handlers());
   }
 
   // What it says to standard error.
   SegctlResult Said(const std::string& arguments) {
     return Segctl("watch " + arguments + " 2>&1 >/dev/null", server());
   }
-  std::string server() const { return absl::StrCat("127.0.0.1:", port_); }
+  const std::string& server() const { return server_->address(); }
 
   ManualClock clock_;
   MemoryDefinitionLog log_;
@@ -76,8 +65,7 @@ class SegctlWatch : public testing::Test {
   EndingFeed feed_;
   const Access access_ = Access::Open();
   MembershipService service_{queries_, log_, feed_, clock_.function(), access_, {}};
-  int port_ = 0;
-  std::unique_ptr<grpc::Server> server_;
+  std::optional<SegctlServer> server_;
 };
 
 TEST_F(SegctlWatch, SaysWhereToGoOnWhenItEnds) {
