@@ -3,7 +3,6 @@
 
 #include <google/protobuf/util/time_util.h>
 
-#include <cassert>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -132,19 +131,9 @@ class SegmentCalls {
       : connection_(std::move(connection)),
         stub_(pb::SegmentService::NewStub(connection_.channel())) {}
 
-  const Connection& connection() const { return connection_; }
-
-  // Whose segments the calls are about; outlives this.
-  void set_definitions(const Definitions* definitions) { definitions_ = definitions; }
-  // Of one of them: "cart.yaml:12".
-  const std::string& place(const pb::Segment& segment) const {
-    const auto index = static_cast<size_t>(&segment - definitions_->segments.data());
-    assert(index < definitions_->places.size());
-    return definitions_->places[index];
-  }
-  // Of a call about one of them.
-  ExitStatus complain(const grpc::Status& status, const pb::Segment& segment) const {
-    return connection_.complain(status, place(segment));
+  // `place` is that of the segment in its file: "cart.yaml:12".
+  ExitStatus complain(const grpc::Status& status, const std::string& place = "") const {
+    return connection_.complain(status, place);
   }
 
   template <typename Request, typename Response>
@@ -208,7 +197,6 @@ class SegmentCalls {
  private:
   Connection connection_;
   std::unique_ptr<pb::SegmentService::Stub> stub_;
-  const Definitions* definitions_ = nullptr;
 };
 
 // Reads definitions and connects, or complains.
@@ -223,8 +211,7 @@ ExitStatus WithDefinitions(const GlobalOptions& global, const std::vector<std::s
   absl::StatusOr<Connection> connection = Connection::Open(global);
   if (!connection.ok()) return Complain(connection.status());
   SegmentCalls calls(*std::move(connection));
-  calls.set_definitions(&*definitions);
-  return work(calls, definitions->segments);
+  return work(calls, *definitions);
 }
 
 template <typename Work>
@@ -236,16 +223,16 @@ ExitStatus WithServer(const GlobalOptions& global, Work work) {
 }
 
 ExitStatus Create(const GlobalOptions& global, const SegmentOptions& options) {
-  return WithDefinitions(global, options.files,
-                         [&](SegmentCalls& calls, const std::vector<pb::Segment>& segments) {
-                           for (const pb::Segment& segment : segments) {
-                             pb::Segment stored;
-                             const grpc::Status status = calls.create(segment, &stored);
-                             if (!status.ok()) return calls.complain(status, segment);
-                             PrintDone(global, "created", stored);
-                           }
-                           return kDone;
-                         });
+  return WithDefinitions(
+      global, options.files, [&](SegmentCalls& calls, const Definitions& definitions) {
+        for (size_t i = 0; i < definitions.segments.size(); ++i) {
+          pb::Segment stored;
+          const grpc::Status status = calls.create(definitions.segments[i], &stored);
+          if (!status.ok()) return calls.complain(status, definitions.places[i]);
+          PrintDone(global, "created", stored);
+        }
+        return kDone;
+      });
 }
 
 bool ParseMoment(const std::string& text, std::string_view option,
@@ -291,7 +278,7 @@ ExitStatus List(const GlobalOptions& global, const SegmentOptions& options) {
     std::vector<pb::Segment> segments;
     int32_t total = 0;
     const grpc::Status status = calls.list(request, options.limit, &segments, &total);
-    if (!status.ok()) return calls.connection().complain(status);
+    if (!status.ok()) return calls.complain(status);
     if (global.json) {
       for (const pb::Segment& segment : segments) Print(SegmentToJson(segment) + "\n");
     } else {
@@ -319,7 +306,7 @@ ExitStatus Get(const GlobalOptions& global, const SegmentOptions& options) {
   return WithServer(global, [&](SegmentCalls& calls) {
     pb::Segment segment;
     const grpc::Status status = calls.get(options.id, &segment);
-    if (!status.ok()) return calls.connection().complain(status);
+    if (!status.ok()) return calls.complain(status);
     if (global.json) {
       Print(SegmentToJson(segment) + "\n");
       return kDone;
@@ -345,41 +332,40 @@ ExitStatus Get(const GlobalOptions& global, const SegmentOptions& options) {
 }
 
 ExitStatus Update(const GlobalOptions& global, const SegmentOptions& options) {
-  return WithDefinitions(
-      global, options.files, [&](SegmentCalls& calls, std::vector<pb::Segment>& segments) {
-        if (!options.etag.empty() && segments.size() != 1) {
-          return Complain(kWrongUse, "--etag goes with a single segment");
-        }
-        for (pb::Segment& segment : segments) {
-          if (segment.id().empty()) {
-            return Complain(kWrongUse,
-                            absl::StrCat(calls.place(segment), ": \"", segment.name(),
-                                         "\" has no id; update needs one in each segment"));
-          }
-          if (!options.etag.empty()) segment.set_etag(options.etag);
-          if (options.force) {
-            pb::Segment stored;
-            const grpc::Status status = calls.get(segment.id(), &stored);
-            if (!status.ok()) return calls.complain(status, segment);
-            segment.set_etag(stored.etag());
-          }
-          if (segment.etag().empty()) {
-            return Complain(
-                kWrongUse,
-                absl::StrCat(calls.place(segment),
-                             ": no etag in the file; take the one that `segctl segment get ",
-                             segment.id(),
-                             "` shows, give --etag, or overwrite whatever is there with --force"));
-          }
-        }
-        for (const pb::Segment& segment : segments) {
-          pb::Segment stored;
-          const grpc::Status status = calls.update(segment, &stored);
-          if (!status.ok()) return calls.complain(status, segment);
-          PrintDone(global, "updated", stored);
-        }
-        return kDone;
-      });
+  return WithDefinitions(global, options.files, [&](SegmentCalls& calls, Definitions& definitions) {
+    if (!options.etag.empty() && definitions.segments.size() != 1) {
+      return Complain(kWrongUse, "--etag goes with a single segment");
+    }
+    for (size_t i = 0; i < definitions.segments.size(); ++i) {
+      pb::Segment& segment = definitions.segments[i];
+      const std::string& place = definitions.places[i];
+      if (segment.id().empty()) {
+        return Complain(kWrongUse, absl::StrCat(place, ": \"", segment.name(),
+                                                "\" has no id; update needs one in each segment"));
+      }
+      if (!options.etag.empty()) segment.set_etag(options.etag);
+      if (options.force) {
+        pb::Segment stored;
+        const grpc::Status status = calls.get(segment.id(), &stored);
+        if (!status.ok()) return calls.complain(status, place);
+        segment.set_etag(stored.etag());
+      }
+      if (segment.etag().empty()) {
+        return Complain(
+            kWrongUse,
+            absl::StrCat(place, ": no etag in the file; take the one that `segctl segment get ",
+                         segment.id(),
+                         "` shows, give --etag, or overwrite whatever is there with --force"));
+      }
+    }
+    for (size_t i = 0; i < definitions.segments.size(); ++i) {
+      pb::Segment stored;
+      const grpc::Status status = calls.update(definitions.segments[i], &stored);
+      if (!status.ok()) return calls.complain(status, definitions.places[i]);
+      PrintDone(global, "updated", stored);
+    }
+    return kDone;
+  });
 }
 
 ExitStatus Delete(const GlobalOptions& global, const SegmentOptions& options) {
@@ -390,7 +376,7 @@ ExitStatus Delete(const GlobalOptions& global, const SegmentOptions& options) {
     google::protobuf::Empty nothing;
     const grpc::Status status =
         calls.call(&pb::SegmentService::Stub::DeleteSegments, request, &nothing);
-    if (!status.ok()) return calls.connection().complain(status);
+    if (!status.ok()) return calls.complain(status);
     for (const std::string& id : options.ids) {
       Print(global.json ? JsonObject().text("deleted", id).str() + "\n"
                         : absl::StrCat("deleted ", id, "\n"));
@@ -408,7 +394,7 @@ ExitStatus Clone(const GlobalOptions& global, const SegmentOptions& options) {
     pb::Segment stored;
     const grpc::Status status =
         calls.call(&pb::SegmentService::Stub::CloneSegment, request, &stored);
-    if (!status.ok()) return calls.connection().complain(status);
+    if (!status.ok()) return calls.complain(status);
     PrintDone(global, "created", stored);
     return kDone;
   });
@@ -459,7 +445,7 @@ ExitStatus Validate(const GlobalOptions& global, const SegmentOptions& options) 
       pb::ValidateSegmentResponse response;
       const grpc::Status status =
           calls.call(&pb::SegmentService::Stub::ValidateSegment, request, &response);
-      if (!status.ok()) return calls.connection().complain(status, definitions->places[i]);
+      if (!status.ok()) return calls.complain(status, definitions->places[i]);
       std::set<std::string> expected;
       // One that is stored already is refused for its ID.
       if (stored_ids.count(segment.id()) != 0) expected.insert("id");
@@ -478,6 +464,8 @@ ExitStatus Validate(const GlobalOptions& global, const SegmentOptions& options) 
 // What apply would do, segment by segment.
 struct Planned {
   const pb::Segment* wanted;
+  // Of `wanted` in its file.
+  const std::string* place;
   // Null: it does not exist yet.
   const pb::Segment* stored;
   std::string before;
@@ -485,38 +473,39 @@ struct Planned {
 };
 
 // Compares files with the server; complains and leaves `plan` empty where that can't be done.
-ExitStatus Plan(SegmentCalls& calls, const std::vector<pb::Segment>& wanted,
+ExitStatus Plan(SegmentCalls& calls, const Definitions& wanted,
                 std::map<std::string, pb::Segment>* stored, std::vector<Planned>* plan) {
-  for (const pb::Segment& segment : wanted) {
-    if (segment.id().empty()) {
+  for (size_t i = 0; i < wanted.segments.size(); ++i) {
+    if (wanted.segments[i].id().empty()) {
       return Complain(
           kWrongUse,
-          absl::StrCat(calls.place(segment), ": \"", segment.name(),
+          absl::StrCat(wanted.places[i], ": \"", wanted.segments[i].name(),
                        "\" has no id; files under version control need one in each segment"));
     }
   }
   std::vector<pb::Segment> all;
   int32_t total = 0;
   const grpc::Status status = calls.list({}, 0, &all, &total);
-  if (!status.ok()) return calls.connection().complain(status);
+  if (!status.ok()) return calls.complain(status);
   for (pb::Segment& segment : all) {
     std::string id = segment.id();
     stored->emplace(std::move(id), std::move(segment));
   }
-  for (const pb::Segment& segment : wanted) {
-    const auto found = stored->find(segment.id());
-    if (found == stored->end()) {
-      plan->push_back({&segment, nullptr, "", Written(segment)});
-    } else {
-      plan->push_back({&segment, &found->second, Written(found->second), Written(segment)});
+  for (size_t i = 0; i < wanted.segments.size(); ++i) {
+    const pb::Segment& segment = wanted.segments[i];
+    Planned step{&segment, &wanted.places[i], nullptr, "", Written(segment)};
+    if (const auto found = stored->find(segment.id()); found != stored->end()) {
+      step.stored = &found->second;
+      step.before = Written(found->second);
     }
+    plan->push_back(std::move(step));
   }
   return kDone;
 }
 
 ExitStatus Apply(const GlobalOptions& global, const SegmentOptions& options) {
   return WithDefinitions(
-      global, options.files, [&](SegmentCalls& calls, const std::vector<pb::Segment>& wanted) {
+      global, options.files, [&](SegmentCalls& calls, const Definitions& wanted) {
         std::map<std::string, pb::Segment> known;
         std::vector<Planned> plan;
         const ExitStatus planned = Plan(calls, wanted, &known, &plan);
@@ -535,7 +524,7 @@ ExitStatus Apply(const GlobalOptions& global, const SegmentOptions& options) {
             segment.set_etag(step.stored->etag());
             status = calls.update(segment, &result);
           }
-          if (!status.ok()) return calls.complain(status, *step.wanted);
+          if (!status.ok()) return calls.complain(status, *step.place);
           PrintDone(global, step.stored == nullptr ? "created" : "updated", result);
         }
         return kDone;
@@ -558,7 +547,7 @@ void PrintDiff(const Planned& step) {
 
 ExitStatus Diff(const GlobalOptions& global, const SegmentOptions& options) {
   return WithDefinitions(
-      global, options.files, [&](SegmentCalls& calls, const std::vector<pb::Segment>& wanted) {
+      global, options.files, [&](SegmentCalls& calls, const Definitions& wanted) {
         std::map<std::string, pb::Segment> known;
         std::vector<Planned> plan;
         const ExitStatus planned = Plan(calls, wanted, &known, &plan);
@@ -586,11 +575,11 @@ ExitStatus Export(const GlobalOptions& global, const SegmentOptions& options) {
     if (options.ids.empty()) {
       int32_t total = 0;
       const grpc::Status status = calls.list({}, 0, &segments, &total);
-      if (!status.ok()) return calls.connection().complain(status);
+      if (!status.ok()) return calls.complain(status);
     }
     for (const std::string& id : options.ids) {
       const grpc::Status status = calls.get(id, &segments.emplace_back());
-      if (!status.ok()) return calls.connection().complain(status);
+      if (!status.ok()) return calls.complain(status);
     }
     if (segments.empty()) return Complain(kNo, "no segment found");
     // What can't be run can't be applied either.
@@ -620,7 +609,7 @@ ExitStatus Pause(const GlobalOptions& global, const SegmentOptions& options) {
     pb::Segment stored;
     const grpc::Status status =
         calls.call(&pb::SegmentService::Stub::PauseSegment, request, &stored);
-    if (!status.ok()) return calls.connection().complain(status);
+    if (!status.ok()) return calls.complain(status);
     PrintDone(global, "paused", stored);
     return kDone;
   });
@@ -633,7 +622,7 @@ ExitStatus Resume(const GlobalOptions& global, const SegmentOptions& options) {
     pb::Segment stored;
     const grpc::Status status =
         calls.call(&pb::SegmentService::Stub::ResumeSegment, request, &stored);
-    if (!status.ok()) return calls.connection().complain(status);
+    if (!status.ok()) return calls.complain(status);
     PrintDone(global, "resumed", stored);
     return kDone;
   });
@@ -663,8 +652,9 @@ void PrintEstimate(const GlobalOptions& global, const pb::Segment& segment, int6
 
 ExitStatus Estimate(const GlobalOptions& global, const SegmentOptions& options) {
   return WithDefinitions(
-      global, options.files, [&](SegmentCalls& calls, const std::vector<pb::Segment>& segments) {
-        for (const pb::Segment& segment : segments) {
+      global, options.files, [&](SegmentCalls& calls, const Definitions& definitions) {
+        for (size_t i = 0; i < definitions.segments.size(); ++i) {
+          const pb::Segment& segment = definitions.segments[i];
           pb::EstimateSegmentRequest request;
           *request.mutable_segment() = segment;
           Progress progress;
@@ -674,7 +664,7 @@ ExitStatus Estimate(const GlobalOptions& global, const SegmentOptions& options) 
             last = response;
           });
           progress.hide();
-          if (!status.ok()) return calls.complain(status, segment);
+          if (!status.ok()) return calls.complain(status, definitions.places[i]);
           PrintEstimate(global, segment, last.members(), last.users());
         }
         return kDone;
@@ -690,7 +680,7 @@ ExitStatus WatchStatus(const GlobalOptions& global, const SegmentOptions& option
     for (;;) {
       pb::Segment segment;
       const grpc::Status status = calls.get(options.id, &segment);
-      if (!status.ok()) return calls.connection().complain(status);
+      if (!status.ok()) return calls.complain(status);
       const bool building = segment.status() == pb::SEGMENT_STATUS_BUILDING;
       // Where a bar shows the progress, lines need not.
       std::string now =
