@@ -116,6 +116,11 @@ std::string Written(pb::Segment segment) {
   return SegmentToYaml(segment);
 }
 
+// Each line after a "# ".
+std::string AsComment(std::string_view text) {
+  return absl::StrCat("# ", absl::StrReplaceAll(AbslView(text), {{"\n", "\n# "}}), "\n");
+}
+
 // "created  cart-left  Added to cart …  version 1, active"
 void PrintDone(const GlobalOptions& global, std::string_view verb, const pb::Segment& segment) {
   if (global.json) return Print(SegmentToJson(segment) + "\n");
@@ -317,10 +322,7 @@ ExitStatus Get(const GlobalOptions& global, const SegmentOptions& options) {
         segment.created_by().empty() ? "" : " by ", segment.created_by(), ", updated ",
         segment.has_update_time() ? Moment(segment.update_time()) : "at an unknown time",
         segment.updated_by().empty() ? "" : " by ", segment.updated_by(), "\n");
-    if (!segment.status_detail().empty()) {
-      absl::StrAppend(&about, "# ", absl::StrReplaceAll(segment.status_detail(), {{"\n", "\n# "}}),
-                      "\n");
-    }
+    if (!segment.status_detail().empty()) about += AsComment(segment.status_detail());
     Print(Paint(about, Color::kDim, stdout));
     Print(Written(segment));
     // With it the file can be edited and given to update.
@@ -470,6 +472,10 @@ struct Planned {
   const pb::Segment* stored;
   std::string before;
   std::string after;
+
+  // What is stored can't be run: `stored` may be an older version, or nothing but the ID.
+  bool mends() const { return stored != nullptr && stored->status() == pb::SEGMENT_STATUS_INVALID; }
+  bool changes() const { return stored == nullptr || mends() || before != after; }
 };
 
 // Compares files with the server; complains and leaves `plan` empty where that can't be done.
@@ -511,7 +517,7 @@ ExitStatus Apply(const GlobalOptions& global, const SegmentOptions& options) {
         const ExitStatus planned = Plan(calls, wanted, &known, &plan);
         if (planned != kDone) return planned;
         for (const Planned& step : plan) {
-          if (step.stored != nullptr && step.before == step.after) {
+          if (!step.changes()) {
             PrintDone(global, "unchanged", *step.stored);
             continue;
           }
@@ -535,6 +541,11 @@ void PrintDiff(const Planned& step) {
   Print(Paint(absl::StrCat(step.stored == nullptr ? "new segment " : "segment ", step.wanted->id()),
               Color::kBold, stdout) +
         "\n");
+  if (step.mends()) {
+    Print(Paint(AsComment(absl::StrCat("invalid as stored, which applying the file mends: ",
+                                       step.stored->status_detail())),
+                Color::kRed, stdout));
+  }
   for (const DiffLine& line : DiffLines(step.before, step.after)) {
     Print(Paint(std::string(1, line.kind) + line.text,
                 line.kind == '+'   ? Color::kGreen
@@ -554,11 +565,12 @@ ExitStatus Diff(const GlobalOptions& global, const SegmentOptions& options) {
         if (planned != kDone) return planned;
         ExitStatus answer = kDone;
         for (const Planned& step : plan) {
-          if (step.stored != nullptr && step.before == step.after) continue;
+          if (!step.changes()) continue;
           answer = kNo;
           if (global.json) {
             JsonObject object;
             object.text("id", step.wanted->id());
+            if (step.mends()) object.boolean("invalid_as_stored", true);
             if (step.stored != nullptr) object.raw("stored", SegmentToJson(*step.stored));
             Print(object.raw("wanted", SegmentToJson(*step.wanted)).str() + "\n");
           } else {

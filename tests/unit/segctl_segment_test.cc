@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -62,6 +63,17 @@ class SegctlSegment : public testing::Test {
     segment.mutable_live()->mutable_actions()->add_any_of()->set_event(event);
     segment.set_status(v1::SEGMENT_STATUS_ACTIVE);
     log_.Put(segment);
+  }
+  // Its newest record can't be read; what was readable before stays.
+  void Invalidate(const std::string& id) {
+    const std::shared_ptr<const MemoryDefinitionLog::Segments> all = log_.All();
+    for (v1::Segment segment : *all) {
+      if (segment.id() != id) continue;
+      segment.set_status(v1::SEGMENT_STATUS_INVALID);
+      segment.set_status_detail("can't be read\nsee offset 7");
+      segment.set_etag("offset-7");
+      log_.Put(segment);
+    }
   }
   // Each reading sees the next status, and the last one from then on.
   void Script(std::vector<std::pair<v1::SegmentStatus, double>> statuses) {
@@ -166,6 +178,36 @@ TEST_F(SegctlSegment, ExportLeavesOutWhatIsInvalid) {
   EXPECT_THAT(result.text, HasSubstr("id: booked"));
   EXPECT_THAT(result.text, Not(HasSubstr("id: unreadable")));
   EXPECT_THAT(Run("get unreadable").text, HasSubstr("created at an unknown time"));
+}
+
+TEST_F(SegctlSegment, WhatIsInvalidAsStoredIsAChange) {
+  const std::string file = FileWith(
+      "mend.yaml",
+      "id: booked\nname: The booked\nlive: { actions: { any_of: [ { event: Booked } ] } }\n");
+  Put("booked");
+  EXPECT_EQ(Run("diff -f " + file).status, 0);
+  EXPECT_THAT(Run("apply -f " + file).text, StartsWith("unchanged booked"));
+  // What was last readable goes on, and is what the file says.
+  Invalidate("booked");
+  const SegctlResult text = Run("diff -f " + file);
+  EXPECT_EQ(text.status, 1);
+  EXPECT_THAT(Lines(text),
+              ElementsAre("segment booked",
+                          "# invalid as stored, which applying the file mends: can't be read",
+                          "# see offset 7", " id: booked", " name: The booked",
+                          StartsWith(" live: { actions:")));
+  const SegctlResult json = Run("diff --json -f " + file);
+  EXPECT_EQ(json.status, 1);
+  EXPECT_THAT(Lines(json),
+              ElementsAre(StartsWith(
+                  R"({"id":"booked","invalid_as_stored":true,"stored":{"id":"booked",)")));
+  EXPECT_THAT(log_.appended(), IsEmpty());
+
+  EXPECT_THAT(Run("apply -f " + file).text, StartsWith("updated booked"));
+  EXPECT_THAT(log_.appended(), ElementsAre("booked"));
+  EXPECT_THAT(Run("apply -f " + file).text, StartsWith("unchanged booked"));
+  EXPECT_EQ(Run("diff -f " + file).status, 0);
+  EXPECT_THAT(log_.appended(), ElementsAre("booked"));
 }
 
 TEST_F(SegctlSegment, CreatesInTheOrderOfDependency) {
