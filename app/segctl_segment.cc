@@ -596,12 +596,22 @@ ExitStatus Export(const GlobalOptions& global, const SegmentOptions& options) {
     if (segments.empty()) return Complain(kNo, "no segment found");
     // What can't be run can't be applied either.
     ExitStatus exit = kDone;
-    std::erase_if(segments, [&exit](const pb::Segment& segment) {
+    std::set<std::string> left_out;
+    std::erase_if(segments, [&](const pb::Segment& segment) {
       if (segment.status() != pb::SEGMENT_STATUS_INVALID) return false;
       exit = Complain(
           kNo, absl::StrCat(segment.id(), " is invalid and left out: ", segment.status_detail()));
+      left_out.insert(segment.id());
       return true;
     });
+    for (const pb::Segment& segment : segments) {
+      for (const Reference& reference : ReferencesOf(segment)) {
+        if (left_out.count(reference.segment_id) == 0) continue;
+        Complain(kNo, absl::StrCat(segment.id(), " refers to ", reference.segment_id, " (",
+                                   reference.path, "), which is left out: a server without ",
+                                   reference.segment_id, " refuses it"));
+      }
+    }
     SortByDependency(&segments, nullptr);
     for (size_t i = 0; i < segments.size(); ++i) {
       if (global.json) {

@@ -180,6 +180,29 @@ TEST_F(SegctlSegment, ExportLeavesOutWhatIsInvalid) {
   EXPECT_THAT(Run("get unreadable").text, HasSubstr("created at an unknown time"));
 }
 
+TEST_F(SegctlSegment, ExportNamesWhatRefersToOneLeftOut) {
+  Put("booked");
+  Put("broken");
+  for (const auto& [id, inner] : {std::pair{"direct", "broken"}, std::pair{"fine", "booked"}}) {
+    v1::Segment segment;
+    segment.set_id(id);
+    segment.set_name("The " + std::string(id));
+    segment.mutable_past_behavior()->set_in_segment(inner);
+    log_.Put(segment);
+  }
+  Invalidate("broken");
+  const SegctlResult said = Run("export 2>&1 >/dev/null");
+  EXPECT_EQ(said.status, 1);
+  EXPECT_THAT(Lines(said),
+              ElementsAre("segctl: broken is invalid and left out: can't be read", "see offset 7",
+                          "segctl: direct refers to broken (past_behavior.in_segment), which is "
+                          "left out: a server without broken refuses it"));
+  const SegctlResult written = Run("export 2>/dev/null");
+  EXPECT_THAT(written.text, HasSubstr("id: direct"));
+  EXPECT_THAT(written.text, HasSubstr("id: fine"));
+  EXPECT_THAT(written.text, Not(HasSubstr("id: broken")));
+}
+
 TEST_F(SegctlSegment, WhatIsInvalidAsStoredIsAChange) {
   const std::string file = FileWith(
       "mend.yaml",
