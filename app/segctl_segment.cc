@@ -159,7 +159,11 @@ class SegmentCalls {
   grpc::Status create(const pb::Segment& segment, pb::Segment* stored) {
     pb::CreateSegmentRequest request;
     *request.mutable_segment() = segment;
-    return call(&pb::SegmentService::Stub::CreateSegment, request, stored);
+    return Refusal(call(&pb::SegmentService::Stub::CreateSegment, request, stored));
+  }
+
+  grpc::Status clone(const pb::CloneSegmentRequest& request, pb::Segment* stored) {
+    return Refusal(call(&pb::SegmentService::Stub::CloneSegment, request, stored));
   }
 
   grpc::Status update(const pb::Segment& segment, pb::Segment* stored) {
@@ -200,6 +204,14 @@ class SegmentCalls {
   }
 
  private:
+  // Unlike too many streams at once, too many segments don't pass by themselves: what would be one
+  // more is refused.
+  static grpc::Status Refusal(const grpc::Status& status) {
+    return status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED
+               ? grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, status.error_message())
+               : status;
+  }
+
   Connection connection_;
   std::unique_ptr<pb::SegmentService::Stub> stub_;
 };
@@ -394,8 +406,7 @@ ExitStatus Clone(const GlobalOptions& global, const SegmentOptions& options) {
     request.set_new_id(options.new_id);
     request.set_new_name(options.new_name);
     pb::Segment stored;
-    const grpc::Status status =
-        calls.call(&pb::SegmentService::Stub::CloneSegment, request, &stored);
+    const grpc::Status status = calls.clone(request, &stored);
     if (!status.ok()) return calls.complain(status);
     PrintDone(global, "created", stored);
     return kDone;

@@ -14,6 +14,7 @@
 #include "absl/strings/str_split.h"
 
 #include "api/segment_service.h"
+#include "segment/settings.h"
 #include "tests/unit/manual_clock.h"
 #include "tests/unit/memory_definition_log.h"
 #include "tests/unit/segctl_process.h"
@@ -231,6 +232,20 @@ TEST_F(SegctlSegment, WhatIsInvalidAsStoredIsAChange) {
   EXPECT_THAT(Run("apply -f " + file).text, StartsWith("unchanged booked"));
   EXPECT_EQ(Run("diff -f " + file).status, 0);
   EXPECT_THAT(log_.appended(), ElementsAre("booked"));
+}
+
+TEST_F(SegctlSegment, TheLimitOfSegmentsIsARefusal) {
+  for (int i = 0; i < kMaxSegments; ++i) Put(absl::StrCat("s", i));
+  const std::string file = FileWith(
+      "full.yaml", "\nid: full\nname: Full\nlive: { actions: { any_of: [ { event: E } ] } }\n");
+  for (const char* command : {"create", "apply"}) {
+    const SegctlResult result = Run(absl::StrCat(command, " -f ", file, " 2>&1"));
+    EXPECT_EQ(result.status, 2) << command;
+    EXPECT_THAT(result.text, StartsWith("segctl: " + file + ":2: there are 2500 segments"));
+  }
+  const SegctlResult cloned = Run("clone s1 --id full --name Full 2>&1");
+  EXPECT_EQ(cloned.status, 2);
+  EXPECT_THAT(cloned.text, StartsWith("segctl: there are 2500 segments"));
 }
 
 TEST_F(SegctlSegment, CreatesInTheOrderOfDependency) {
