@@ -97,6 +97,12 @@ void Connection::prepare(grpc::ClientContext& context, bool bounded) const {
   if (!authorization_.empty()) context.AddMetadata("authorization", authorization_);
 }
 
+bool Connection::Unreached(const grpc::Status& status) {
+  return status.error_code() == grpc::StatusCode::UNAVAILABLE &&
+         (status.error_message().starts_with("failed to connect") ||
+          status.error_message().starts_with("DNS resolution failed"));
+}
+
 ExitStatus Connection::complain(const grpc::Status& status, const std::string& place) const {
   std::string about = status.error_message();
   if (!place.empty()) {
@@ -112,14 +118,12 @@ ExitStatus Connection::complain(const grpc::Status& status, const std::string& p
     case grpc::StatusCode::UNAUTHENTICATED:
     case grpc::StatusCode::PERMISSION_DENIED:
       return Complain(kWrongUse, status.error_message());
-    case grpc::StatusCode::UNAVAILABLE: {
-      const bool nobody = status.error_message().starts_with("failed to connect");
+    case grpc::StatusCode::UNAVAILABLE:
       return Complain(kUnavailable,
                       absl::StrCat(server_, ": ", status.error_message(),
-                                   nobody ? "\nIs segmentd running there? --server or "
-                                            "SEGCTL_SERVER names another."
-                                          : ""));
-    }
+                                   Unreached(status) ? "\nIs segmentd running there? --server or "
+                                                       "SEGCTL_SERVER names another."
+                                                     : ""));
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       return Complain(kUnavailable,
                       absl::StrCat(server_, ": no answer within ", absl::FormatDuration(timeout_),

@@ -25,6 +25,9 @@ class Connection {
   // Sets what each call carries: author, token and, but for a stream without an end, the deadline.
   void prepare(grpc::ClientContext& context, bool bounded = true) const;
 
+  // Whether nobody was there to answer, by the words of the client library.
+  static bool Unreached(const grpc::Status& status);
+
   // What went wrong, for people; the exit status is 1 for NOT_FOUND, 2 for what the caller can
   // mend, else 3.
   // `place`, of what was asked about in a file, stands before each line of what the server refuses.

@@ -45,18 +45,10 @@ void NoteNext(std::string_view change_id, std::map<int32_t, int64_t>* next) {
   }
 }
 
-// Of a stream that had begun, rather than a refusal or nobody there.
+// What a server that stops sends, and what the client library makes of one that is gone.
 bool IsEnd(const grpc::Status& status) {
-  switch (status.error_code()) {
-    case grpc::StatusCode::UNAVAILABLE:
-      return !status.error_message().starts_with("failed to connect");
-    case grpc::StatusCode::CANCELLED:
-    case grpc::StatusCode::INTERNAL:
-    case grpc::StatusCode::UNKNOWN:
-      return true;
-    default:
-      return false;
-  }
+  return status.error_code() == grpc::StatusCode::CANCELLED ||
+         (status.error_code() == grpc::StatusCode::UNAVAILABLE && !Connection::Unreached(status));
 }
 
 ExitStatus Watch(const GlobalOptions& global, const WatchOptions& options) {
@@ -99,13 +91,14 @@ ExitStatus Watch(const GlobalOptions& global, const WatchOptions& options) {
   }
   const grpc::Status end = reader->Finish();
   if (!IsEnd(end)) return connection->complain(end);
-  std::string message =
-      absl::StrCat(connection->server(), ": the watch ended, the server went away (",
-                   end.error_message(), ")\n");
-  if (next.empty()) {
-    message += "No change was shown; watch again from the next changes on.";
+  std::string message = connection->server();
+  if (seen == 0) {
+    // The server sends nothing before the first change: this may as well be its refusal.
+    absl::StrAppend(&message, ": ", end.error_message(), "\nNo change was shown; watch again ",
+                    options.from.empty() ? "from the next changes on." : "with the same --from.");
   } else {
-    message += "Go on after the last change shown with";
+    absl::StrAppend(&message, ": the watch ended, the server went away (", end.error_message(),
+                    ")\nGo on after the last change shown with");
     for (const auto& [partition, number] : next) {
       absl::StrAppend(&message, " --from ", partition, ":", number);
     }

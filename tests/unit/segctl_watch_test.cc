@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <tuple>
 
 #include "absl/status/status.h"
 
@@ -23,6 +24,7 @@ namespace {
 
 using testing::HasSubstr;
 using testing::Not;
+using testing::StartsWith;
 
 // Some changes, and then no more.
 class EndingFeed final : public ChangeFeed {
@@ -81,12 +83,28 @@ TEST_F(SegctlWatch, SaysWhereToGoOnWhenItEnds) {
 TEST_F(SegctlWatch, PartitionsWithoutAChangeGoOnWhereTheyBegan) {
   EXPECT_THAT(Said("--from 5:40 --from 0:3").text,
               HasSubstr("with --from 0:8 --from 2:81736 --from 5:40;"));
+}
+
+TEST_F(SegctlWatch, WithoutAChangeItBeginsAnew) {
   feed_.quiet = true;
-  EXPECT_THAT(Said("--member ada --from 5:40").text, HasSubstr("with --from 5:40;"));
   const SegctlResult nothing = Said("--member ada");
   EXPECT_EQ(nothing.status, 3);
-  EXPECT_THAT(nothing.text, HasSubstr("(Socket closed)\nNo change was shown"));
-  EXPECT_THAT(nothing.text, Not(HasSubstr("--from")));
+  EXPECT_EQ(nothing.text, "segctl: " + server() +
+                              ": Socket closed\n"
+                              "No change was shown; watch again from the next changes on.\n");
+  const SegctlResult from = Said("--member ada --from 5:40");
+  EXPECT_EQ(from.status, 3);
+  EXPECT_EQ(from.text, "segctl: " + server() +
+                           ": Socket closed\n"
+                           "No change was shown; watch again with the same --from.\n");
+}
+
+TEST_F(SegctlWatch, ACancelledOneEndsToo) {
+  feed_.end = absl::CancelledError("the server's time is up");
+  const SegctlResult result = Said("");
+  EXPECT_EQ(result.status, 3);
+  EXPECT_THAT(result.text, HasSubstr("the watch ended, the server went away (the server's time"));
+  EXPECT_THAT(result.text, HasSubstr("--from 0:8 --from 2:81736;"));
 }
 
 TEST_F(SegctlWatch, WhatTheServerRefusesIsNoEnd) {
@@ -94,10 +112,41 @@ TEST_F(SegctlWatch, WhatTheServerRefusesIsNoEnd) {
   const SegctlResult refused = Said("--from 0:3");
   EXPECT_EQ(refused.status, 2);
   EXPECT_EQ(refused.text, "segctl: change 3 of partition 0 is no longer held\n");
+  // It gave up, but did not go away.
+  feed_.end = absl::InternalError("a bug");
+  EXPECT_EQ(Said("").text, "segctl: " + server() + ": a bug\n");
   const SegctlResult nobody = Segctl("watch --from 0:3 2>&1");
   EXPECT_EQ(nobody.status, 3);
   EXPECT_THAT(nobody.text, HasSubstr("Is segmentd running there?"));
   EXPECT_THAT(nobody.text, Not(HasSubstr("--from")));
+}
+
+TEST_F(SegctlWatch, ARefusalBeforeTheFirstChangeIsToldAsOne) {
+  feed_.quiet = true;
+  const std::string place = server() + ": ";
+  for (const auto& [end, status, text] :
+       {std::tuple{absl::InvalidArgumentError("no such partition"), 2, std::string()},
+        std::tuple{absl::NotFoundError("no such segment"), 1, std::string()},
+        std::tuple{absl::PermissionDeniedError("not with this token"), 2, std::string()},
+        std::tuple{absl::ResourceExhaustedError("at most 100 of these"), 3, place},
+        std::tuple{absl::InternalError("a bug"), 3, place},
+        std::tuple{absl::UnknownError("what is it"), 3, place}}) {
+    feed_.end = end;
+    const SegctlResult result = Said("--member ada --from 5:40");
+    EXPECT_EQ(result.status, status) << end;
+    EXPECT_EQ(result.text, "segctl: " + text + std::string(end.message()) + "\n");
+  }
+  feed_.end = absl::UnavailableError("the server is shutting down");
+  const SegctlResult ending = Said("--member ada --from 5:40");
+  EXPECT_EQ(ending.status, 3);
+  EXPECT_THAT(ending.text, StartsWith("segctl: " + place + "the server is shutting down\n"));
+}
+
+TEST_F(SegctlWatch, AServerThatCannotBeFoundIsNoEnd) {
+  const SegctlResult result = Segctl("watch --server :7600 2>&1");
+  EXPECT_EQ(result.status, 3);
+  EXPECT_THAT(result.text, HasSubstr("Is segmentd running there?"));
+  EXPECT_THAT(result.text, Not(HasSubstr("No change was shown")));
 }
 
 }  // namespace
