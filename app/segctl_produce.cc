@@ -4,7 +4,6 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -42,6 +41,9 @@ struct ProduceOptions {
 };
 
 constexpr size_t kComplaintsShown = 5;
+// Events lie within 10,000 years: played at any of these, the whole ms of all of them fit 64 bits.
+constexpr double kMinSpeed = 0.001;
+constexpr double kMaxSpeed = 1'000'000;
 
 // The events of a file, those that segmentd would understand.
 class EventFile {
@@ -279,12 +281,14 @@ void AddProduceCommand(CLI::App& segctl, const GlobalOptions& global, Command* c
   CLI::Option* speed =
       produce
           ->add_option("--speed", options->speed,
-                       "Play the events, gaps divided by this, each stamped when it is sent")
+                       "Play the events, gaps divided by this (0.001 to 1,000,000), each stamped "
+                       "when it is sent")
           ->type_name("N")
           ->check([](const std::string& text) {
             double times = 0;
-            const bool ok = absl::SimpleAtod(text, &times) && std::isfinite(times) && times > 0;
-            return ok ? std::string() : "write a number greater than 0";
+            const bool ok =
+                absl::SimpleAtod(text, &times) && times >= kMinSpeed && times <= kMaxSpeed;
+            return ok ? std::string() : "write a number from 0.001 to 1,000,000";
           });
   produce->add_flag("--keep-times", options->keep_times, "Leave the events' times as they are")
       ->excludes(speed);
