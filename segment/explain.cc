@@ -1,6 +1,7 @@
 #include "segment/explain.h"
 
 #include <algorithm>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "segment/absl_view.h"
 #include "segment/compiled_rules.h"
 #include "segment/definition_words.h"
+#include "segment/forecast.h"
 #include "segment/timestamp.h"
 
 namespace segmentd {
@@ -32,22 +34,11 @@ std::string KindOf(const pb::Live& live) {
 // no more.
 constexpr size_t kMostTurns = kMaxSamples + 8;
 
-// Conditions and references looked at in the time to come, in one explanation. Segments
-// may refer to each other in so many ways that all can't be walked; past this they are taken as
-// they are now.
-constexpr int kMostLooks = 100'000;
-
-// When what `holds` says at `now` ends; Time::Max() for never. `next` is the earliest moment after
-// one at which it may.
-template <typename Holds, typename Next>
-Time EndOf(Time now, Holds holds, Next next) {
-  const bool held = holds(now);
-  for (size_t i = 0; i < kMostTurns; ++i) {
-    now = next(now);
-    if (now == Time::Max() || holds(now) != held) return now;
-  }
-  return now;
-}
+// What one explanation may look at in the time to come: conditions, a segment that moves counting
+// as several. Enough for a sum that turns with its last event; a yearly date whose filter never
+// holds has no end. Past it no `until` is told, rather than a wrong one.
+constexpr int64_t kMostLooks = 20'000;
+constexpr int64_t kLooksOfASegment = 8;
 
 // When it came to be so, of what turned after `from` without an event; Time::Min() where it did
 // not.
@@ -95,7 +86,7 @@ void SetValue(const Value& value, google::protobuf::Value& out) {
 class Explainer {
  public:
   Explainer(const RuleSet& rules, const Rule& rule, const pb::Segment& segment,
-            const SegmentState* state, const UserState& user, Time now, Fold& fold)
+            const SegmentState* state, const UserState& user, Time now)
       : rules_(rules),
         rule_(rule),
         segment_(segment),
@@ -103,13 +94,52 @@ class Explainer {
         state_(state),
         user_(user),
         now_(now),
-        fold_(fold) {}
+        forecast_(rules.compiled(), rule.slot, user, now) {}
 
   void explain(pb::Finding& root) {
+    watch(root, 1, [this](Time*) { return forecast_.member(); });
+    conditions(root);
+    foresee();
+  }
+
+ private:
+  // A finding of which is told until when it stands.
+  struct Watched {
+    pb::Finding* finding;
+    // Whether it holds at the forecast's now, and the next moment at which that may turn.
+    std::function<bool(Time* until)> holds;
+    // Conditions looked at for it.
+    int64_t looks;
+  };
+
+  void watch(pb::Finding& finding, int64_t looks, std::function<bool(Time* until)> holds) {
+    watched_.push_back({&finding, std::move(holds), looks});
+  }
+
+  // Goes through the moments to come, if no event does, and tells of each finding when it turns.
+  void foresee() {
+    int64_t looks = 0;
+    while (!watched_.empty()) {
+      Time next = forecast_.next();
+      std::erase_if(watched_, [&](const Watched& watched) {
+        looks += watched.looks;
+        Time until = Time::Max();
+        if (watched.holds(&until) != watched.finding->holds()) {
+          SetUntil(forecast_.now(), *watched.finding);
+          return true;
+        }
+        next = std::min(next, until);
+        return false;
+      });
+      if (next == Time::Max() || looks > kMostLooks) return;
+      looks += kLooksOfASegment * forecast_.advance(next);
+    }
+  }
+
+  void conditions(pb::Finding& root) {
     if (rule_.kind == Rule::Kind::kPast) {
       expression(segment_.past_behavior(), "past_behavior", 0, *root.add_children());
       pb::Finding& whole = *root.mutable_children(0);
-      if (whole.has_until()) *root.mutable_until() = whole.until();
       // The membership is the expression, as far as this version made it so.
       if (state_ && state_->since != Time::Min() && state_->since >= rule_.activation_clock) {
         SetTimestamp(state_->since, whole.mutable_since());
@@ -136,7 +166,6 @@ class Explainer {
     }
   }
 
- private:
   void inaction(const std::string& path, pb::Finding& out) {
     const pb::Inaction& inaction = live_.inaction();
     out.set_path(absl::StrCat(path, ".trigger"));
@@ -382,17 +411,10 @@ class Explainer {
   uint32_t expression(const pb::Expression& expression, const std::string& path, uint32_t node,
                       pb::Finding& out) {
     out.set_path(path);
-    const auto holds = [&](Time at) {
-      Time until;
-      return will_hold(rule_, node, at, &until);
-    };
-    const auto next = [&](Time at) {
-      Time until;
-      will_hold(rule_, node, at, &until);
-      return until;
-    };
-    out.set_holds(holds(now_));
-    SetUntil(EndOf(now_, holds, next), out);
+    Time unused;
+    out.set_holds(forecast_.holds(node, &unused));
+    const uint32_t end = rule_.expression[node].end;
+    watch(out, end - node, [this, node](Time* until) { return forecast_.holds(node, until); });
     const auto children = [&](std::string_view name, const auto& list) {
       out.set_text(name == "all_of" ? "all of" : "any of");
       uint32_t child = node + 1;
@@ -425,11 +447,14 @@ class Explainer {
       if (!value.missing()) SetValue(value, *out.mutable_value());
       const Time written = written_at(property);
       if (written != Time::Min() && written <= now_) {
-        const Time turned = BeginOf(written, now_, holds, next);
+        const Predicate& predicate = rule_.expression[node].predicate;
+        const Time turned = BeginOf(
+            written, now_, [&](Time at) { return predicate.holds(value, at); },
+            [&](Time at) { return predicate.next_change(value, at); });
         SetTimestamp(std::max(written, turned), out.mutable_since());
       }
     }
-    return rule_.expression[node].end;
+    return end;
   }
 
   // All of them hold since the last of them does, and none of them does since the last has ended.
@@ -442,81 +467,6 @@ class Explainer {
       if (latest == nullptr || TimeOf(child.since()) > TimeOf(*latest)) latest = &child.since();
     }
     if (latest != nullptr) *out.mutable_since() = *latest;
-  }
-
-  // Whether a node of a rule's expression will hold at a moment, now or later, if no event comes.
-  // `until` becomes the earliest moment after it at which that may turn. The fold sees the segments
-  // referred to as they are; this follows them to that moment.
-  bool will_hold(const Rule& rule, uint32_t index, Time at, Time* until) {
-    const auto& nodes = rule.expression;
-    const ExpressionNode& node = nodes[index];
-    switch (node.kind) {
-      case ExpressionNode::Kind::kAllOf:
-      case ExpressionNode::Kind::kAnyOf: {
-        const bool decides = node.kind == ExpressionNode::Kind::kAnyOf;
-        Time earliest = Time::Max();
-        for (uint32_t child = index + 1; child < node.end; child = nodes[child].end) {
-          if (will_hold(rule, child, at, until) == decides) return decides;
-          earliest = std::min(earliest, *until);
-        }
-        *until = earliest;
-        return !decides;
-      }
-      case ExpressionNode::Kind::kNot:
-        return !will_hold(rule, index + 1, at, until);
-      case ExpressionNode::Kind::kInSegment:
-        return will_be_in(node.slot, at, until);
-      case ExpressionNode::Kind::kProperty:
-      case ExpressionNode::Kind::kDid:
-        break;
-    }
-    --looks_left_;
-    return fold_.holds(rule, index, user_.present, at, until);
-  }
-
-  bool will_be_in(Slot slot, Time at, Time* until) {
-    *until = Time::Max();
-    if (rules_.segment(slot) == nullptr) return false;
-    const Rule& rule = rules_.compiled().rules[slot];
-    const SegmentState* state = user_.present.segments.find(slot);
-    const bool member = state && state->member;
-    const bool built = rule.built || (state && state->built && state->version == rule.version);
-    if (!rule.runs || !built || looks_left_ <= 0) return member;
-    --looks_left_;
-    if (rule.kind == Rule::Kind::kPast) {
-      return user_.present.exists && will_hold(rule, 0, at, until);
-    }
-    Time exit = Time::Max();
-    if (member) {
-      exit = state->exit_at;
-    } else {
-      const Time joins = state ? joins_at(rule, *state) : Time::Max();
-      if (at < joins) {
-        *until = joins;
-        return false;
-      }
-      if (rule.exit == Rule::Exit::kAfter) exit = joins + rule.exit_after;
-    }
-    if (at >= exit) return false;
-    *until = exit;
-    return true;
-  }
-
-  // When a user who is not in a live segment joins it if no event comes; Time::Max() for never.
-  Time joins_at(const Rule& rule, const SegmentState& state) {
-    Time earliest = Time::Max();
-    for (const Occurrence& occurrence : state.memory->occurrences) {
-      bool last = rule.kind == Rule::Kind::kInaction || rule.kind == Rule::Kind::kDateTime;
-      if (rule.kind == Rule::Kind::kSequence) {
-        last = occurrence.value + 1 == rule.steps.size() && rule.steps.back().absence;
-      }
-      if (!last || occurrence.due >= earliest) continue;
-      Time until;
-      if (rule.expression.empty() || will_hold(rule, 0, occurrence.due, &until)) {
-        earliest = occurrence.due;
-      }
-    }
-    return earliest;
   }
 
   void in_segment(const std::string& id, uint32_t node, pb::Finding& out) {
@@ -573,7 +523,7 @@ class Explainer {
         of.set_path(absl::StrCat(out.path(), ".", AbslView(numbers[i])));
         of.set_text(std::move(text));
         of.set_holds(holds(now_));
-        SetUntil(EndOf(now_, holds, next), of);
+        watch(of, 1, [this, index](Time* until) { return forecast_.measure_holds(index, until); });
       } else {
         of.set_text(absl::StrCat(event, ": ", text));
       }
@@ -630,13 +580,13 @@ class Explainer {
   const SegmentState* state_;
   const UserState& user_;
   Time now_;
-  Fold& fold_;
-  int looks_left_ = kMostLooks;
+  Forecast forecast_;
+  std::vector<Watched> watched_;
 };
 
 }  // namespace
 
-pb::Explanation ExplainMembership(const RuleSet& rules, Fold& fold, Slot slot, Time now,
+pb::Explanation ExplainMembership(const RuleSet& rules, Slot slot, Time now,
                                   const UserState& user) {
   pb::Explanation out;
   const ActiveSegment* active = rules.segment(slot);
@@ -675,8 +625,7 @@ pb::Explanation ExplainMembership(const RuleSet& rules, Fold& fold, Slot slot, T
   if (member) SetTimestamp(state->since, root.mutable_since());
   if (active->paused || !built) return out;
   if (segment.has_past_behavior() && !user.present.exists) return out;
-  if (member && segment.has_live()) SetUntil(state->exit_at, root);
-  Explainer(rules, rule, segment, state, user, now, fold).explain(root);
+  Explainer(rules, rule, segment, state, user, now).explain(root);
   return out;
 }
 

@@ -64,24 +64,36 @@ void Fold::restrict(const std::vector<const Atom*>& atoms,
                     absl::Span<const ProfileCommand> profile) {
   std::fill(concerned_.begin(), concerned_.end(), 0);
   std::vector<Slot> slots;
-  const auto add = [&](Slot slot) {
-    if (concerned_[slot]) return;
-    concerned_[slot] = 1;
-    slots.push_back(slot);
-  };
   for (const Atom* atom : atoms) {
-    for (const Subscription& subscription : atom->subscriptions) add(subscription.slot);
+    for (const Subscription& subscription : atom->subscriptions) concern(subscription.slot, slots);
   }
   for (const ProfileCommand& command : profile) {
     const auto it = rules_->readers.find(AbslView(command.property));
     if (it == rules_->readers.end()) continue;
-    for (Slot slot : it->second) add(slot);
+    for (Slot slot : it->second) concern(slot, slots);
   }
   for (size_t i = 0; i < slots.size(); ++i) {
-    for (Slot slot : rules_->rules[slots[i]].outer) add(slot);
+    for (Slot slot : rules_->rules[slots[i]].outer) concern(slot, slots);
   }
+  restrict_to(std::move(slots));
+}
+
+void Fold::restrict(Slot slot) {
+  std::fill(concerned_.begin(), concerned_.end(), 0);
+  std::vector<Slot> slots;
+  concern(slot, slots);
+  restrict_to(std::move(slots));
+}
+
+void Fold::concern(Slot slot, std::vector<Slot>& slots) {
+  if (concerned_[slot]) return;
+  concerned_[slot] = 1;
+  slots.push_back(slot);
+}
+
+void Fold::restrict_to(std::vector<Slot> slots) {
   for (size_t i = 0; i < slots.size(); ++i) {
-    for (Slot slot : rules_->rules[slots[i]].inner) add(slot);
+    for (Slot slot : rules_->rules[slots[i]].inner) concern(slot, slots);
   }
   reads_profile_ = std::any_of(slots.begin(), slots.end(),
                                [&](Slot slot) { return rules_->rules[slot].reads_profile; });
@@ -235,6 +247,7 @@ void Fold::decide(const Moment& moment, FoldState& state, Changes& out) {
         queue_.insert(std::upper_bound(queue_.begin(), queue_.end(), turn(outer)), turn(outer));
     }
   }
+  segments_decided += static_cast<int64_t>(queue_.size());
 }
 
 void Fold::evaluate(const Rule& rule, const Touch& touch, const Moment& moment,

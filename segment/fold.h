@@ -68,6 +68,8 @@ class Fold {
   // Restricts all that follows to the segments whose present a late event can change, and those
   // that they refer to: `hits` are its atoms, `profile` its commands. unrestrict() ends it.
   void restrict(const std::vector<const Atom*>& atoms, absl::Span<const ProfileCommand> profile);
+  // To one segment and those that it refers to.
+  void restrict(Slot slot);
   void unrestrict() { restricted_ = false; }
   bool concerns(Slot slot) const { return !restricted_ || concerned_[slot]; }
   // Whether any segment concerned reads the profile.
@@ -103,6 +105,8 @@ class Fold {
   // moment after `at` at which that may turn without an event.
   bool holds(const Rule& rule, uint32_t node, const FoldState& state, Time at, Time* until);
 
+  // Segments gone through in steps; what a step costs.
+  int64_t segments_decided = 0;
   int64_t pendings_dropped = 0;
   // Of records from `counted_from` on: what is folded again was counted before.
   int64_t writes_refused = 0;
@@ -146,6 +150,10 @@ class Fold {
     Time at;
   };
 
+  // Adds it to `slots` unless it is concerned already.
+  void concern(Slot slot, std::vector<Slot>& slots);
+  // The slots, all concerned, and those that they refer to.
+  void restrict_to(std::vector<Slot> slots);
   Touch& touch(Slot slot);
   // Null when there is none. It is looked for only where states have come or gone before it.
   static SegmentState* find(FoldState& state, Touch& touch);

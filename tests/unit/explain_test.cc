@@ -113,7 +113,7 @@ TEST(Explain, Inaction) {
   engine.send({"10:00", "A", {{"cart", 1.0}}});
   engine.send({"10:04", "A", {{"cart", 2.0}}});
   EXPECT_EQ(Tree(engine.explain()), R"(
-- live: not a member
+- live: not a member {until 10:10:00}
   ? live.inaction.trigger: A, then within 10m none of: B; C
     ? live.inaction.within: pending since 2026-11-22T10:00:00.000Z, joins at 2026-11-22T10:10:00.000Z unless cancelled {since 10:00:00} {until 10:10:00}
     ? live.inaction.within: pending since 2026-11-22T10:04:00.000Z, joins at 2026-11-22T10:14:00.000Z unless cancelled {since 10:04:00} {until 10:14:00}
@@ -349,17 +349,35 @@ TEST(Explain, EndsHoweverManyWaysLeadToASegment) {
                   "id: s40\nname: S\npast_behavior: { did: { event: A, within_last: 1h } }\n");
   SmallEngine engine(yaml);
   engine.send({"10:00", "A"});
-  EXPECT_THAT(Tree(engine.explain(0)), testing::StartsWith("\n+ past_behavior: a member since "));
-  EXPECT_THAT(Tree(engine.explain(38)), testing::HasSubstr("in segment s39 (S): a member since "
-                                                           "2026-11-22T10:00:00.000Z {since "
-                                                           "10:00:00} {until 11:00:00}"));
+  EXPECT_EQ(Tree(engine.explain(0)), R"(
++ past_behavior: a member since 2026-11-22T10:00:00.000Z {since 10:00:00} {until 11:00:00}
+  + past_behavior: all of {since 10:00:00} {until 11:00:00}
+    + past_behavior.all_of[0]: in segment s1 (S): a member since 2026-11-22T10:00:00.000Z {since 10:00:00} {until 11:00:00}
+    + past_behavior.all_of[1]: in segment s1 (S): a member since 2026-11-22T10:00:00.000Z {since 10:00:00} {until 11:00:00}
+)");
+}
+
+// A date comes every year, and none of them ever decides anything.
+TEST(Explain, EndsWhereTheMomentsToComeHaveNoEnd) {
+  SmallEngine engine(R"(
+name: S
+live: { date_time: { property: born, recurring: yearly }, filter: { property: { property: plan, equals: gold } } }
+)");
+  engine.send(
+      {"09:00",
+       "",
+       {},
+       {{ProfileOperation::kSet, "born", "1990-05-04"}, {ProfileOperation::kSet, "plan", "free"}}});
+  const std::string tree = Tree(engine.explain());
+  EXPECT_THAT(tree, testing::StartsWith("\n- live: not a member\n"));
+  EXPECT_THAT(tree, testing::HasSubstr("the next moment is 2027-05-04T00:00:00.000Z"));
 }
 
 TEST(Explain, ADate) {
   SmallEngine engine("{ name: S, live: { date_time: { property: due, offset: -1h } } }");
   engine.send({"09:00", "", {}, {{ProfileOperation::kSet, "due", "2026-11-22T12:00:00Z"}}});
   EXPECT_EQ(Tree(engine.explain()), R"(
-- live: not a member
+- live: not a member {until 11:00:00}
   ? live.date_time.property: due is "2026-11-22T12:00:00Z"; the next moment is 2026-11-22T11:00:00.000Z {until 11:00:00}
     ? live.date_time.property: "2026-11-22T12:00:00Z" leads to 2026-11-22T11:00:00.000Z, still to come {until 11:00:00}
   ? live.exit: leaves 1d after the latest moment
@@ -385,7 +403,7 @@ TEST(Explain, ASequence) {
   engine.send({"10:02", "B"});
   engine.send({"10:03", "A"});
   EXPECT_EQ(Tree(engine.explain()), R"(
-- live: not a member
+- live: not a member {until 10:07:00}
   ? live.sequence.steps[0]: A: begins an instance
   ? live.sequence.steps[1]: B within 10m
     ? live.sequence.steps[1]: an instance waits since 2026-11-22T10:03:00.000Z, ends at 2026-11-22T10:13:00.000Z {since 10:03:00} {until 10:13:00}
