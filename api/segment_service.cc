@@ -528,8 +528,8 @@ class SegmentService::Handlers final : public v1::SegmentService::Service {
 
     v1::Segment next = WrittenPart(wanted);
     std::vector<Violation> violations = CheckDefinition(next, stored);
-    // What can't be read tells neither: the tasks know what they run.
-    const bool known = present->definition_case() != v1::Segment::DEFINITION_NOT_SET;
+    // Of one that is not run it tells neither: the tasks know what they run.
+    const bool known = !Invalid(*present);
     if (known && next.shadow() && !present->shadow()) {
       violations.push_back(
           {"shadow",
@@ -577,7 +577,10 @@ class SegmentService::Handlers final : public v1::SegmentService::Service {
                                         const v1::Segment& present, std::string user,
                                         WriterTurn::Taken turn) {
     next.set_version(present.version() + 1);
-    if (present.has_create_time()) *next.mutable_create_time() = present.create_time();
+    // Without it the tasks know that this mends a record which said nothing to be relied on.
+    if (present.has_create_time() && !UnfitRecord(present)) {
+      *next.mutable_create_time() = present.create_time();
+    }
     next.set_created_by(present.created_by());
     SetTimestamp(Time::Millis(absl::ToUnixMillis(call.now())), next.mutable_update_time());
     next.set_updated_by(std::move(user));

@@ -25,6 +25,8 @@ struct Settings {
 
 // Limits of section "Definitions" and of what is kept per user.
 inline constexpr int kMaxSegments = 2500;
+// States keep a version in 32 bits.
+inline constexpr int64_t kMaxSegmentVersion = INT32_MAX;
 inline constexpr int kMaxTriggers = 10;
 inline constexpr int kMaxConditions = 100;
 inline constexpr int kMaxDepth = 8;

@@ -57,6 +57,12 @@ bool Remade(const Segment& applied, const Segment& wanted) {
           applied.create_time().nanos() != wanted.create_time().nanos());
 }
 
+// An update of a record that could not be read or run: when the segment was created it does not
+// say.
+bool Mends(const Segment& applied, const Segment& wanted) {
+  return applied.has_create_time() && !wanted.has_create_time();
+}
+
 // Whether a version was written to end a pause, and no more.
 bool Resumes(Segment paused, Segment wanted) {
   for (Segment* segment : {&paused, &wanted}) {
@@ -200,6 +206,14 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
       reject(Describe(violations));
       continue;
     }
+    if (before && segment.definition_case() != before->segment().definition_case()) {
+      const auto* kinds = Segment::descriptor();
+      reject(absl::StrCat(kinds->FindFieldByNumber(segment.definition_case())->name(),
+                          ": the segment is of the kind ",
+                          kinds->FindFieldByNumber(before->segment().definition_case())->name(),
+                          ", which an update can't change; create another segment"));
+      continue;
+    }
     if (before && segment.shadow() && !before->segment().shadow()) {
       reject("shadow: can be set only when the segment is created; create another segment");
       continue;
@@ -213,12 +227,15 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
     candidate.set_activation_clock_ms(activation_clock.millis());
     candidate.set_history_offset(activation_offset.value());
     candidate.set_changed_offset(activation_offset.value());
-    // Whoever wrote an update without knowing of the guard's pause did not mean to end it. Of
-    // versions that were passed over one may have ended it.
-    const bool guarded = before && before->paused_by_guard() && !segment.paused() &&
-                         segment.version() == before->segment().version() + 1 &&
-                         !Resumes(before->segment(), segment);
-    const bool paused = segment.paused() || guarded;
+    // Whoever wrote an update without knowing of the pause did not mean to end it: of the guard's,
+    // or of any where a record that can't be read stood between. Of versions that were passed over
+    // one may have ended it.
+    const bool unaware =
+        before && !segment.paused() && !Resumes(before->segment(), segment) &&
+        (Mends(before->segment(), segment) ||
+         (before->paused_by_guard() && segment.version() == before->segment().version() + 1));
+    const bool guarded = unaware && before->paused_by_guard();
+    const bool paused = segment.paused() || (unaware && before->paused());
     candidate.set_paused(paused);
     candidate.set_paused_by_guard(guarded);
     const bool first =

@@ -13,6 +13,7 @@
 #include "segment/absl_view.h"
 #include "segment/definition_check.h"
 #include "segment/definition_text.h"
+#include "segment/settings.h"
 
 namespace segmentd {
 namespace {
@@ -85,7 +86,7 @@ absl::StatusOr<std::unique_ptr<KafkaDefinitionLog>> KafkaDefinitionLog::Create(
   log->records_.reset(rd_kafka_queue_get_consumer(log->reader_.get()));
   {
     const std::scoped_lock lock(log->mutex_);
-    log->stored_ = std::make_shared<Segments>();
+    log->stored_ = std::make_shared<Published>(std::make_shared<Segments>());
   }
   log->thread_ = std::thread([raw = log.get()] { raw->run(); });
   return log;
@@ -214,7 +215,7 @@ void KafkaDefinitionLog::put(std::string_view key, std::optional<std::string_vie
         options_.topic, offset, absl::CHexEscape(AbslView(key)));
     return;
   }
-  Stored stored;
+  Stored stored{.offset = offset};
   const absl::StatusOr<Segment> segment = SegmentFromJson(*value);
   if (!segment.ok()) {
     stored.invalid = fmt::format("the stored record can't be read: {}", Text(segment.status()));
@@ -222,9 +223,11 @@ void KafkaDefinitionLog::put(std::string_view key, std::optional<std::string_vie
     stored.invalid = fmt::format("the stored record is of segment \"{}\"", segment->id());
   } else {
     stored.segment = *segment;
-    if (const std::vector<Violation> violations = CheckSegment(*segment); !violations.empty()) {
-      stored.invalid = Describe(violations);
+    std::vector<Violation> violations = CheckSegment(*segment);
+    if (segment->version() < 1 || segment->version() > kMaxSegmentVersion) {
+      violations.push_back({"version", fmt::format("1 to {} is allowed", kMaxSegmentVersion)});
     }
+    if (!violations.empty()) stored.invalid = Describe(violations);
   }
   if (!stored.invalid.empty()) {
     // Parts of what was read may be in it.
@@ -232,15 +235,20 @@ void KafkaDefinitionLog::put(std::string_view key, std::optional<std::string_vie
     invalid_records_.fetch_add(1, std::memory_order_relaxed);
     spdlog::error("topic {}, offset {}: segment \"{}\" is not run: {}", options_.topic, offset, key,
                   stored.invalid);
+    // What was last readable goes on.
+    Segment before;
+    if (const auto it = table->find(key); it != table->end()) before = it->second.segment;
     if (stored.segment.id().empty()) {
-      // What was last readable goes on.
-      if (const auto it = table->find(key); it != table->end()) stored.segment = it->second.segment;
+      stored.segment = before;
       stored.segment.set_id(std::string(key));
     }
+    stored.segment.clear_create_time();
+    if (before.has_create_time()) *stored.segment.mutable_create_time() = before.create_time();
+    stored.segment.set_paused(before.paused());
     stored.segment.set_status(segments::v1::SEGMENT_STATUS_INVALID);
     stored.segment.set_status_detail(stored.invalid);
     // Of the record, whatever that says itself: an update mends what its sender has seen.
-    stored.segment.set_etag(fmt::format("offset-{}", offset));
+    stored.segment.set_etag(fmt::format("{}{}", kRecordEtag, offset));
   } else {
     stored.segment.clear_status();
     stored.segment.clear_status_detail();
@@ -250,17 +258,22 @@ void KafkaDefinitionLog::put(std::string_view key, std::optional<std::string_vie
 }
 
 void KafkaDefinitionLog::publish(bool changed, int64_t position) {
-  std::shared_ptr<Segments> all;
+  std::shared_ptr<Published> published;
   if (changed) {
-    all = std::make_shared<Segments>();
+    auto all = std::make_shared<Segments>();
     all->reserve(table_.size());
-    for (const auto& [id, stored] : table_) all->push_back(stored.segment);
+    published = std::make_shared<Published>();
+    for (const auto& [id, stored] : table_) {
+      all->push_back(stored.segment);
+      if (!stored.invalid.empty()) published->offsets.emplace(id, stored.offset);
+    }
+    published->segments = std::move(all);
   }
   // First to the tasks: whoever waits for the position finds them told.
-  if (changed && options_.changed) options_.changed(all);
+  if (changed && options_.changed) options_.changed(published->segments);
   const std::scoped_lock lock(mutex_);
   if (changed) {
-    stored_ = std::move(all);
+    stored_ = std::move(published);
     generation_.fetch_add(1, std::memory_order_release);
   }
   position_ = position;
@@ -268,8 +281,23 @@ void KafkaDefinitionLog::publish(bool changed, int64_t position) {
   changed_.notify_all();
 }
 
+KafkaDefinitionLog::Shown KafkaDefinitionLog::shown(const Published& published,
+                                                    const Segment& segment) const {
+  const auto unfit = published.offsets.find(segment.id());
+  if (unfit == published.offsets.end()) {
+    return {segment.version(), segment.paused(), board_.status(segment.id(), segment.version())};
+  }
+  // The update that mends it has to be a later version than any that runs, wherever that is. A
+  // segment has no more versions than records: the one at offset n is version n + 1 at most.
+  const TaskBoard::Running running = board_.running(segment.id());
+  return {std::max({running.version, unfit->second + 1,
+                    std::min(segment.version(), kMaxSegmentVersion - 1)}),
+          segment.paused() || running.paused,
+          {segments::v1::SEGMENT_STATUS_INVALID, segment.status_detail()}};
+}
+
 std::shared_ptr<const KafkaDefinitionLog::Segments> KafkaDefinitionLog::All() const {
-  std::shared_ptr<const Segments> stored;
+  std::shared_ptr<const Published> stored;
   {
     const std::scoped_lock lock(mutex_);
     stored = stored_;
@@ -280,29 +308,24 @@ std::shared_ptr<const KafkaDefinitionLog::Segments> KafkaDefinitionLog::All() co
     return snapshot_.segments;
   }
   // A copy only when a status is another than in the last one.
-  const Segments& last = snapshot_.of == stored ? *snapshot_.segments : *stored;
+  const Segments& last = snapshot_.of == stored ? *snapshot_.segments : *stored->segments;
   std::shared_ptr<Segments> next;
-  if (snapshot_.of != stored) next = std::make_shared<Segments>(*stored);
-  for (size_t i = 0; i < stored->size(); ++i) {
-    const Segment& segment = (*stored)[i];
-    if (segment.status() == segments::v1::SEGMENT_STATUS_INVALID) {
-      // The update that mends it must be another version than the one that runs.
-      const int64_t version = std::max(segment.version(), board_.version(segment.id()));
-      if ((next ? (*next)[i] : last[i]).version() == version) continue;
-      if (!next) next = std::make_shared<Segments>(last);
-      (*next)[i].set_version(version);
-      continue;
-    }
-    TaskBoard::Status status = board_.status(segment.id(), segment.version());
-    const Segment& shown = next ? (*next)[i] : last[i];
-    if (shown.status() == status.status && shown.status_detail() == status.detail &&
-        shown.build_progress() == status.build_progress) {
+  if (snapshot_.of != stored) next = std::make_shared<Segments>(*stored->segments);
+  for (size_t i = 0; i < stored->segments->size(); ++i) {
+    Shown shown = this->shown(*stored, (*stored->segments)[i]);
+    const Segment& present = next ? (*next)[i] : last[i];
+    if (present.version() == shown.version && present.paused() == shown.paused &&
+        present.status() == shown.status.status && present.status_detail() == shown.status.detail &&
+        present.build_progress() == shown.status.build_progress) {
       continue;
     }
     if (!next) next = std::make_shared<Segments>(last);
-    (*next)[i].set_status(status.status);
-    (*next)[i].set_status_detail(std::move(status.detail));
-    (*next)[i].set_build_progress(status.build_progress);
+    Segment& segment = (*next)[i];
+    segment.set_version(shown.version);
+    segment.set_paused(shown.paused);
+    segment.set_status(shown.status.status);
+    segment.set_status_detail(std::move(shown.status.detail));
+    segment.set_build_progress(shown.status.build_progress);
   }
   snapshot_.of = stored;
   if (next) snapshot_.segments = std::move(next);

@@ -67,6 +67,13 @@ class KafkaDefinitionLog final : public DefinitionLog {
     segments::v1::Segment segment;
     // Why it is not run; empty when it is.
     std::string invalid;
+    int64_t offset = 0;
+  };
+  // Without the tasks' statuses.
+  struct Published {
+    std::shared_ptr<const Segments> segments;
+    // Of those that are INVALID.
+    std::map<std::string, int64_t, std::less<>> offsets;
   };
   using Table = std::map<std::string, Stored, std::less<>>;
 
@@ -80,6 +87,13 @@ class KafkaDefinitionLog final : public DefinitionLog {
   void put(std::string_view key, std::optional<std::string_view> value, int64_t offset,
            Table* table);
   void publish(bool changed, int64_t position);
+  // What All() shows of a segment besides what is stored.
+  struct Shown {
+    int64_t version;
+    bool paused;
+    TaskBoard::Status status;
+  };
+  Shown shown(const Published& published, const segments::v1::Segment& segment) const;
   bool stopping() const;
 
   absl::Status open_writer(absl::Time deadline) ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
@@ -104,15 +118,14 @@ class KafkaDefinitionLog final : public DefinitionLog {
   bool stop_ = false;
   bool ready_ = false;
   int64_t position_ = 0;
-  // Without the tasks' statuses.
-  std::shared_ptr<const Segments> stored_;
+  std::shared_ptr<const Published> stored_;
   std::atomic<uint64_t> generation_{0};
   std::atomic<int64_t> invalid_records_{0};
   std::atomic<int64_t> failures_{0};
 
   // What All() gave last. Statuses are asked for anew when this is older than some milliseconds.
   struct Snapshot {
-    std::shared_ptr<const Segments> of;
+    std::shared_ptr<const Published> of;
     std::shared_ptr<const Segments> segments;
     absl::Time at = absl::InfinitePast();
   };

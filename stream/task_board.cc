@@ -81,13 +81,15 @@ bool TaskBoard::wait_applied(std::string_view id, int64_t version, absl::Time de
                              [&] { return applied(id, version); });
 }
 
-int64_t TaskBoard::version(std::string_view id) const {
+TaskBoard::Running TaskBoard::running(std::string_view id) const {
   const std::scoped_lock lock(mutex_);
-  int64_t version = 0;
+  Running running;
   for (const auto& [partition, entry] : entries_) {
-    version = std::max(version, StatusIn(entry, id).version);
+    const DefinitionStatus status = StatusIn(entry, id);
+    running.version = std::max(running.version, status.version);
+    running.paused = running.paused || status.paused;
   }
-  return version;
+  return running;
 }
 
 TaskBoard::Status TaskBoard::status(std::string_view id, int64_t version) const {

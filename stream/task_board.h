@@ -61,8 +61,13 @@ class TaskBoard {
   };
   Status status(std::string_view id, int64_t version) const;
 
-  // The highest version of the segment that a task of this process runs; 0 for none.
-  int64_t version(std::string_view id) const;
+  // What the tasks of this process run of the segment: the highest version, 0 for none, and whether
+  // any of them has it paused.
+  struct Running {
+    int64_t version = 0;
+    bool paused = false;
+  };
+  Running running(std::string_view id) const;
 
  private:
   bool applied(std::string_view id, int64_t version) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);

@@ -949,11 +949,51 @@ TEST_F(KafkaDefinitions, KeepsWhatItCannotRead) {
     EXPECT_TRUE(etags.insert((*all)[i].etag()).second) << (*all)[i].id();
   }
   EXPECT_EQ(etags.count(""), 0u);
-  // And the version that runs, so that the update's is another, though the record is gone.
-  EXPECT_EQ((*again->All())[2].version(), 2);
   // A good record mends it.
   ASSERT_OK(definitions->Append({{"good", LiveSegment("good", 2)}}, absl::Now() + kLimit));
   EXPECT_EQ((*definitions->All())[2].status(), segments::v1::SEGMENT_STATUS_ACTIVE);
+}
+
+// An update of another version than all before it, wherever those run, and not of another segment.
+TEST_F(KafkaDefinitions, ShowsMoreThanAnyVersionOfWhatItCannotRead) {
+  Appender appender(topics_.definitions);
+  segments::v1::Segment stored = LiveSegment("s");
+  stored.mutable_create_time()->set_seconds(5);
+  for (int64_t version = 1; version <= 3; ++version) {
+    stored.set_version(version);
+    stored.set_paused(version == 3);
+    ASSERT_EQ(appender.append(0, "s", SegmentToJson(stored)), RD_KAFKA_RESP_ERR_NO_ERROR);
+  }
+  stored.mutable_live()->clear_actions();
+  stored.set_version(1);
+  stored.set_paused(false);
+  stored.mutable_create_time()->set_seconds(9);
+  // Followed while it is written, its past is known; read afterwards, it is not.
+  auto before = log();
+  ASSERT_EQ(appender.append(0, "s", SegmentToJson(stored)), RD_KAFKA_RESP_ERR_NO_ERROR);
+  ASSERT_TRUE(AwaitGeneration(*before, 2));
+  EXPECT_EQ(before->All()->front().create_time().seconds(), 5);
+  EXPECT_TRUE(before->All()->front().paused());
+  auto after = log();
+  EXPECT_FALSE(after->All()->front().has_create_time());
+  EXPECT_FALSE(after->All()->front().paused());
+  for (const auto* definitions : {before.get(), after.get()}) {
+    EXPECT_EQ(definitions->All()->front().version(), 4) << "no task runs here";
+  }
+  DefinitionStatuses statuses;
+  statuses["s"].version = 11;
+  statuses["s"].paused = true;
+  board_.post(0, {.state = TaskState::kRunning,
+                  .definitions = std::make_shared<const DefinitionStatuses>(statuses)});
+  after = log();
+  EXPECT_EQ(after->All()->front().version(), 11);
+  EXPECT_TRUE(after->All()->front().paused());
+  // No version that a state could not keep.
+  stored = LiveSegment("s", int64_t{1} << 31);
+  ASSERT_EQ(appender.append(0, "s", SegmentToJson(stored)), RD_KAFKA_RESP_ERR_NO_ERROR);
+  ASSERT_TRUE(AwaitGeneration(*after, 2));
+  EXPECT_THAT(after->All()->front().status_detail(), HasSubstr("version"));
+  EXPECT_LT(after->All()->front().version(), (int64_t{1} << 31) - 1);
 }
 
 TEST_F(KafkaDefinitions, TellsNothingThatIsNoText) {

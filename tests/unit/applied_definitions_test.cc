@@ -151,6 +151,41 @@ TEST_F(AppliedDefinitionsTest, ARecordWrittenByHandMakesNoOtherSegment) {
   EXPECT_EQ(change.definitions[0].segment().version(), 4);
 }
 
+// What mends a record that could not be read: when the segment was created it does not say.
+Segment Mend(const std::string& id, int64_t version) {
+  Segment segment = Make(id, version, "B");
+  segment.clear_create_time();
+  return segment;
+}
+
+TEST_F(AppliedDefinitionsTest, MendingARecordDoesNotEndAPause) {
+  Segment paused = Make("a", 3);
+  paused.set_paused(true);
+  go_to({paused, Make("b", 3)});
+  definitions_.apply(definitions_.pause({1}, kOffset));
+  // Versions between it and what runs don't matter.
+  go_to({Mend("a", 9), Mend("b", 9)});
+  EXPECT_TRUE(definitions_.statuses().at("a").paused);
+  EXPECT_FALSE(definitions_.statuses().at("a").paused_by_guard);
+  EXPECT_TRUE(definitions_.statuses().at("b").paused_by_guard);
+  EXPECT_EQ(definitions_.statuses().at("a").version, 9);
+  // Resuming does.
+  go_to({Mend("a", 10), Mend("b", 10)});
+  EXPECT_FALSE(definitions_.statuses().at("a").paused);
+  EXPECT_FALSE(definitions_.statuses().at("b").paused);
+}
+
+TEST_F(AppliedDefinitionsTest, AnUpdateOfAnotherKindIsRefused) {
+  go_to({Make("a", 3)});
+  Segment wanted = Mend("a", 9);
+  wanted.mutable_past_behavior()->mutable_did()->set_event("A");
+  EXPECT_TRUE(go_to({wanted}).definitions.empty());
+  const DefinitionStatus status = definitions_.statuses().at("a");
+  EXPECT_EQ(status.version, 3);
+  EXPECT_EQ(status.rejected_version, 9);
+  EXPECT_THAT(status.rejected, HasSubstr("past_behavior: the segment is of the kind live"));
+}
+
 TEST_F(AppliedDefinitionsTest, ComesBackFromTheChangelog) {
   const auto change = go_to({Make("a", 1), Make("b", 2)});
   AppliedDefinitions restored;

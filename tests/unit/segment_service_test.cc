@@ -768,6 +768,49 @@ TEST_F(SegmentServiceTest, AnUpdateToWhatCouldBeReadLastMendsToo) {
   EXPECT_EQ(mended.status(), v1::SEGMENT_STATUS_ACTIVE);
 }
 
+TEST_F(SegmentServiceTest, OfARecordThatCannotBeRunNothingIsBelieved) {
+  // By another segment's time of creation the tasks would take it for that, and remove the members.
+  v1::Segment broken = Unrunnable("empty");
+  broken.mutable_create_time()->set_seconds(7);
+  broken.mutable_past_behavior();
+  log_.Put(broken);
+  v1::Segment update = Live("empty", "Mended");
+  update.set_shadow(true);
+  update.set_etag("offset-8");
+  v1::Segment mended;
+  const grpc::Status status = Update(update, &mended);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_FALSE(mended.has_create_time());
+  EXPECT_EQ(mended.version(), 5);
+}
+
+TEST_F(SegmentServiceTest, MendingDoesNotEndAPause) {
+  v1::Segment broken = Unrunnable("empty");
+  broken.set_paused(true);
+  log_.Put(broken);
+  v1::Segment update = Live("empty", "Mended");
+  update.set_etag("offset-8");
+  v1::Segment mended;
+  ASSERT_TRUE(Update(update, &mended).ok());
+  EXPECT_TRUE(mended.paused());
+}
+
+// What was written here and the tasks refuse is believed but for its kind: only they know which
+// runs.
+TEST_F(SegmentServiceTest, WhatTheTasksRefuseCanBecomeWhatTheyRun) {
+  v1::Segment refused = Created(Live("a", "A"));
+  const auto created = refused.create_time();
+  refused.mutable_past_behavior()->mutable_did()->set_event("Charged");
+  refused.set_status(v1::SEGMENT_STATUS_INVALID);
+  log_.Put(refused);
+  v1::Segment update = Live("a", "A");
+  update.set_etag(refused.etag());
+  v1::Segment mended;
+  const grpc::Status status = Update(update, &mended);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(mended.create_time().seconds(), created.seconds());
+}
+
 TEST_F(SegmentServiceTest, AnInvalidSegmentCanBeDeleted) {
   log_.Put(Unreadable("garbage"));
   log_.Put(Unrunnable("empty"));
