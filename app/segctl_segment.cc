@@ -486,7 +486,10 @@ struct Planned {
 
   // What is stored can't be run: `stored` may be an older version, or nothing but the ID.
   bool mends() const { return stored != nullptr && stored->status() == pb::SEGMENT_STATUS_INVALID; }
-  bool changes() const { return stored == nullptr || mends() || before != after; }
+  bool deleting() const {
+    return stored != nullptr && stored->status() == pb::SEGMENT_STATUS_DELETING;
+  }
+  bool changes() const { return stored == nullptr || mends() || deleting() || before != after; }
 };
 
 // Compares files with the server; complains and leaves `plan` empty where that can't be done.
@@ -552,6 +555,10 @@ void PrintDiff(const Planned& step) {
   Print(Paint(absl::StrCat(step.stored == nullptr ? "new segment " : "segment ", step.wanted->id()),
               Color::kBold, stdout) +
         "\n");
+  if (step.deleting()) {
+    Print(Paint(AsComment("is being deleted; applying the file is refused until it is gone"),
+                Color::kRed, stdout));
+  }
   if (step.mends()) {
     Print(Paint(AsComment(absl::StrCat("invalid as stored, which applying the file mends: ",
                                        step.stored->status_detail())),
@@ -609,6 +616,10 @@ ExitStatus Export(const GlobalOptions& global, const SegmentOptions& options) {
     ExitStatus exit = kDone;
     std::set<std::string> left_out;
     std::erase_if(segments, [&](const pb::Segment& segment) {
+      if (segment.status() == pb::SEGMENT_STATUS_DELETING) {
+        Complain(kDone, absl::StrCat(segment.id(), " is being deleted and left out"));
+        return true;
+      }
       if (segment.status() != pb::SEGMENT_STATUS_INVALID) return false;
       exit = Complain(
           kNo, absl::StrCat(segment.id(), " is invalid and left out: ", segment.status_detail()));

@@ -204,6 +204,28 @@ TEST_F(SegctlSegment, ExportNamesWhatRefersToOneLeftOut) {
   EXPECT_THAT(written.text, Not(HasSubstr("id: broken")));
 }
 
+// A file is what there is to be, and that is not to be.
+TEST_F(SegctlSegment, WhatIsBeingDeletedIsNotThereAnyMore) {
+  Put("booked");
+  Put("gone");
+  v1::Segment gone = log_.All()->back();
+  gone.set_status(v1::SEGMENT_STATUS_DELETING);
+  log_.Put(gone);
+  EXPECT_THAT(Lines(Run("export 2>&1 >/dev/null")),
+              ElementsAre("segctl: gone is being deleted and left out"));
+  const SegctlResult exported = Run("export 2>/dev/null");
+  EXPECT_EQ(exported.status, 0);
+  EXPECT_THAT(exported.text, HasSubstr("id: booked"));
+  EXPECT_THAT(exported.text, Not(HasSubstr("id: gone")));
+  const std::string file =
+      FileWith("gone.yaml",
+               "id: gone\nname: The gone\nlive: { actions: { any_of: [ { event: Booked } ] } }\n");
+  EXPECT_EQ(Run("diff -f " + file).status, 1);
+  const SegctlResult applied = Run("apply -f " + file + " 2>&1");
+  EXPECT_EQ(applied.status, 2);
+  EXPECT_THAT(applied.text, HasSubstr("is being deleted"));
+}
+
 TEST_F(SegctlSegment, WhatIsInvalidAsStoredIsAChange) {
   const std::string file = FileWith(
       "mend.yaml",
