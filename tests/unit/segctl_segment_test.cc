@@ -210,6 +210,7 @@ TEST_F(SegctlSegment, WhatIsBeingDeletedIsNotThereAnyMore) {
   Put("gone");
   v1::Segment gone = log_.All()->back();
   gone.set_status(v1::SEGMENT_STATUS_DELETING);
+  gone.set_etag("e");
   log_.Put(gone);
   EXPECT_THAT(Lines(Run("export 2>&1 >/dev/null")),
               ElementsAre("segctl: gone is being deleted and left out"));
