@@ -1,5 +1,6 @@
 #include "api/server.h"
 
+#include <google/protobuf/message.h>
 #include <grpc/support/time.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
@@ -9,9 +10,7 @@
 #include <grpcpp/server_builder.h>
 
 #include <algorithm>
-#include <fstream>
 #include <mutex>
-#include <sstream>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -21,6 +20,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "google/rpc/error_details.pb.h"
+#include "grpc/health/v1/health.pb.h"
 
 namespace segmentd {
 namespace {
@@ -69,20 +70,9 @@ bool IsLoopback(absl::string_view host) {
          });
 }
 
-absl::StatusOr<std::string> ReadFile(absl::string_view option, const std::string& path) {
-  std::ifstream file(path);
-  std::ostringstream text;
-  if (!file || !(text << file.rdbuf())) {
-    return absl::NotFoundError(absl::StrCat(option, ": can't read ", path, ", or it is empty"));
-  }
-  return text.str();
-}
-
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials(const ServerOptions& options,
                                                                      const std::string& host) {
-  const int given =
-      !options.tls_cert.empty() + !options.tls_key.empty() + !options.tls_client_ca.empty();
-  if (given == 0) {
+  if (!options.tls) {
     if (IsLoopback(host)) return grpc::InsecureServerCredentials();
     return absl::InvalidArgumentError(
         absl::StrCat("--listen ", options.address,
@@ -90,21 +80,16 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials(const Serve
                      "--tls-cert, --tls-key and "
                      "--tls-client-ca, or listen on 127.0.0.1 or [::1]"));
   }
-  if (given != 3) {
+  if (options.tls->certificate.empty() || options.tls->key.empty() ||
+      options.tls->client_ca.empty()) {
     return absl::InvalidArgumentError(
         "set all of --tls-cert, --tls-key and --tls-client-ca, or none of them: TLS is only "
         "served with "
         "verified client certificates");
   }
-  absl::StatusOr<std::string> certificate = ReadFile("--tls-cert", options.tls_cert);
-  absl::StatusOr<std::string> key = ReadFile("--tls-key", options.tls_key);
-  absl::StatusOr<std::string> client_ca = ReadFile("--tls-client-ca", options.tls_client_ca);
-  for (const auto* file : {&certificate, &key, &client_ca}) {
-    if (!file->ok()) return file->status();
-  }
   grpc::SslServerCredentialsOptions tls(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
-  tls.pem_root_certs = *std::move(client_ca);
-  tls.pem_key_cert_pairs.push_back({*std::move(key), *std::move(certificate)});
+  tls.pem_root_certs = options.tls->client_ca;
+  tls.pem_key_cert_pairs.push_back({options.tls->key, options.tls->certificate});
   return grpc::SslServerCredentials(tls);
 }
 
@@ -127,6 +112,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
 
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  // Reflection describes what is linked in.
+  google::protobuf::LinkMessageReflection<grpc::health::v1::HealthCheckRequest>();
+  google::protobuf::LinkMessageReflection<google::rpc::BadRequest>();
 
   grpc::ServerBuilder builder;
   grpc::ResourceQuota quota("segmentd");
@@ -154,9 +142,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   if (running->server == nullptr || port == 0) {
     return absl::UnavailableError(absl::StrCat(
         "can't listen on ", options.address,
-        options.tls_cert.empty() ? ": is another server there? Set --listen"
-                                 : ": is another server there, or are the files of --tls-cert, "
-                                   "--tls-key and --tls-client-ca not PEM?"));
+        options.tls ? ": is another server there, or are the files of --tls-cert, --tls-key and "
+                      "--tls-client-ca of no use?"
+                    : ": is another server there? Set --listen"));
   }
   std::unique_ptr<Server> server(new Server(std::move(running), segments, memberships, port));
   server->SetServing(false);

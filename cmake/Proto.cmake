@@ -1,8 +1,9 @@
-# Generates C++ from proto/segments/v1/*.proto.
+# Generates C++ from proto/segments/v1/*.proto, and from the standard files in proto/google and proto/grpc.
 #
 # Paths start at the repository's root: "proto/segments/v1/x.proto" and "proto/segments/v1/x.pb.h".
 # gRPC stubs are generated into a tree of their own, so that only what links segments_grpc_proto
-# can include them.
+# can include them. Standard files have the names that they have everywhere, "grpc/health/v1/health.proto", and a tree and a
+# library of their own, standard_proto.
 
 function(segmentd_proto)
   set(messages ${PROJECT_BINARY_DIR}/generated/messages)
@@ -38,6 +39,25 @@ function(segmentd_proto)
 
   segmentd_generated_library(segments_proto ${messages} "${message_sources}" protobuf::libprotobuf)
   segmentd_generated_library(segments_grpc_proto ${stubs} "${stub_sources}" "segments_proto;gRPC::grpc++")
+
+  set(standard ${PROJECT_BINARY_DIR}/generated/standard)
+  file(MAKE_DIRECTORY ${standard})
+  file(GLOB_RECURSE protos CONFIGURE_DEPENDS
+    RELATIVE ${PROJECT_SOURCE_DIR}/proto
+    ${PROJECT_SOURCE_DIR}/proto/google/*.proto ${PROJECT_SOURCE_DIR}/proto/grpc/*.proto)
+  set(standard_sources "")
+  foreach(proto IN LISTS protos)
+    cmake_path(REPLACE_EXTENSION proto LAST_ONLY "" OUTPUT_VARIABLE name)
+    set(generated ${standard}/${name})
+    add_custom_command(
+      OUTPUT ${generated}.pb.cc ${generated}.pb.h
+      COMMAND protobuf::protoc -I ${PROJECT_SOURCE_DIR}/proto --cpp_out=${standard}
+              ${PROJECT_SOURCE_DIR}/proto/${proto}
+      DEPENDS ${PROJECT_SOURCE_DIR}/proto/${proto}
+      VERBATIM)
+    list(APPEND standard_sources ${generated}.pb.cc)
+  endforeach()
+  segmentd_generated_library(standard_proto ${standard} "${standard_sources}" protobuf::libprotobuf)
 endfunction()
 
 # Generated headers are system headers: our warnings are not for them.

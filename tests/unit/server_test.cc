@@ -5,16 +5,9 @@
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/security/credentials.h>
 #include <gtest/gtest.h>
-#include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
-#include <openssl/x509v3.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
-#include <filesystem>
-#include <fstream>
 #include <future>
 #include <memory>
 #include <string>
@@ -25,6 +18,7 @@
 
 #include "proto/segments/v1/membership_service.grpc.pb.h"
 #include "proto/segments/v1/segment_service.grpc.pb.h"
+#include "tests/unit/identity.h"
 #include "tests/unit/manual_clock.h"
 #include "tests/unit/memory_change_feed.h"
 #include "tests/unit/memory_definition_log.h"
@@ -163,6 +157,20 @@ TEST_F(ServerTest, ReflectionListsTheServices) {
       HasSubstr("past_behavior"));
 }
 
+TEST_F(ServerTest, ReflectionDescribesHealthAndTheDetailsOfErrors) {
+  const auto server = Started();
+  // { file_containing_symbol: "..." }
+  const auto describe = [&](const std::string& symbol) {
+    return Exchange(server->port(),
+                    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+                    absl::StrCat("\x22", std::string(1, static_cast<char>(symbol.size())), symbol));
+  };
+  EXPECT_THAT(describe("grpc.health.v1.Health"),
+              AllOf(HasSubstr("HealthCheckRequest"), HasSubstr("NOT_SERVING")));
+  EXPECT_THAT(describe("google.rpc.BadRequest"),
+              AllOf(HasSubstr("FieldViolation"), HasSubstr("description")));
+}
+
 TEST_F(ServerTest, OffLoopbackNeedsTls) {
   for (const char* address : {"0.0.0.0:0", "[::]:0", "192.0.2.1:9090", "example.org:9090",
                               "127.0.0.1.example.org:9090", "127.0.0.256:1"}) {
@@ -299,77 +307,16 @@ TEST_F(ServerTest, CallsOverTheThreadsAreRefused) {
   for (const auto& context : contexts) context->TryCancel();
 }
 
-// A key and a certificate of it, signed by an issuer or by itself.
-class Identity {
- public:
-  Identity(const std::string& name, const Identity* issuer)
-      : key_(EVP_EC_gen("P-256"), EVP_PKEY_free) {
-    certificate_.reset(X509_new());
-    X509* x509 = certificate_.get();
-    X509_set_version(x509, 2);
-    static int serial = 0;
-    ASN1_INTEGER_set(X509_get_serialNumber(x509), ++serial);
-    X509_gmtime_adj(X509_getm_notBefore(x509), -3600);
-    X509_gmtime_adj(X509_getm_notAfter(x509), 3600);
-    X509_set_pubkey(x509, key_.get());
-    X509_NAME* subject = X509_get_subject_name(x509);
-    X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC,
-                               reinterpret_cast<const unsigned char*>(name.c_str()), -1, -1, 0);
-    const Identity& signer = issuer == nullptr ? *this : *issuer;
-    X509_set_issuer_name(x509, X509_get_subject_name(signer.certificate_.get()));
-    Add(NID_basic_constraints, issuer == nullptr ? "critical,CA:TRUE" : "CA:FALSE");
-    Add(NID_subject_alt_name, "IP:127.0.0.1");
-    EXPECT_GT(X509_sign(x509, signer.key_.get(), EVP_sha256()), 0);
-  }
-
-  std::string key_pem() const {
-    return Written([this](BIO* bio) {
-      PEM_write_bio_PrivateKey(bio, key_.get(), nullptr, nullptr, 0, nullptr, nullptr);
-    });
-  }
-  std::string certificate_pem() const {
-    return Written([this](BIO* bio) { PEM_write_bio_X509(bio, certificate_.get()); });
-  }
-
- private:
-  void Add(int kind, const char* value) {
-    X509_EXTENSION* extension = X509V3_EXT_conf_nid(nullptr, nullptr, kind, value);
-    ASSERT_NE(extension, nullptr);
-    X509_add_ext(certificate_.get(), extension, -1);
-    X509_EXTENSION_free(extension);
-  }
-  template <typename Write>
-  static std::string Written(Write write) {
-    std::unique_ptr<BIO, decltype(&BIO_free)> bio(BIO_new(BIO_s_mem()), BIO_free);
-    write(bio.get());
-    char* data = nullptr;
-    const long size = BIO_get_mem_data(bio.get(), &data);
-    return std::string(data, static_cast<size_t>(size));
-  }
-
-  std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)> key_;
-  std::unique_ptr<X509, decltype(&X509_free)> certificate_{nullptr, X509_free};
-};
-
 class TlsTest : public ServerTest {
  protected:
   void SetUp() override {
     SKIP_UNDER_THREAD_SANITIZER();
-    folder_ = std::filesystem::path(testing::TempDir()) /
-              absl::StrCat("segmentd-tls-", testing::UnitTest::GetInstance()->random_seed(), "-",
-                           getpid());
-    std::filesystem::create_directories(folder_);
     options_.address = "0.0.0.0:0";
-    options_.tls_cert = File("server.pem", server_.certificate_pem());
-    options_.tls_key = File("server.key", server_.key_pem());
-    options_.tls_client_ca = File("ca.pem", authority_.certificate_pem());
+    options_.tls = {.certificate = server_.certificate_pem(),
+                    .key = server_.key_pem(),
+                    .client_ca = authority_.certificate_pem()};
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
 
-  std::string File(const std::string& name, const std::string& text) {
-    std::ofstream(folder_ / name) << text;
-    return folder_ / name;
-  }
   grpc::Status ListAs(int port, const Identity* client) {
     grpc::SslCredentialsOptions tls;
     tls.pem_root_certs = authority_.certificate_pem();
@@ -380,7 +327,6 @@ class TlsTest : public ServerTest {
     return List(Connect(port, grpc::SslCredentials(tls)));
   }
 
-  std::filesystem::path folder_;
   const Identity authority_{"The authority", nullptr};
   const Identity server_{"The server", &authority_};
   ServerOptions options_;
@@ -400,21 +346,17 @@ TEST_F(TlsTest, OnlyClientsWithACertificateOfTheAuthorityComeIn) {
   EXPECT_EQ(List(Connect(port)).error_code(), grpc::StatusCode::UNAVAILABLE);
 }
 
-TEST_F(TlsTest, AllThreeFilesAreNeeded) {
-  for (std::string ServerOptions::*file :
-       {&ServerOptions::tls_cert, &ServerOptions::tls_key, &ServerOptions::tls_client_ca}) {
+TEST_F(TlsTest, AllThreePartsAreNeeded) {
+  for (std::string ServerTls::*part :
+       {&ServerTls::certificate, &ServerTls::key, &ServerTls::client_ca}) {
     ServerOptions options = options_;
-    (options.*file).clear();
+    (*options.tls.*part).clear();
     EXPECT_EQ(Start(options).status().code(), absl::StatusCode::kInvalidArgument);
     options.address = "127.0.0.1:0";
     EXPECT_EQ(Start(options).status().code(), absl::StatusCode::kInvalidArgument);
-    options.*file = folder_ / "missing";
-    EXPECT_EQ(Start(options).status().code(), absl::StatusCode::kNotFound);
-    options.*file = folder_;
-    EXPECT_EQ(Start(options).status().code(), absl::StatusCode::kNotFound);
   }
   ServerOptions options = options_;
-  options.tls_cert = File("text", "no PEM");
+  options.tls->certificate = "no PEM";
   const absl::Status status = Start(options).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(status.message()), HasSubstr("--tls-cert"));
