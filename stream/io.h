@@ -27,6 +27,8 @@ using Partition = int32_t;
 struct HeaderView {
   std::string_view name;
   std::string_view value;
+  // Absent and empty are told apart, as they are below.
+  bool has_value = true;
 };
 
 // An input record: views into the batch that it came in.
@@ -36,6 +38,7 @@ struct Record {
   Time record_time;
   // Absent and empty are told apart: a record without a key is a dead letter.
   bool has_key = false;
+  bool has_value = true;
   std::string_view key;
   std::string_view value;
   absl::Span<const HeaderView> headers;

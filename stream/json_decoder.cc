@@ -1159,8 +1159,8 @@ bool JsonDecoder::Core::time(Scalar member, std::optional<Time>* out) {
   return fail(
       DecodeError::kBadTimestamp,
       fmt::format(
-          "\"{}\" {} is no time: write {}", kScalarNames[static_cast<size_t>(member)],
-          s.kind == ScalarText::Kind::kOther ? "" : Quote(s.text),
+          "\"{}\"{} is no time: write {}", kScalarNames[static_cast<size_t>(member)],
+          s.kind == ScalarText::Kind::kOther ? "" : " " + Quote(s.text),
           seconds
               ? "a number of seconds since 1970"
               : "ISO 8601, such as 2026-04-01T09:00:00Z, or a number of milliseconds since 1970"));

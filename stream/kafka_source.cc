@@ -156,6 +156,7 @@ void KafkaSource::deliver() {
       record.record_time = Time::Millis(rd_kafka_message_timestamp(message, nullptr));
       record.has_key = message->key != nullptr;
       record.key = KafkaKey(*message);
+      record.has_value = message->payload != nullptr;
       record.value = KafkaValue(*message);
       take_headers(*message);
     }
@@ -177,7 +178,10 @@ void KafkaSource::take_headers(const rd_kafka_message_t& message) {
   for (size_t i = 0;
        rd_kafka_header_get_all(headers, i, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR;
        ++i) {
-    headers_.push_back({.name = name, .value = {static_cast<const char*>(value), size}});
+    const bool has_value = value != nullptr;
+    headers_.push_back({.name = name,
+                        .value = {static_cast<const char*>(value), has_value ? size : 0},
+                        .has_value = has_value});
   }
   if (headers_.size() > begin) {
     header_places_.push_back(

@@ -158,7 +158,8 @@ rd_kafka_resp_err_t KafkaTransactions::produce(const Write& write) {
       rd_kafka_headers_new(write.headers.size()));
   for (const HeaderView& header : write.headers) {
     rd_kafka_header_add(headers.get(), header.name.data(), static_cast<ssize_t>(header.name.size()),
-                        Address(true, header.value), static_cast<ssize_t>(header.value.size()));
+                        Address(header.has_value, header.value),
+                        static_cast<ssize_t>(header.value.size()));
   }
   std::array<rd_kafka_vu_t, 6> parts{};
   parts[0].vtype = RD_KAFKA_VTYPE_RKT;

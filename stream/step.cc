@@ -33,7 +33,7 @@ void Step::keep(const Write& write) {
                    .headers = write.headers.size()});
   kept_bytes_.append(write.key).append(write.value);
   for (const HeaderView& header : write.headers) {
-    kept_headers_.emplace_back(header.name.size(), header.value.size());
+    kept_headers_.push_back({header.name.size(), header.value.size(), header.has_value});
     kept_bytes_.append(header.name).append(header.value);
   }
 }
@@ -57,9 +57,10 @@ void Step::release() {
     write.value = take(kept.value_bytes);
     headers.clear();
     for (size_t i = 0; i < kept.headers; ++i) {
-      const auto& [name, value] = kept_headers_[next_header++];
-      const std::string_view name_bytes = take(name);
-      headers.push_back({.name = name_bytes, .value = take(value)});
+      const KeptHeader& header = kept_headers_[next_header++];
+      const std::string_view name = take(header.name_bytes);
+      headers.push_back(
+          {.name = name, .value = take(header.value_bytes), .has_value = header.has_value});
     }
     write.headers = headers;
     put(write);

@@ -76,8 +76,12 @@ class Step {
   };
   bool held_ = false;
   std::vector<Kept> kept_;
-  // A name and a value for each header.
-  std::vector<std::pair<size_t, size_t>> kept_headers_;
+  struct KeptHeader {
+    size_t name_bytes;
+    size_t value_bytes;
+    bool has_value;
+  };
+  std::vector<KeptHeader> kept_headers_;
   std::string kept_bytes_;
 
   int64_t records_ = 0;

@@ -440,6 +440,7 @@ void Task::write_dead_letter(const Record& record, const DecodeResult& error, St
               .partition = partition_,
               .has_key = record.has_key,
               .key = record.key,
+              .has_value = record.has_value,
               .value = record.value,
               .headers = headers_});
   ++told_;

@@ -608,11 +608,11 @@ class HostileRecords {
     const std::string good = EventJson(user, "Booked", now, fmt::format("h-{}", i));
     Hostile hostile{"malformed_json", RecordOf(user, good, now)};
     NewRecord& record = hostile.record;
-    record.headers = {{"trace", fmt::format("trace-{}", i)}, {"trace", ""}};
+    record.headers = {{"trace", fmt::format("trace-{}", i)}, {"trace", ""}, {"null", {}}};
     const auto with_properties = [&](const std::string& properties) {
       return absl::StrCat(good.substr(0, good.size() - 1), ",\"properties\":", properties, "}");
     };
-    switch (i % 14) {
+    switch (i % 15) {
       case 0:
         record.value = good.substr(0, 1 + random_() % (good.size() - 1));
         break;
@@ -672,6 +672,11 @@ class HostileRecords {
         for (int n = 0; n < 200; ++n) record.value += static_cast<char>(random_() % 256);
         hostile.error = "";
         break;
+      case 14:
+        hostile.error = "empty_body";
+        record.value = "";
+        record.has_value = false;
+        break;
     }
     return hostile;
   }
@@ -724,7 +729,7 @@ TEST_F(EndToEnd, BadRecordsBecomeDeadLetters) {
   std::map<std::string, int> by_error;
   for (const TopicRecord& letter : found) {
     for (const auto& [name, value] : letter.headers) {
-      if (name == "error") ++by_error[value];
+      if (name == "error") ++by_error[value.value_or("")];
     }
   }
   EXPECT_EQ(segmentd.metric("segmentd_dead_letters_total"), expected.size());
@@ -752,12 +757,13 @@ TEST_F(EndToEnd, BadRecordsBecomeDeadLetters) {
 
   std::set<std::pair<Partition, int64_t>> seen;
   for (const TopicRecord& letter : found) {
-    std::vector<std::pair<std::string, std::string>> original = letter.headers;
+    auto original = letter.headers;
     ASSERT_GE(original.size(), 4U);
-    const std::vector<std::pair<std::string, std::string>> added(original.end() - 4,
-                                                                 original.end());
-    original.resize(original.size() - 4);
-    std::map<std::string, std::string> told(added.begin(), added.end());
+    std::map<std::string, std::string> told;
+    for (int added = 0; added < 4; ++added) {
+      told[original.back().first] = original.back().second.value_or("");
+      original.pop_back();
+    }
     ASSERT_TRUE(told.contains("source-partition") && told.contains("source-offset"));
     const std::pair<Partition, int64_t> source = {std::stoi(told["source-partition"]),
                                                   std::stoll(told["source-offset"])};
@@ -767,6 +773,7 @@ TEST_F(EndToEnd, BadRecordsBecomeDeadLetters) {
     EXPECT_EQ(letter.partition, source.first);
     EXPECT_EQ(letter.has_key, hostile.record.key.has_value());
     EXPECT_EQ(letter.key, hostile.record.key.value_or(""));
+    EXPECT_EQ(letter.has_value, hostile.record.has_value);
     EXPECT_TRUE(letter.value == hostile.record.value) << hostile.error;
     EXPECT_EQ(original, hostile.record.headers);
     EXPECT_NE(told["error"], "");

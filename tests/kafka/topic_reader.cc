@@ -64,6 +64,7 @@ std::vector<TopicRecord> TopicReader::read_to_end() {
                        .offset = message->offset,
                        .has_key = message->key != nullptr,
                        .key = std::string(KafkaKey(*message)),
+                       .has_value = message->payload != nullptr,
                        .value = std::string(KafkaValue(*message)),
                        .headers = {}};
     rd_kafka_headers_t* headers = nullptr;
@@ -74,7 +75,10 @@ std::vector<TopicRecord> TopicReader::read_to_end() {
       for (size_t i = 0;
            rd_kafka_header_get_all(headers, i, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR;
            ++i) {
-        record.headers.emplace_back(name, std::string(static_cast<const char*>(value), size));
+        record.headers.emplace_back(
+            name, value == nullptr ? std::nullopt
+                                   : std::optional<std::string>(
+                                         std::in_place, static_cast<const char*>(value), size));
       }
     }
     records.push_back(std::move(record));

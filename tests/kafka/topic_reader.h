@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,9 +18,10 @@ struct TopicRecord {
   int64_t offset = 0;
   bool has_key = false;
   std::string key;
+  bool has_value = false;
   std::string value;
   // In their order.
-  std::vector<std::pair<std::string, std::string>> headers;
+  std::vector<std::pair<std::string, std::optional<std::string>>> headers;
 };
 
 // From the first record on, all partitions. Throws Failure when the broker does not answer.

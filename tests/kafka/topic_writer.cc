@@ -41,13 +41,15 @@ std::vector<int64_t> TopicWriter::append(const std::vector<NewRecord>& records) 
     do {
       rd_kafka_headers_t* headers = rd_kafka_headers_new(record.headers.size());
       for (const auto& [name, value] : record.headers) {
-        rd_kafka_header_add(headers, name.data(), static_cast<ssize_t>(name.size()), value.data(),
-                            static_cast<ssize_t>(value.size()));
+        rd_kafka_header_add(headers, name.data(), static_cast<ssize_t>(name.size()),
+                            value ? value->data() : nullptr,
+                            value ? static_cast<ssize_t>(value->size()) : 0);
       }
       error = rd_kafka_producev(
           handle_.get(), RD_KAFKA_V_TOPIC(topic_.c_str()), RD_KAFKA_V_PARTITION(record.partition),
           RD_KAFKA_V_KEY(key, key_size),
-          RD_KAFKA_V_VALUE(const_cast<char*>(record.value.data()), record.value.size()),
+          RD_KAFKA_V_VALUE(record.has_value ? const_cast<char*>(record.value.data()) : nullptr,
+                           record.has_value ? record.value.size() : 0),
           RD_KAFKA_V_TIMESTAMP(record.record_time.millis()), RD_KAFKA_V_HEADERS(headers),
           RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_OPAQUE(&offsets[i]), RD_KAFKA_V_END);
       if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {

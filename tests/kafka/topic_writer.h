@@ -18,9 +18,10 @@ namespace segmentd {
 struct NewRecord {
   Partition partition = 0;
   std::optional<std::string> key;
+  bool has_value = true;
   std::string value;
   Time record_time;
-  std::vector<std::pair<std::string, std::string>> headers = {};
+  std::vector<std::pair<std::string, std::optional<std::string>>> headers = {};
 };
 
 // Throws Failure when the broker does not take a record, and is of no use then.

@@ -21,7 +21,8 @@ class NotedTransactions final : public Transactions {
     text += std::to_string(write.partition) + " " + std::string(write.key) + "=" +
             (write.has_value ? std::string(write.value) : "null");
     for (const HeaderView& header : write.headers) {
-      text += " " + std::string(header.name) + ":" + std::string(header.value);
+      text += " " + std::string(header.name) + ":" +
+              (header.has_value ? std::string(header.value) : "null");
     }
     written.push_back(text);
     return write_status;
@@ -68,7 +69,7 @@ TEST(Step, HeldBackKeepsItsWritesWhole) {
   {
     // Gone before the release.
     const std::string key = "key";
-    const std::vector<HeaderView> headers = {{"name", "value"}, {"empty", ""}};
+    const std::vector<HeaderView> headers = {{"name", "value"}, {"empty", ""}, {"null", "", false}};
     step.write({.topic = Write::Topic::kDeadLetters,
                 .partition = 3,
                 .key = key,
@@ -82,7 +83,7 @@ TEST(Step, HeldBackKeepsItsWritesWhole) {
   step.release();
   EXPECT_EQ(transactions.calls, (Calls{"begin", "write key", "write gone"}));
   ASSERT_EQ(transactions.written.size(), 2u);
-  EXPECT_EQ(transactions.written[0], "dead letters 3 key=v name:value empty:");
+  EXPECT_EQ(transactions.written[0], "dead letters 3 key=v name:value empty: null:null");
   EXPECT_EQ(transactions.written[1], "changes 0 gone=null");
   step.write({.key = "c"});
   std::string why;
