@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -13,15 +14,21 @@
 
 namespace segmentd {
 
+// Each in PEM.
+struct ServerTls {
+  // The server's own first, then those of the authorities between it and the root.
+  std::string certificate;
+  std::string key;
+  // The authorities whose client certificates are accepted. Clients without such a certificate are
+  // refused in the handshake.
+  std::string client_ca;
+};
+
 struct ServerOptions {
   // "host:port", "[::1]:port"; port 0 takes a free one. Off loopback only with TLS.
   std::string address = "127.0.0.1:7600";
-  // PEM files: the server's certificate chain and key, and the authorities whose client
-  // certificates are accepted. All three or none. Clients without such a certificate are refused in
-  // the handshake.
-  std::string tls_cert;
-  std::string tls_key;
-  std::string tls_client_ca;
+  // All three parts of it, or none.
+  std::optional<ServerTls> tls;
   // Calls at once, streams included, and some for the server itself.
   int max_threads = 160;
 };
@@ -29,8 +36,9 @@ struct ServerOptions {
 // Health is NOT_SERVING until SetServing(true), for "" and for both services.
 class Server {
  public:
-  // INVALID_ARGUMENT where the options are wrong, NOT_FOUND for a file, UNAVAILABLE when the
-  // address is taken; the message says which option to set. The services outlive the server.
+  // INVALID_ARGUMENT where the options are wrong, UNAVAILABLE when the address is taken or TLS
+  // can't be had with these parts; the message says which option to set. The services outlive the
+  // server.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options,
                                                        SegmentService& segments,
                                                        MembershipService& memberships);

@@ -14,18 +14,14 @@
 #include "absl/strings/str_replace.h"
 
 #include "app/console.h"
+#include "app/tls_files.h"
 #include "segment/absl_view.h"
 #include "segment/time.h"
 
 namespace segmentd {
 namespace {
 
-constexpr size_t kMaxPemBytes = 1 << 20;
-
-absl::StatusOr<std::string> ReadOptional(const std::string& path) {
-  if (path.empty()) return std::string();
-  return ReadWhole(path, kMaxPemBytes);
-}
+constexpr size_t kMaxTokenBytes = 1 << 20;
 
 // What gRPC carries as the value of metadata that is not binary; it ends the program at anything
 // else.
@@ -50,9 +46,9 @@ absl::StatusOr<Connection> Connection::Open(const GlobalOptions& options) {
     return absl::InvalidArgumentError(absl::StrCat("--timeout: ", timeout.status().message()));
   }
   connection.timeout_ = absl::Milliseconds(timeout->millis());
-  absl::StatusOr<std::string> token = ReadOptional(options.token_file);
-  if (!token.ok()) return token.status();
-  if (!token->empty()) {
+  if (!options.token_file.empty()) {
+    const absl::StatusOr<std::string> token = ReadWhole(options.token_file, kMaxTokenBytes);
+    if (!token.ok()) return token.status();
     const absl::string_view bare = absl::StripAsciiWhitespace(*token);
     if (bare.empty() || !IsPrintableAscii(StdView(bare)) || absl::StrContains(bare, ' ')) {
       return absl::InvalidArgumentError(
@@ -70,17 +66,15 @@ absl::StatusOr<Connection> Connection::Open(const GlobalOptions& options) {
     }
     credentials = grpc::InsecureChannelCredentials();
   } else {
-    if (options.tls_cert.empty() != options.tls_key.empty()) {
-      return absl::InvalidArgumentError("--tls-cert and --tls-key go together: give both");
-    }
+    absl::StatusOr<TlsFiles> files = TlsFiles::Read({.ca_option = "--tls-ca",
+                                                     .ca = options.tls_ca,
+                                                     .certificate = options.tls_cert,
+                                                     .key = options.tls_key});
+    if (!files.ok()) return files.status();
     grpc::SslCredentialsOptions tls;
-    for (const auto& [path, text] : {std::pair{&options.tls_ca, &tls.pem_root_certs},
-                                     std::pair{&options.tls_cert, &tls.pem_cert_chain},
-                                     std::pair{&options.tls_key, &tls.pem_private_key}}) {
-      absl::StatusOr<std::string> pem = ReadOptional(*path);
-      if (!pem.ok()) return pem.status();
-      *text = *std::move(pem);
-    }
+    tls.pem_root_certs = std::move(files->ca);
+    tls.pem_cert_chain = std::move(files->certificate);
+    tls.pem_private_key = std::move(files->key);
     credentials = grpc::SslCredentials(tls);
   }
   grpc::ChannelArguments arguments;

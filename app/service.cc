@@ -8,6 +8,7 @@
 #include <atomic>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -24,6 +25,7 @@
 #include "app/listen_address.h"
 #include "app/metrics_page.h"
 #include "app/time_zone_data.h"
+#include "app/tls_files.h"
 #include "app/wall_clock.h"
 #include "segment/absl_view.h"
 #include "stream/instance.h"
@@ -62,6 +64,19 @@ std::string HostName() {
   return name.data();
 }
 
+// Nothing without the options, which come all three.
+absl::StatusOr<std::optional<ServerTls>> ReadTls(const Options& options) {
+  if (options.tls_cert.empty()) return std::nullopt;
+  absl::StatusOr<TlsFiles> files = TlsFiles::Read({.ca_option = "--tls-client-ca",
+                                                   .ca = options.tls_client_ca,
+                                                   .certificate = options.tls_cert,
+                                                   .key = options.tls_key});
+  if (!files.ok()) return files.status();
+  return ServerTls{.certificate = std::move(files->certificate),
+                   .key = std::move(files->key),
+                   .client_ca = std::move(files->ca)};
+}
+
 // One worker's consumer and producer, each of which Kafka knows by a name of its own that outlives
 // restarts.
 struct Names {
@@ -76,11 +91,13 @@ struct Names {
 
 class Service {
  public:
-  Service(const Options& options, KafkaSettings kafka, Access access, Signals& signals)
+  Service(const Options& options, KafkaSettings kafka, Access access, std::optional<ServerTls> tls,
+          Signals& signals)
       : options_(options),
         kafka_(std::move(kafka)),
         topics_(options.topic_prefix),
         access_(std::move(access)),
+        tls_(std::move(tls)),
         signals_(signals) {
     // Prefixed as the topics are, so that instances on other topics are strangers.
     names_.group = absl::StrCat(options.topic_prefix, options.group);
@@ -122,6 +139,7 @@ class Service {
   const KafkaSettings kafka_;
   const KafkaTopics topics_;
   const Access access_;
+  const std::optional<ServerTls> tls_;
   Signals& signals_;
   Names names_;
   absl::Time begun_ = absl::Now();
@@ -275,9 +293,7 @@ absl::Status Service::start_servers() {
       std::make_unique<MembershipService>(*instance_, *definitions_, *changes_, now, access_);
   ServerOptions grpc;
   grpc.address = options_.listen;
-  grpc.tls_cert = options_.tls_cert;
-  grpc.tls_key = options_.tls_key;
-  grpc.tls_client_ca = options_.tls_client_ca;
+  grpc.tls = tls_;
   absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(grpc, *segments_, *memberships_);
   if (!server.ok()) return server.status();
   server_ = *std::move(server);
@@ -370,7 +386,12 @@ ExitStatus Serve(const Options& options, Signals& signals) {
     spdlog::error("{}", Text(access.status()));
     return kWrongUse;
   }
-  return Service(options, *std::move(kafka), *std::move(access), signals).run();
+  absl::StatusOr<std::optional<ServerTls>> tls = ReadTls(options);
+  if (!tls.ok()) {
+    spdlog::error("{}", Text(tls.status()));
+    return kWrongUse;
+  }
+  return Service(options, *std::move(kafka), *std::move(access), *std::move(tls), signals).run();
 }
 
 }  // namespace segmentd

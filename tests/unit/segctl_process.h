@@ -1,4 +1,4 @@
-// segctl as people run it, in a process of its own.
+// The programs as people run them, in a process of their own.
 #pragma once
 
 #include <string>
@@ -14,6 +14,9 @@ struct SegctlResult {
 
 // `arguments` go through a shell; `server` is where it asks if they don't say.
 SegctlResult Segctl(const std::string& arguments, const std::string& server = "127.0.0.1:1");
+
+// segmentd, in the same way.
+SegctlResult Segmentd(const std::string& arguments);
 
 // The path of a file with that text.
 std::string FileWith(const std::string& name, const std::string& text);
