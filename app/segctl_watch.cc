@@ -64,7 +64,10 @@ ExitStatus Watch(const GlobalOptions& global, const WatchOptions& options) {
       return Complain(kWrongUse, absl::StrCat("--from: \"", text,
                                               "\": write PARTITION:NUMBER, for example 2:81734"));
     }
-    (*request.mutable_from_change())[partition] = number;
+    if (!request.mutable_from_change()->insert({partition, number}).second) {
+      return Complain(kWrongUse, absl::StrCat("--from: partition ", partition,
+                                              " is given twice; give each once"));
+    }
   }
   absl::StatusOr<Connection> connection = Connection::Open(global);
   if (!connection.ok()) return Complain(connection.status());

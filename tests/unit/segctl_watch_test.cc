@@ -85,6 +85,12 @@ TEST_F(SegctlWatch, PartitionsWithoutAChangeGoOnWhereTheyBegan) {
               HasSubstr("with --from 0:8 --from 2:81736 --from 5:40;"));
 }
 
+TEST_F(SegctlWatch, APartitionBeginsInOnePlace) {
+  const SegctlResult result = Said("--from 5:0 --from 0:3 --from 5:2");
+  EXPECT_EQ(result.status, 2);
+  EXPECT_EQ(result.text, "segctl: --from: partition 5 is given twice; give each once\n");
+}
+
 TEST_F(SegctlWatch, WithoutAChangeItBeginsAnew) {
   feed_.quiet = true;
   const SegctlResult nothing = Said("--member ada");
