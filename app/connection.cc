@@ -29,6 +29,15 @@ bool IsPrintableAscii(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
 }
 
+// Whether somebody was there and went away before a word of gRPC, by the words of the client
+// library. That is all one hears of a server that wants TLS or a certificate; what is wrong with
+// its own certificate is told as a handshake.
+bool HungUp(const std::string& message) {
+  return message.starts_with("failed to connect") &&
+         !absl::StrContains(message, "Connection refused") &&
+         !absl::StrContains(message, "handshake failed");
+}
+
 }  // namespace
 
 absl::StatusOr<Connection> Connection::Open(const GlobalOptions& options) {
@@ -65,6 +74,7 @@ absl::StatusOr<Connection> Connection::Open(const GlobalOptions& options) {
           "a token is not sent unencrypted to another machine: give --tls-ca too");
     }
     credentials = grpc::InsecureChannelCredentials();
+    connection.tls_hint_ = "If it serves TLS, give --tls-ca.";
   } else {
     absl::StatusOr<TlsFiles> files = TlsFiles::Read({.ca_option = "--tls-ca",
                                                      .ca = options.tls_ca,
@@ -76,6 +86,9 @@ absl::StatusOr<Connection> Connection::Open(const GlobalOptions& options) {
     tls.pem_cert_chain = std::move(files->certificate);
     tls.pem_private_key = std::move(files->key);
     credentials = grpc::SslCredentials(tls);
+    if (options.tls_cert.empty()) {
+      connection.tls_hint_ = "If it asks for a certificate, give --tls-cert and --tls-key.";
+    }
   }
   grpc::ChannelArguments arguments;
   arguments.SetUserAgentPrefix(absl::StrCat("segctl/", SEGMENTD_VERSION));
@@ -112,12 +125,16 @@ ExitStatus Connection::complain(const grpc::Status& status, const std::string& p
     case grpc::StatusCode::UNAUTHENTICATED:
     case grpc::StatusCode::PERMISSION_DENIED:
       return Complain(kWrongUse, status.error_message());
-    case grpc::StatusCode::UNAVAILABLE:
-      return Complain(kUnavailable,
-                      absl::StrCat(server_, ": ", status.error_message(),
-                                   Unreached(status) ? "\nIs segmentd running there? --server or "
-                                                       "SEGCTL_SERVER names another."
-                                                     : ""));
+    case grpc::StatusCode::UNAVAILABLE: {
+      std::string message = absl::StrCat(server_, ": ", status.error_message());
+      if (Unreached(status)) {
+        message += "\nIs segmentd running there? --server or SEGCTL_SERVER names another.";
+      }
+      if (!tls_hint_.empty() && HungUp(status.error_message())) {
+        absl::StrAppend(&message, "\n", tls_hint_);
+      }
+      return Complain(kUnavailable, message);
+    }
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       return Complain(kUnavailable,
                       absl::StrCat(server_, ": no answer within ", absl::FormatDuration(timeout_),

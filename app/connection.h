@@ -38,6 +38,8 @@ class Connection {
   absl::Duration timeout_;
   std::string user_;
   std::string authorization_;
+  // An option that may be missing where the server hangs up, or nothing.
+  std::string tls_hint_;
   std::shared_ptr<grpc::Channel> channel_;
 };
 

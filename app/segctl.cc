@@ -5,6 +5,7 @@
 #include <simdjson.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -91,6 +92,8 @@ std::string Unexpected(const CLI::App& app) {
 }
 
 int Run(int argc, char** argv) {
+  // What matters of gRPC's log is in the messages; who looks for more sets this variable.
+  setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   if (const char* wrong = NotUtf8(argc, argv); wrong != nullptr) {
     return Complain(kWrongUse, absl::StrCat("\"", absl::CHexEscape(wrong),
                                             "\" is not UTF-8; write arguments in UTF-8"));

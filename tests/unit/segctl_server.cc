@@ -1,15 +1,15 @@
 #include "tests/unit/segctl_server.h"
 
-#include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
 #include <gtest/gtest.h>
 
 namespace segmentd {
 
-SegctlServer::SegctlServer(grpc::Service& service) {
+SegctlServer::SegctlServer(grpc::Service& service,
+                           const std::shared_ptr<grpc::ServerCredentials>& credentials) {
   grpc::ServerBuilder builder;
   int port = 0;
-  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort("127.0.0.1:0", credentials, &port);
   builder.RegisterService(&service);
   server_ = builder.BuildAndStart();
   EXPECT_NE(server_, nullptr);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <grpcpp/impl/service_type.h>
+#include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
 
 #include <memory>
@@ -11,8 +12,10 @@ namespace segmentd {
 
 class SegctlServer {
  public:
-  // Listens on a free port of this machine, without TLS. `service` outlives this.
-  explicit SegctlServer(grpc::Service& service);
+  // Listens on a free port of this machine. `service` outlives this.
+  explicit SegctlServer(grpc::Service& service,
+                        const std::shared_ptr<grpc::ServerCredentials>& credentials =
+                            grpc::InsecureServerCredentials());
   // Ends the calls that still run.
   ~SegctlServer();
 
