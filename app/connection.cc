@@ -50,11 +50,7 @@ absl::StatusOr<Connection> Connection::Open(const GlobalOptions& options) {
         "--user (SEGCTL_USER): UTF-8 without line ends, tabs and other control characters is "
         "allowed");
   }
-  absl::StatusOr<Duration> timeout = ParseDuration(options.timeout);
-  if (!timeout.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat("--timeout: ", timeout.status().message()));
-  }
-  connection.timeout_ = absl::Milliseconds(timeout->millis());
+  connection.timeout_ = absl::Milliseconds(options.timeout.millis());
   if (!options.token_file.empty()) {
     const absl::StatusOr<std::string> token = ReadWhole(options.token_file, kMaxTokenBytes);
     if (!token.ok()) return token.status();

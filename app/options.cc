@@ -13,6 +13,8 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 
+#include "app/broker_addresses.h"
+#include "app/duration_option.h"
 #include "app/help.h"
 #include "app/listen_address.h"
 #include "segment/absl_view.h"
@@ -225,18 +227,7 @@ Declaration::Declaration(Options* options) : options_(options), app_(kDescriptio
 
 CLI::Option* Declaration::duration(const std::string& name, std::function<void(Duration)> set,
                                    Duration low, Duration high, const std::string& description) {
-  const auto take = [name, set = std::move(set), low, high](const std::string& text) {
-    const absl::StatusOr<Duration> parsed = ParseDuration(text);
-    if (!parsed.ok()) {
-      throw CLI::ValidationError(name, std::string(parsed.status().message()));
-    }
-    if (*parsed < low || *parsed > high) {
-      throw CLI::ValidationError(name, absl::StrCat(text, " is not between ", FormatDuration(low),
-                                                    " and ", FormatDuration(high)));
-    }
-    set(*parsed);
-  };
-  return named(app_.add_option_function<std::string>(name, take, description), "DURATION");
+  return named(AddDuration(app_, name, std::move(set), low, high, description), "DURATION");
 }
 
 void Declaration::read_file(const std::string& path) {
@@ -315,7 +306,7 @@ std::string Declaration::check() const {
   if (o.group.empty()) return "--group: must not be empty";
   const absl::StatusOr<KafkaSettings> kafka = KafkaSettings::Parse(o.bootstrap_servers, o.kafka);
   if (!kafka.ok()) return std::string(kafka.status().message());
-  return "";
+  return std::string(CheckBrokerAddresses(*kafka).message());
 }
 
 ParsedOptions Declaration::parse(std::vector<std::string> arguments) {

@@ -17,6 +17,7 @@
 #include "absl/strings/str_join.h"
 
 #include "app/console.h"
+#include "app/duration_option.h"
 #include "app/help.h"
 
 namespace segmentd {
@@ -45,9 +46,11 @@ void AddGlobalOptions(CLI::App& app, GlobalOptions* global) {
       ->type_name("HOST:PORT")
       ->capture_default_str()
       ->group("Server");
-  app.add_option("--timeout", global->timeout, "Longest time for one call")
-      ->type_name("DURATION")
-      ->capture_default_str()
+  // Kafka's client counts a timeout in an int of milliseconds, some 24 days.
+  AddDuration(
+      app, "--timeout", [global](Duration given) { global->timeout = given; }, Duration::Millis(1),
+      Duration::Days(7), "Longest time for one call")
+      ->default_str(FormatDuration(global->timeout))
       ->group("Server");
   app.add_option("--user", global->user, "Told as the author of what is created or updated")
       ->envname("SEGCTL_USER")

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "app/exit_status.h"
+#include "segment/time.h"
 
 namespace CLI {
 class App;
@@ -26,8 +27,8 @@ struct GlobalOptions {
   std::string token_file;
   // Told to the server as the author of what is created or updated.
   std::string user;
-  // Of one call, as ParseDuration reads it.
-  std::string timeout = "30s";
+  // Of one call.
+  Duration timeout = Duration::Seconds(30);
 };
 
 // A check of an option of whole numbers: what is wrong with the text, or nothing.

@@ -17,6 +17,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 
+#include "app/broker_addresses.h"
 #include "app/console.h"
 #include "app/event_producer.h"
 #include "app/event_times.h"
@@ -189,14 +190,11 @@ ExitStatus Produce(const GlobalOptions& global, const ProduceOptions& options) {
   spdlog::set_pattern("segctl: %v");
   spdlog::set_level(spdlog::level::warn);
 
-  const absl::StatusOr<Duration> timeout = ParseDuration(global.timeout);
-  if (!timeout.ok()) {
-    return Complain(kWrongUse, absl::StrCat("--timeout: ", timeout.status().message()));
-  }
-  const absl::Duration bound = absl::Milliseconds(timeout->millis());
+  const absl::Duration bound = absl::Milliseconds(global.timeout.millis());
   const absl::StatusOr<KafkaSettings> settings =
       KafkaSettings::Parse(options.bootstrap, options.kafka);
   if (!settings.ok()) return Complain(settings.status());
+  if (absl::Status good = CheckBrokerAddresses(*settings); !good.ok()) return Complain(good);
 
   File copy;
   std::string path = options.events;

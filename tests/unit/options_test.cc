@@ -133,6 +133,24 @@ TEST(Options, WrongOnesSayWhatIsAllowed) {
               HasSubstr("--max-lateness"));
 }
 
+TEST(Options, EachBrokerIsAHostWithOrWithoutAPort) {
+  for (const char* good :
+       {"kafka", "kafka:9092", "kafka-1.example.org:1,10.0.0.1:65535", "a:1, b:2,", "[::1]:9092",
+        "[::1]", "PLAINTEXT://kafka:9092", "plaintext://[::1]:9092,kafka"}) {
+    EXPECT_EQ(Good({"--bootstrap-servers", good}).bootstrap_servers, good);
+  }
+  EXPECT_EQ(Good({"--bootstrap", "SSL://kafka:9093", "--kafka", "security.protocol=ssl"}).kafka[0],
+            "security.protocol=ssl");
+  for (const char* wrong : {":9", "foo:x", "foo:", "foo:0", "foo:65536", "foo:-1", "foo:9092x",
+                            "::1:9092", "[::1:9092", "a b:1", "kafka/path", "http://kafka:9092",
+                            "://kafka", "SSL://kafka:9093", "PLAINTEXT://", "PLAINTEXT://:9092"}) {
+    EXPECT_THAT(Wrong({"--bootstrap-servers", std::string("kafka-1:9092,") + wrong}),
+                HasSubstr(std::string("--bootstrap-servers: \"") + wrong + "\""));
+  }
+  EXPECT_THAT(Wrong({"--bootstrap-servers", "SSL://kafka:9093"}), HasSubstr("security.protocol"));
+  EXPECT_THAT(Wrong({"--bootstrap-servers", ","}), HasSubstr("no address"));
+}
+
 TEST(Options, HelpNamesEveryOptionWithItsDefault) {
   const ParsedOptions parsed = ParseOptions({"--help"});
   EXPECT_EQ(parsed.status, kDone);

@@ -236,6 +236,16 @@ TEST(Segctl, NumbersOutOfRangeAreSaidInFewWords) {
   }
 }
 
+TEST(Segctl, ATimeoutIsLongerThanNothing) {
+  for (const char* command : {"segment list", "watch", "produce x"}) {
+    const SegctlResult none = Segctl(std::string(command) + " --timeout 0s 2>&1");
+    EXPECT_EQ(none.status, 2) << command;
+    EXPECT_THAT(none.text, StartsWith("segctl: --timeout: 0s is not between 1ms and ")) << command;
+    EXPECT_EQ(Segctl(std::string(command) + " --timeout 5w 2>&1").status, 2) << command;
+    EXPECT_EQ(Segctl(std::string(command) + " --timeout=-1s 2>&1").status, 2) << command;
+  }
+}
+
 TEST(Segctl, AnUnknownOptionIsNamedAlone) {
   for (const char* command :
        {"segment list --no-such 127.0.0.1:1", "segment list 5 --no-such=5 --search x",
@@ -254,6 +264,9 @@ TEST(Segctl, ProduceWithoutABrokerIsThree) {
       "{\"type\":\"track\",\"userId\":\"u1\",\"event\":\"Booked\",\"timestamp\":\"2026-01-01\"}\n");
   EXPECT_EQ(Segctl("produce " + events + " --bootstrap 127.0.0.1:1 --timeout 1s 2>&1").status, 3);
   EXPECT_EQ(Segctl("produce /dev/null --bootstrap 127.0.0.1:1 2>&1").status, 2);
+  const SegctlResult address = Segctl("produce " + events + " --bootstrap 127.0.0.1:x 2>&1");
+  EXPECT_EQ(address.status, 2);
+  EXPECT_THAT(address.text, StartsWith("segctl: --bootstrap-servers: \"127.0.0.1:x\""));
   const SegctlResult refused = Segctl("produce " + events + " --kafka acks=0 2>&1");
   EXPECT_EQ(refused.status, 2);
   EXPECT_THAT(refused.text, HasSubstr("acks"));
