@@ -36,7 +36,8 @@ class Queries {
       const std::vector<std::string>& users, absl::Time deadline) = 0;
 
   // The members of a segment, in portions; `next_change` (partition -> number) is told once, before
-  // the first. `portion` returns false to stop.
+  // the first. They are what the changes before those numbers give, but of a shadow segment, which
+  // has none. `portion` returns false to stop. ABORTED when a task was restored meanwhile.
   virtual absl::Status ListMembers(
       std::string_view segment_id, absl::Time deadline,
       absl::FunctionRef<void(const std::map<int32_t, int64_t>& next_change)> begin,

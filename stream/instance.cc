@@ -10,6 +10,7 @@
 #include "fmt/format.h"
 
 #include "stream/estimate.h"
+#include "stream/listing.h"
 #include "stream/partitioner.h"
 
 namespace segmentd {
@@ -291,29 +292,29 @@ absl::Status StreamInstance::ListMembers(
   absl::StatusOr<std::map<Partition, Worker*>> workers = all_running();
   if (!workers.ok()) return workers.status();
 
-  // A listing is bound to one life of each task: a restored one has its users in another order.
   struct Start {
-    uint64_t life = 0;
+    std::shared_ptr<Listing> listing;
     int64_t next_change = 0;
   };
-  std::map<Partition, Start> starts;
+  std::map<Partition, std::shared_ptr<Listing>> listings;
   std::map<int32_t, int64_t> next_change;
   {
     std::vector<std::pair<Partition, Asked<Start>>> asked;
     for (const auto& [partition, worker] : *workers) {
       asked.emplace_back(
-          partition,
-          Asked<Start>(*worker, partition, options_.broker_patience,
-                       [partition = partition](const Worker& w) -> absl::StatusOr<Start> {
-                         const Task* task = w.running(partition);
-                         if (!task) return NotRunning(partition);
-                         return Start{task->life(), task->next_change()};
-                       }));
+          partition, Asked<Start>(*worker, partition, options_.broker_patience,
+                                  [partition = partition, id](Worker& w) -> absl::StatusOr<Start> {
+                                    const Task* task = w.running(partition);
+                                    if (!task) return NotRunning(partition);
+                                    auto listing = w.begin_listing(*task, id);
+                                    const int64_t next = listing->next_change();
+                                    return Start{std::move(listing), next};
+                                  }));
     }
     for (auto& [partition, one] : asked) {
       absl::StatusOr<Start> start = one.wait(deadline);
       if (!start.ok()) return start.status();
-      starts[partition] = *start;
+      listings[partition] = std::move(start->listing);
       next_change[partition] = start->next_change;
     }
   }
@@ -321,43 +322,29 @@ absl::Status StreamInstance::ListMembers(
 
   struct Portion {
     std::vector<std::string> users;
-    UserIndex next = 0;
     bool end = false;
   };
   for (const auto& [partition, worker] : *workers) {
-    for (UserIndex at = 0;;) {
-      Asked<Portion> asked(
-          *worker, partition, options_.broker_patience,
-          [partition = partition, id, at,
-           life = starts[partition].life](const Worker& w) -> absl::StatusOr<Portion> {
-            const Task* task = w.running(partition);
-            if (!task) return NotRunning(partition);
-            if (task->life() != life) {
-              return absl::AbortedError(fmt::format(
-                  "partition {} was restored during the listing; list again", partition));
-            }
-            Portion listed;
-            const ActiveSegment* segment = task->engine().rules().find(id);
-            if (!segment) {
-              listed.end = true;
-              return listed;
-            }
-            const auto size = static_cast<UserIndex>(task->users().size());
-            const UserIndex until = std::min(size, at + kListedUsers);
-            for (UserIndex i = at; i < until; ++i) {
-              const StoredUser& user = task->users()[i];
-              if (IsMember(user.state, segment->slot)) listed.users.emplace_back(user.id());
-            }
-            listed.next = until;
-            listed.end = until == size;
-            return listed;
-          });
+    for (bool end = false; !end;) {
+      Asked<Portion> asked(*worker, partition, options_.broker_patience,
+                           [partition = partition, listing = listings.at(partition)](
+                               const Worker& w) -> absl::StatusOr<Portion> {
+                             const Task* task = w.running(partition);
+                             if (!task) return NotRunning(partition);
+                             Portion listed;
+                             absl::StatusOr<bool> all =
+                                 listing->go_on(*task, kListedUsers, &listed.users);
+                             if (!all.ok()) return all.status();
+                             listed.end = *all;
+                             return listed;
+                           });
       absl::StatusOr<Portion> answer = asked.wait(deadline);
       if (!answer.ok()) return answer.status();
       if (!answer->users.empty() && !portion(std::move(answer->users))) return absl::OkStatus();
-      if (answer->end) break;
-      at = answer->next;
+      end = answer->end;
     }
+    // Nothing more is noted for it.
+    listings.erase(partition);
   }
   return absl::OkStatus();
 }

@@ -10,12 +10,17 @@
 namespace segmentd {
 namespace {
 
-// Of a segment that was a shadow, the members are told of one after the other.
-bool IsToldMember(const Task& task, const ActiveSegment& segment, const StoredUser& user) {
-  const SegmentState* state = user.state.present.segments.find(segment.slot);
-  if (state == nullptr || !state->member) return false;
-  const bool built = state->built && state->version == segment.segment.version();
-  return segment.segment.shadow() || task.definitions().told(segment.slot, built);
+// Until all members of a segment that is being deleted are told of their end, they are members.
+const ActiveSegment* FindAlsoDeleting(const RuleSet& rules, std::string_view id) {
+  const std::vector<ActiveSegment>& all = rules.segments();
+  const auto found = std::find_if(all.begin(), all.end(),
+                                  [&](const ActiveSegment& one) { return one.segment.id() == id; });
+  return found == all.end() ? nullptr : &*found;
+}
+
+bool IsShadow(const Task& task, std::string_view id) {
+  const ActiveSegment* segment = FindAlsoDeleting(task.engine().rules(), id);
+  return segment != nullptr && segment->segment.shadow();
 }
 
 }  // namespace
@@ -24,6 +29,7 @@ Listing::Listing(const Task& task, std::string segment_id)
     : segment_id_(std::move(segment_id)),
       life_(task.life()),
       next_change_(task.next_change()),
+      shadow_(IsShadow(task, segment_id_)),
       users_(static_cast<UserIndex>(task.users().size())),
       noted_(users_),
       was_member_(users_) {}
@@ -46,13 +52,19 @@ absl::StatusOr<bool> Listing::go_on(const Task& task, UserIndex count,
     return absl::AbortedError(
         fmt::format("partition {} was restored during the listing; list again", task.partition()));
   }
-  // Null where it does not run, or not any more: whoever was a member then is noted.
-  const ActiveSegment* segment = task.engine().rules().find(segment_id_);
+  const ActiveSegment* segment = FindAlsoDeleting(task.engine().rules(), segment_id_);
   const UserIndex until = at_ + std::min(users_ - at_, count);
   for (; at_ < until; ++at_) {
     const StoredUser& user = task.users()[at_];
-    const bool member =
-        noted_[at_] ? was_member_[at_] : segment != nullptr && IsToldMember(task, *segment, user);
+    bool member = was_member_[at_];
+    if (!noted_[at_]) {
+      const SegmentState* state =
+          segment == nullptr ? nullptr : user.state.present.segments.find(segment->slot);
+      const bool built =
+          state != nullptr && state->built && state->version == segment->segment.version();
+      member = state != nullptr && state->member &&
+               (shadow_ || task.definitions().told(segment->slot, built));
+    }
     if (member) members->emplace_back(user.id());
   }
   return at_ == users_;

@@ -41,6 +41,8 @@ class Listing {
   const std::string segment_id_;
   const uint64_t life_;
   const int64_t next_change_;
+  // Nobody is told of its members' changes, so that none can be noted.
+  const bool shadow_;
   // Users that there were; later ones are no members.
   const UserIndex users_;
   UserIndex at_ = 0;

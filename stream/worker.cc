@@ -49,12 +49,12 @@ Worker::Worker(const WorkerOptions& options, Source& source, Transactions& trans
                Changelog& changelog, HistorySource& history, Clock& clock, TaskBoard& board)
     : options_(options),
       source_(source),
-      transactions_(transactions),
+      transactions_(*this, transactions),
       changelog_(changelog),
       clock_(clock),
       board_(board),
       backfill_(options.backfill, history, clock),
-      step_(transactions, options.step) {
+      step_(transactions_, options.step) {
   source_.listen({.given = [this](const std::vector<Partition>& p) { give(p); },
                   .revoked = [this](const std::vector<Partition>& p) { revoke(p); },
                   .lost = [this](const std::vector<Partition>& p) { lose(p); }});
@@ -526,6 +526,26 @@ void Worker::post(Partition partition, const Seat& seat) {
 }
 
 // --- Questions.
+
+std::shared_ptr<Listing> Worker::begin_listing(const Task& task, std::string segment_id) {
+  auto listing = std::make_shared<Listing>(task, std::move(segment_id));
+  forget_ended_listings();
+  listings_.emplace_back(task.partition(), listing);
+  return listing;
+}
+
+void Worker::note(const Write& change) {
+  forget_ended_listings();
+  const Task* task = running(change.partition);
+  for (const auto& [partition, listing] : listings_) {
+    if (partition != change.partition || task == nullptr) continue;
+    if (const std::shared_ptr<Listing> kept = listing.lock()) kept->note(*task, change);
+  }
+}
+
+void Worker::forget_ended_listings() {
+  std::erase_if(listings_, [](const auto& listing) { return listing.second.expired(); });
+}
 
 void Worker::answer() {
   for (const auto& [partition, seat] : seats_) {

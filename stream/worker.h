@@ -29,6 +29,7 @@
 #include "stream/backfill.h"
 #include "stream/broker_wait.h"
 #include "stream/io.h"
+#include "stream/listing.h"
 #include "stream/metrics.h"
 #include "stream/recovery.h"
 #include "stream/step.h"
@@ -96,6 +97,9 @@ class Worker {
     return backfill_.begin(std::move(request), metrics);
   }
 
+  // For questions: begins a listing, which goes on as long as somebody keeps it.
+  std::shared_ptr<Listing> begin_listing(const Task& task, std::string segment_id);
+
   // Any thread. The group has said what is this worker's, be it nothing.
   bool assigned() const { return assigned_.load(std::memory_order_acquire); }
   const WorkerMetrics& metrics() const { return metrics_; }
@@ -125,6 +129,27 @@ class Worker {
     std::thread thread;
   };
 
+  // Shows the changes that are written to the listings under way.
+  class ListedTransactions final : public Transactions {
+   public:
+    ListedTransactions(Worker& worker, Transactions& inner) : worker_(worker), inner_(inner) {}
+    absl::Status begin() override { return inner_.begin(); }
+    absl::Status write(const Write& write) override {
+      if (!worker_.listings_.empty() && write.topic == Write::Topic::kChanges) worker_.note(write);
+      return inner_.write(write);
+    }
+    CommitResult commit(absl::Span<const std::pair<Partition, Offset>> input_offsets,
+                        std::string* why) override {
+      return inner_.commit(input_offsets, why);
+    }
+    void abort() override { inner_.abort(); }
+    absl::Status renew() override { return inner_.renew(); }
+
+   private:
+    Worker& worker_;
+    Transactions& inner_;
+  };
+
   void fail_to_poll(const absl::Status& status);
   void give(const std::vector<Partition>& partitions);
   void revoke(const std::vector<Partition>& partitions);
@@ -142,6 +167,9 @@ class Worker {
 
   // Takes the tasks' histories further.
   void read_histories();
+
+  void note(const Write& change);
+  void forget_ended_listings();
 
   // False when the batch must be left: the tasks were dropped.
   bool process(const Batch& batch);
@@ -164,7 +192,7 @@ class Worker {
 
   const WorkerOptions& options_;
   Source& source_;
-  Transactions& transactions_;
+  ListedTransactions transactions_;
   Changelog& changelog_;
   Clock& clock_;
   TaskBoard& board_;
@@ -174,6 +202,8 @@ class Worker {
 
   std::atomic<bool> assigned_{false};
   std::map<Partition, Seat> seats_;
+  // With their partitions.
+  std::vector<std::pair<Partition, std::weak_ptr<Listing>>> listings_;
   Step step_;
   std::unique_ptr<Reading> reading_;
 

@@ -188,6 +188,44 @@ TEST_F(InstanceTest, AnswersFromAllPartitions) {
   EXPECT_EQ(instance_->Explain("c", "user-7", Soon()).status().code(), absl::StatusCode::kNotFound);
 }
 
+TEST_F(InstanceTest, ListsTheMembersThatThereWereWhenItBegan) {
+  const auto documents = ReadSegmentDocuments(
+      "id: c\nname: C\nlive: { actions: { any_of: [ { event: In } ] }, exit: { on: [ { event: Out "
+      "} "
+      "] } }\n");
+  auto wanted = std::make_shared<std::vector<segments::v1::Segment>>(*wanted_);
+  wanted->push_back(documents->at(0).segment);
+  wanted->back().set_version(1);
+  wanted_ = wanted;
+  std::vector<std::string> members;
+  for (int i = 0; i < 60; ++i) {
+    const std::string user = fmt::format("user-{}", i);
+    append(user, i < 30 ? "In" : "A");
+    if (i < 30) members.push_back(user);
+  }
+  start();
+  wait_for_members("a", 30);
+  wait_for_members("c", 30);
+
+  std::vector<std::string> listed;
+  const absl::Status status = instance_->ListMembers(
+      "c", Soon(),
+      [&](const std::map<int32_t, int64_t>&) {
+        // While a commit hangs, the cluster is this thread's.
+        transactions_->hang();
+        for (int i = 0; i < 60; ++i) append(fmt::format("user-{}", i), i < 30 ? "Out" : "In");
+        for (int i = 60; i < 70; ++i) append(fmt::format("user-{}", i), "In");
+        transactions_->go_on();
+        wait_for_members("c", 40);
+      },
+      [&](const std::vector<std::string>& portion) {
+        listed.insert(listed.end(), portion.begin(), portion.end());
+        return true;
+      });
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_THAT(listed, ::testing::UnorderedElementsAreArray(members));
+}
+
 TEST_F(InstanceTest, FindsUsersThatAnotherPartitionerPlaced) {
   const Partition elsewhere = (PartitionOf("stray", kPartitions) + 1) % kPartitions;
   append(elsewhere, "stray", "A");
