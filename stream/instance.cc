@@ -30,6 +30,18 @@ absl::Status NotRunning(Partition partition) {
       partition));
 }
 
+// "partition 3", "partitions 0, 2 to 5".
+std::string Named(const std::vector<Partition>& partitions) {
+  std::string text = partitions.size() == 1 ? "partition " : "partitions ";
+  for (size_t first = 0, last = 0; first < partitions.size(); first = ++last) {
+    while (last + 1 < partitions.size() && partitions[last + 1] == partitions[last] + 1) ++last;
+    if (first > 0) text += ", ";
+    text += fmt::format_int(partitions[first]).str();
+    if (last > first) text += fmt::format(" to {}", partitions[last]);
+  }
+  return text;
+}
+
 // Has `question` answered by the worker's thread. It may be called after this returned, so it owns
 // what it needs.
 template <typename T>
@@ -199,14 +211,31 @@ absl::StatusOr<Worker*> StreamInstance::running(Partition partition) const {
   return entry->worker;
 }
 
-absl::StatusOr<std::map<Partition, Worker*>> StreamInstance::all_running() const {
+absl::StatusOr<std::map<Partition, Worker*>> StreamInstance::all_running(
+    std::string_view what) const {
   std::map<Partition, Worker*> workers;
+  std::vector<Partition> missing;
+  std::string failures;
+  const std::map<Partition, TaskBoard::Entry> entries = board_.entries();
   for (Partition partition = 0; partition < options_.partitions; ++partition) {
-    absl::StatusOr<Worker*> worker = running(partition);
-    if (!worker.ok()) return worker.status();
-    workers.emplace(partition, *worker);
+    const auto it = entries.find(partition);
+    if (it != entries.end() && it->second.state == TaskState::kRunning) {
+      workers.emplace(partition, it->second.worker);
+      continue;
+    }
+    missing.push_back(partition);
+    if (it == entries.end() || it->second.state != TaskState::kFailed) continue;
+    failures += fmt::format(". Partition {} has failed: {}", partition, it->second.failure);
   }
-  return workers;
+  if (missing.empty()) return workers;
+  const bool one = missing.size() == 1;
+  return absl::UnavailableError(
+      fmt::format("{} needs all partitions in one instance, and here {} of {} {} not running ({} "
+                  "being restored, "
+                  "or other instances have them); try again, or ask an instance that has all, if "
+                  "there is one{}",
+                  what, Named(missing), options_.partitions, one ? "is" : "are",
+                  one ? "it is" : "they are", failures));
 }
 
 absl::StatusOr<std::vector<std::vector<Queries::Membership>>> StreamInstance::MembershipsOf(
@@ -245,7 +274,8 @@ absl::StatusOr<std::vector<std::vector<Queries::Membership>>> StreamInstance::Me
   if (missing.empty() || options_.partitions == 1) return memberships;
   asked.clear();
   // A partition that can't be asked may know the user: better no answer than a wrong one.
-  absl::StatusOr<std::map<Partition, Worker*>> workers = all_running();
+  absl::StatusOr<std::map<Partition, Worker*>> workers =
+      all_running("a user whom the partition of their ID does not know");
   if (!workers.ok()) return workers.status();
   for (const auto& [partition, worker] : *workers) {
     asked.push_back(AskMemberships(*worker, partition, options_.broker_patience, missing));
@@ -258,7 +288,7 @@ absl::StatusOr<std::vector<std::vector<Queries::Membership>>> StreamInstance::Me
 
 absl::StatusOr<std::vector<int64_t>> StreamInstance::CountMembers(
     const std::vector<std::string>& segment_ids, absl::Time deadline) {
-  absl::StatusOr<std::map<Partition, Worker*>> workers = all_running();
+  absl::StatusOr<std::map<Partition, Worker*>> workers = all_running("counting members");
   if (!workers.ok()) return workers.status();
   std::vector<Asked<std::vector<int64_t>>> asked;
   for (const auto& [partition, worker] : *workers) {
@@ -289,7 +319,7 @@ absl::Status StreamInstance::ListMembers(
     absl::FunctionRef<void(const std::map<int32_t, int64_t>& next_change)> begin,
     absl::FunctionRef<bool(std::vector<std::string> users)> portion) {
   const std::string id(segment_id);
-  absl::StatusOr<std::map<Partition, Worker*>> workers = all_running();
+  absl::StatusOr<std::map<Partition, Worker*>> workers = all_running("listing members");
   if (!workers.ok()) return workers.status();
 
   struct Start {
@@ -388,7 +418,8 @@ absl::StatusOr<segments::v1::Explanation> StreamInstance::Explain(std::string_vi
   absl::StatusOr<Answer> at_home = ask(**worker, home).wait(deadline);
   if (!at_home.ok()) return at_home.status();
   if (at_home->known) return std::move(at_home->explanation);
-  const absl::StatusOr<std::map<Partition, Worker*>> workers = all_running();
+  const absl::StatusOr<std::map<Partition, Worker*>> workers =
+      all_running("explaining a user whom the partition of their ID does not know");
   if (!workers.ok()) return workers.status();
   for (const auto& [partition, other] : *workers) {
     if (partition == home) continue;
@@ -402,7 +433,7 @@ absl::StatusOr<segments::v1::Explanation> StreamInstance::Explain(std::string_vi
 absl::Status StreamInstance::estimate(const segments::v1::Segment& segment,
                                       const std::function<bool(double progress)>& report,
                                       int64_t* members, int64_t* users) {
-  const absl::StatusOr<std::map<Partition, Worker*>> workers = all_running();
+  const absl::StatusOr<std::map<Partition, Worker*>> workers = all_running("an estimate");
   if (!workers.ok()) return workers.status();
   double progress = 0;
   const auto tell = [&] { return report(progress); };

@@ -89,8 +89,9 @@ class StreamInstance final : public Queries, public Estimates {
                         int64_t* users) override;
 
  private:
-  // The workers of all partitions; UNAVAILABLE, naming the partition, while one does not run here.
-  absl::StatusOr<std::map<Partition, Worker*>> all_running() const;
+  // The workers of all partitions. UNAVAILABLE while some do not run here: which, and that `what`
+  // needs them all.
+  absl::StatusOr<std::map<Partition, Worker*>> all_running(std::string_view what) const;
   absl::StatusOr<Worker*> running(Partition partition) const;
 
   const InstanceOptions options_;
