@@ -2,7 +2,6 @@
 
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
-#include <simdjson.h>
 
 #include <algorithm>
 #include <string_view>
@@ -44,11 +43,9 @@ absl::StatusOr<Connection> Connection::Open(const GlobalOptions& options) {
   Connection connection;
   connection.server_ = options.server;
   connection.user_ = options.user;
-  if (!simdjson::validate_utf8(options.user) ||
-      std::any_of(options.user.begin(), options.user.end(), absl::ascii_iscntrl)) {
+  if (std::any_of(options.user.begin(), options.user.end(), absl::ascii_iscntrl)) {
     return absl::InvalidArgumentError(
-        "--user (SEGCTL_USER): UTF-8 without line ends, tabs and other control characters is "
-        "allowed");
+        "--user (SEGCTL_USER): line ends, tabs and other control characters are not allowed");
   }
   connection.timeout_ = absl::Milliseconds(options.timeout.millis());
   if (!options.token_file.empty()) {

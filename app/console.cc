@@ -1,5 +1,6 @@
 #include "app/console.h"
 
+#include <simdjson.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -36,6 +37,19 @@ size_t Width(std::string_view text) {
 
 bool IsTerminal(FILE* file) {
   return isatty(fileno(file)) == 1;
+}
+
+std::string Printable(std::string_view text) {
+  std::string shown;
+  if (simdjson::validate_utf8(text.data(), text.size())) return shown.append(text);
+  for (const char c : text) {
+    if ((c & 0x80) == 0) {
+      shown.push_back(c);
+    } else {
+      absl::StrAppend(&shown, "\\x", absl::Hex(static_cast<unsigned char>(c)));
+    }
+  }
+  return shown;
 }
 
 void Print(std::string_view text) {
@@ -184,7 +198,7 @@ absl::StatusOr<std::string> ReadWhole(const std::string& path, size_t limit) {
 
 ExitStatus Complain(ExitStatus exit, std::string_view message) {
   const std::string line =
-      absl::StrCat(Paint("segctl:", Color::kRed, stderr), " ", AbslView(message), "\n");
+      absl::StrCat(Paint("segctl:", Color::kRed, stderr), " ", Printable(message), "\n");
   fwrite(line.data(), 1, line.size(), stderr);
   return exit;
 }

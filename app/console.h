@@ -20,6 +20,8 @@ class Timestamp;
 namespace segmentd {
 
 bool IsTerminal(FILE* file);
+// The text; where it is not UTF-8, such as a file's name, with escapes for all beyond ASCII.
+std::string Printable(std::string_view text);
 // To standard output.
 void Print(std::string_view text);
 

@@ -92,7 +92,7 @@ absl::StatusOr<Definitions> ReadDefinitions(const std::vector<std::string>& file
   std::vector<std::string>& places = definitions.places;
   absl::flat_hash_map<std::string, std::string> place_by_id;
   for (const std::string& file : files) {
-    const std::string name = file == "-" ? "standard input" : file;
+    const std::string name = file == "-" ? "standard input" : Printable(file);
     absl::StatusOr<std::string> text = ReadWhole(file, kMaxFileBytes);
     if (!text.ok()) return text.status();
     absl::StatusOr<std::vector<SegmentDocument>> documents = ReadSegmentDocuments(*text);

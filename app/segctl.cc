@@ -6,12 +6,10 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -74,13 +72,23 @@ void AddGlobalOptions(CLI::App& app, GlobalOptions* global) {
       ->group("Server");
 }
 
-// Segments, users and files are named in UTF-8, and protobuf takes no other text. Returns the first
-// argument that is not, or null.
-const char* NotUtf8(int argc, char** argv) {
-  for (int i = 1; i < argc; ++i) {
-    if (!simdjson::validate_utf8(argv[i], strlen(argv[i]))) return argv[i];
+// What is given that is not UTF-8, in words, or nothing. Segments and users are named in it, and
+// protobuf takes no other text; a file may have any name.
+std::string NotUtf8(const CLI::App& app) {
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->get_type_name() == "FILE") continue;
+    for (const std::string& given : option->results()) {
+      if (simdjson::validate_utf8(given)) continue;
+      const std::string& variable = option->get_envname();
+      return absl::StrCat(option->get_name(),
+                          variable.empty() ? "" : absl::StrCat(" (", variable, ")"), ": \"",
+                          Printable(given), "\" is not UTF-8; write it in UTF-8");
+    }
   }
-  return nullptr;
+  for (const CLI::App* chosen : app.get_subcommands()) {
+    if (std::string wrong = NotUtf8(*chosen); !wrong.empty()) return wrong;
+  }
+  return "";
 }
 
 // What CLI11 tells in its own order, an unknown option's value before the option.
@@ -97,10 +105,6 @@ std::string Unexpected(const CLI::App& app) {
 int Run(int argc, char** argv) {
   // What matters of gRPC's log is in the messages; who looks for more sets this variable.
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
-  if (const char* wrong = NotUtf8(argc, argv); wrong != nullptr) {
-    return Complain(kWrongUse, absl::StrCat("\"", absl::CHexEscape(wrong),
-                                            "\" is not UTF-8; write arguments in UTF-8"));
-  }
   GlobalOptions global;
   Command command;
   CLI::App app(kDescription, "segctl");
@@ -125,6 +129,7 @@ int Run(int argc, char** argv) {
     return Complain(kWrongUse, absl::StrCat(unexpected ? Unexpected(app) : error.what(),
                                             "\nRun it with --help for what is allowed."));
   }
+  if (const std::string wrong = NotUtf8(app); !wrong.empty()) return Complain(kWrongUse, wrong);
   if (!command) {
     const CLI::App* chosen = &app;
     while (!chosen->get_subcommands().empty()) chosen = chosen->get_subcommands().front();

@@ -261,6 +261,7 @@ void AddProduceCommand(CLI::App& segctl, const GlobalOptions& global, Command* c
   produce
       ->add_option("file", options->events,
                    "Events, one JSON object a line; .gz is read too, - is standard input")
+      ->type_name("FILE")
       ->required();
   produce->add_option("--bootstrap-servers,--bootstrap", options->bootstrap, "Kafka's addresses")
       ->envname("SEGCTL_BOOTSTRAP_SERVERS")

@@ -216,6 +216,34 @@ TEST(Segctl, WhatCannotBeSentIsWrongUse) {
   EXPECT_THAT(bytes.text, HasSubstr("\"u\\xff\" is not UTF-8"));
 }
 
+TEST(Segctl, AFileMayHaveANameThatIsNotUtf8) {
+  const std::string good = FileWith(
+      "Gr\xfc\xdf"
+      "e.yaml",
+      "id: booked\nname: Booked\nlive: { actions: { any_of: [ { "
+      "event: Booked } ] } }\n");
+  const std::string wrong =
+      FileWith("f\xfcr.yaml", "id: wrong\nname: Wrong\nlive: { actions: { any_of: [] } }\n");
+  EXPECT_EQ(Segctl("segment validate --local -f " + good + " 2>&1").status, 0);
+  EXPECT_EQ(Segctl("replay --segments " + good + " --events /dev/null 2>&1").status, 0);
+  for (const char* command : {"segment validate --local -f ", "segment validate --json --local -f ",
+                              "segment create -f ", "replay --events /dev/null --segments "}) {
+    const SegctlResult result = Segctl(command + wrong + " 2>&1");
+    EXPECT_THAT(result.text, HasSubstr("\\xfcr.yaml:1")) << command;
+    EXPECT_THAT(result.text, HasSubstr("live.actions.any_of")) << command;
+    EXPECT_THAT(result.text, Not(HasSubstr("\xfc"))) << command;
+  }
+  for (const char* command : {"segment get x --tls-ca ", "produce ", "segment create -f ",
+                              "replay --segments /dev/null --events "}) {
+    const SegctlResult result = Segctl(std::string(command) + "/n\xfcll 2>&1");
+    EXPECT_EQ(result.status, 2) << command;
+    EXPECT_THAT(result.text, Not(HasSubstr("\xfc"))) << command;
+  }
+  EXPECT_THAT(Segctl("produce /n\xfcll 2>&1").text, HasSubstr("/n\\xfcll: No such file"));
+  EXPECT_THAT(Segctl("segment list --n\xfcll 2>&1").text,
+              StartsWith("segctl: there is no option --n\\xfcll\n"));
+}
+
 TEST(Segctl, StandardInputIsReadOnce) {
   const SegctlResult both = Segctl("replay --segments - --events - 2>&1 < " + Booked());
   EXPECT_EQ(both.status, 2);
