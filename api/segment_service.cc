@@ -569,6 +569,7 @@ class SegmentService::Handlers final : public v1::SegmentService::Service {
     if (paused ? present->paused() : !Stopped(*present)) return *present;
     v1::Segment next = WrittenPart(*present);
     next.set_paused(paused);
+    if (!paused) next.set_resumed_version(present->version() + 1);
     return WriteNext(call, std::move(next), *present, *std::move(user), *std::move(turn));
   }
 
@@ -577,6 +578,7 @@ class SegmentService::Handlers final : public v1::SegmentService::Service {
                                         const v1::Segment& present, std::string user,
                                         WriterTurn::Taken turn) {
     next.set_version(present.version() + 1);
+    if (next.resumed_version() == 0) next.set_resumed_version(present.resumed_version());
     // Without it the tasks know that this mends a record which said nothing to be relied on.
     if (present.has_create_time() && !UnfitRecord(present)) {
       *next.mutable_create_time() = present.create_time();

@@ -6,7 +6,6 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "google/protobuf/util/message_differencer.h"
 
 #include "segment/definition_check.h"
 #include "segment/expression_walk.h"
@@ -50,29 +49,11 @@ bool Remade(const Segment& applied, const Segment& wanted) {
   // A record that can't be read or run tells nothing about the segment but its ID: what runs goes
   // on.
   if (wanted.status() == segments::v1::SEGMENT_STATUS_INVALID) return false;
-  if (wanted.version() < applied.version()) return true;
-  // Absent from the update of such a record.
-  return wanted.has_create_time() &&
-         (applied.create_time().seconds() != wanted.create_time().seconds() ||
-          applied.create_time().nanos() != wanted.create_time().nanos());
-}
-
-// An update of a record that could not be read or run: when the segment was created it does not
-// say.
-bool Mends(const Segment& applied, const Segment& wanted) {
-  return applied.has_create_time() && !wanted.has_create_time();
-}
-
-// Whether a version was written to end a pause, and no more.
-bool Resumes(Segment paused, Segment wanted) {
-  for (Segment* segment : {&paused, &wanted}) {
-    segment->clear_version();
-    segment->clear_paused();
-    segment->clear_etag();
-    segment->clear_update_time();
-    segment->clear_updated_by();
-  }
-  return google::protobuf::util::MessageDifferencer::Equals(paused, wanted);
+  // Nor does the update of such a record say when the segment was created.
+  if (!wanted.has_create_time()) return false;
+  return wanted.version() < applied.version() ||
+         applied.create_time().seconds() != wanted.create_time().seconds() ||
+         applied.create_time().nanos() != wanted.create_time().nanos();
 }
 
 // No other version can follow yet: which members were told is in the users' states only, until all
@@ -201,6 +182,10 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
       status.rejected_version = segment.version();
       status.rejected = std::move(why);
     };
+    if (segment.status() == segments::v1::SEGMENT_STATUS_INVALID) {
+      reject(segment.status_detail());
+      continue;
+    }
     const std::vector<Violation> violations = CheckSegment(segment);
     if (!violations.empty()) {
       reject(Describe(violations));
@@ -227,17 +212,13 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
     candidate.set_activation_clock_ms(activation_clock.millis());
     candidate.set_history_offset(activation_offset.value());
     candidate.set_changed_offset(activation_offset.value());
-    // Whoever wrote an update without knowing of the pause did not mean to end it: of the guard's,
-    // or of any where a record that can't be read stood between. Of versions that were passed over
-    // one may have ended it.
-    const bool unaware =
-        before && !segment.paused() && !Resumes(before->segment(), segment) &&
-        (Mends(before->segment(), segment) ||
-         (before->paused_by_guard() && segment.version() == before->segment().version() + 1));
-    const bool guarded = unaware && before->paused_by_guard();
-    const bool paused = segment.paused() || (unaware && before->paused());
+    // Whoever wrote an update without knowing of a pause, which the guard makes without a version
+    // and a record that can't be read hides, did not mean to end it.
+    const bool goes_on = before && before->paused() && !segment.paused() &&
+                         segment.resumed_version() <= before->segment().version();
+    const bool paused = segment.paused() || goes_on;
     candidate.set_paused(paused);
-    candidate.set_paused_by_guard(guarded);
+    candidate.set_paused_by_guard(goes_on && before->paused_by_guard());
     const bool first =
         !before || (before->first() && before->phase() != AppliedDefinition::ACTIVATING);
     const bool untold =

@@ -45,6 +45,11 @@ std::string Describe(const std::vector<Violation>& violations) {
   return fmt::format("{}", fmt::join(texts, "; "));
 }
 
+// A segment has no more versions than records.
+int64_t HighestVersionUpTo(Offset record) {
+  return record.value() + 1;
+}
+
 // Whether an answer may hold it.
 bool IsText(std::string_view bytes) {
   return simdjson::validate_utf8(bytes.data(), bytes.size());
@@ -215,7 +220,7 @@ void KafkaDefinitionLog::put(std::string_view key, std::optional<std::string_vie
         options_.topic, offset, absl::CHexEscape(AbslView(key)));
     return;
   }
-  Stored stored{.offset = offset};
+  Stored stored{.offset = Offset(offset)};
   const absl::StatusOr<Segment> segment = SegmentFromJson(*value);
   if (!segment.ok()) {
     stored.invalid = fmt::format("the stored record can't be read: {}", Text(segment.status()));
@@ -242,9 +247,11 @@ void KafkaDefinitionLog::put(std::string_view key, std::optional<std::string_vie
       stored.segment = before;
       stored.segment.set_id(std::string(key));
     }
+    stored.segment.set_version(before.version());
     stored.segment.clear_create_time();
     if (before.has_create_time()) *stored.segment.mutable_create_time() = before.create_time();
     stored.segment.set_paused(before.paused());
+    stored.segment.set_resumed_version(before.resumed_version());
     stored.segment.set_status(segments::v1::SEGMENT_STATUS_INVALID);
     stored.segment.set_status_detail(stored.invalid);
     // Of the record, whatever that says itself: an update mends what its sender has seen.
@@ -287,11 +294,9 @@ KafkaDefinitionLog::Shown KafkaDefinitionLog::shown(const Published& published,
   if (unfit == published.offsets.end()) {
     return {segment.version(), segment.paused(), board_.status(segment.id(), segment.version())};
   }
-  // The update that mends it has to be a later version than any that runs, wherever that is. A
-  // segment has no more versions than records: the one at offset n is version n + 1 at most.
+  // The update that mends it has to be a later version than any that runs, wherever that is.
   const TaskBoard::Running running = board_.running(segment.id());
-  return {std::max({running.version, unfit->second + 1,
-                    std::min(segment.version(), kMaxSegmentVersion - 1)}),
+  return {std::max({segment.version(), running.version, HighestVersionUpTo(unfit->second)}),
           segment.paused() || running.paused,
           {segments::v1::SEGMENT_STATUS_INVALID, segment.status_detail()}};
 }

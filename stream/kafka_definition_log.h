@@ -67,13 +67,13 @@ class KafkaDefinitionLog final : public DefinitionLog {
     segments::v1::Segment segment;
     // Why it is not run; empty when it is.
     std::string invalid;
-    int64_t offset = 0;
+    Offset offset;
   };
   // Without the tasks' statuses.
   struct Published {
     std::shared_ptr<const Segments> segments;
     // Of those that are INVALID.
-    std::map<std::string, int64_t, std::less<>> offsets;
+    std::map<std::string, Offset, std::less<>> offsets;
   };
   using Table = std::map<std::string, Stored, std::less<>>;
 

@@ -988,12 +988,12 @@ TEST_F(KafkaDefinitions, ShowsMoreThanAnyVersionOfWhatItCannotRead) {
   after = log();
   EXPECT_EQ(after->All()->front().version(), 11);
   EXPECT_TRUE(after->All()->front().paused());
-  // No version that a state could not keep.
+  // A version that a state could not keep is not believed either.
   stored = LiveSegment("s", int64_t{1} << 31);
   ASSERT_EQ(appender.append(0, "s", SegmentToJson(stored)), RD_KAFKA_RESP_ERR_NO_ERROR);
   ASSERT_TRUE(AwaitGeneration(*after, 2));
-  EXPECT_THAT(after->All()->front().status_detail(), HasSubstr("version"));
-  EXPECT_LT(after->All()->front().version(), (int64_t{1} << 31) - 1);
+  EXPECT_THAT(after->All()->front().status_detail(), HasSubstr("version: 1 to 2147483647"));
+  EXPECT_EQ(after->All()->front().version(), 11);
 }
 
 TEST_F(KafkaDefinitions, TellsNothingThatIsNoText) {
@@ -1052,7 +1052,19 @@ class KafkaFeed : public KafkaClient {
   // In one transaction, with a marker behind them.
   void add(Transactions& tx, Partition partition, int count, bool committed = true) {
     ASSERT_OK(tx.begin());
-    int64_t number = next_[static_cast<size_t>(partition)];
+    const int64_t before = next_[static_cast<size_t>(partition)];
+    write(tx, partition, count);
+    if (!committed) {
+      next_[static_cast<size_t>(partition)] = before;
+      tx.abort();
+      // Where the broker had not heard of the transaction yet, the abort may have ended the
+      // session.
+      ASSERT_OK(tx.renew());
+      return;
+    }
+    commit(tx, partition);
+  }
+  void write(Transactions& tx, Partition partition, int count) {
     for (int i = 0; i < count; ++i) {
       std::string value;
       const Change change = {.action = segments::v1::ADD,
@@ -1060,20 +1072,15 @@ class KafkaFeed : public KafkaClient {
                              .at = Time::Millis(1),
                              .reason = segments::v1::TRIGGER,
                              .cause_at = Time::Millis(1)};
-      encoders_[static_cast<size_t>(partition)].append(change, segment_, "u", number++, &value);
+      encoders_[static_cast<size_t>(partition)].append(
+          change, segment_, "u", next_[static_cast<size_t>(partition)]++, &value);
       ASSERT_OK(tx.write(
           {.topic = Write::Topic::kChanges, .partition = partition, .key = "u", .value = value}));
     }
-    if (!committed) {
-      tx.abort();
-      // Where the broker had not heard of the transaction yet, the abort may have ended the
-      // session.
-      ASSERT_OK(tx.renew());
-      return;
-    }
+  }
+  static void commit(Transactions& tx, Partition partition) {
     std::string why;
     ASSERT_EQ(tx.commit({{{partition, Offset(1)}}}, &why), CommitResult::kCommitted) << why;
-    next_[static_cast<size_t>(partition)] = number;
   }
   KafkaChangeFeed feed() const {
     return KafkaChangeFeed(Settings(), {.topic = topics_.changes, .group = "segmentd"});
@@ -1167,6 +1174,70 @@ TEST_F(KafkaFeed, TellsThatANumberIsNoLongerHeld) {
   EXPECT_THAT(std::string(Text(status)), HasSubstr("change 999 of partition 0"));
   EXPECT_EQ(follow(7, 0).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_OK(follow(0, 1000));
+}
+
+TEST_F(KafkaFeed, TellsThatANumberIsBeyondTheNext) {
+  Reading reading(topics_);
+  ASSERT_TRUE(reading.poll_until([&] { return reading.given.size() == 2; }));
+  auto tx = transactions(reading);
+  add(*tx, 0, 5);
+  // Farther from the end than is looked at first.
+  add(*tx, 0, 3000, false);
+  auto changes = feed();
+  const auto follow = [&](Partition partition, int64_t number) {
+    int idle = 0;
+    return changes.Follow(
+        {{partition, number}}, [](const segments::v1::MembershipChange&) { return false; },
+        [&] { return ++idle < 100; });
+  };
+  for (const int64_t number : {6, 1'000'000}) {
+    const absl::Status status = follow(0, number);
+    EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange) << status;
+    EXPECT_THAT(std::string(Text(status)), HasSubstr("the next is 5"));
+  }
+  // Where there never was any.
+  const absl::Status status = follow(1, 1);
+  EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange) << status;
+  EXPECT_THAT(std::string(Text(status)), HasSubstr("the next is 0"));
+}
+
+TEST_F(KafkaFeed, WaitsForANumberThatAnOpenTransactionMayBring) {
+  Reading reading(topics_);
+  ASSERT_TRUE(reading.poll_until([&] { return reading.given.size() == 2; }));
+  auto tx = transactions(reading);
+  add(*tx, 0, 5);
+  ASSERT_OK(tx->begin());
+  write(*tx, 0, 5);
+  KafkaHandle asker =
+      *MakeKafkaHandle(KafkaRole::kAsker, *MakeKafkaConf(Settings(), KafkaRole::kAsker));
+  const std::vector<Partition> partitions = {0};
+  const absl::Time deadline = absl::Now() + kLimit;
+  // Six with the marker of the first transaction.
+  for (int64_t end = 0; end < 11;) {
+    ASSERT_LT(absl::Now(), deadline);
+    const auto offsets =
+        KafkaOffsets(asker.get(), topics_.changes, partitions, KafkaOffset::kNext, kLimit);
+    ASSERT_OK(offsets.status());
+    end = offsets->at(0);
+  }
+  auto changes = feed();
+  int idle = 0;
+  std::optional<std::string> seen;
+  const absl::Status status = changes.Follow(
+      {{0, 10}},
+      [&](const segments::v1::MembershipChange& change) {
+        seen = change.change_id();
+        return false;
+      },
+      [&] {
+        if (++idle == 10) {
+          commit(*tx, 0);
+          add(*tx, 0, 1);
+        }
+        return absl::Now() < deadline;
+      });
+  ASSERT_OK(status);
+  EXPECT_EQ(seen, topics_.events + "-0:10");
 }
 
 TEST_F(KafkaFeed, PassesOverWhatIsNoChange) {

@@ -350,10 +350,16 @@ TEST_F(Building, TooManyChangesPauseASegmentUntilItIsResumed) {
   EXPECT_EQ(told("s").size(), 6u);
   EXPECT_EQ(members("s"), 6);
 
+  // A version alone does not end the pause.
   limited.set_version(2);
   want({limited});
   turns(30);
-  EXPECT_EQ(process_->board().status("s", 2).status, segments::v1::SEGMENT_STATUS_ACTIVE);
+  EXPECT_EQ(process_->board().status("s", 2).status, segments::v1::SEGMENT_STATUS_PAUSED);
+  limited.set_version(3);
+  limited.set_resumed_version(3);
+  want({limited});
+  turns(30);
+  EXPECT_EQ(process_->board().status("s", 3).status, segments::v1::SEGMENT_STATUS_ACTIVE);
   append("y", "A");
   turns(20);
   EXPECT_EQ(told("s").back(), "y ADD TRIGGER");
@@ -515,7 +521,9 @@ TEST_F(Building, APausedSegmentStandsStill) {
   turns(20);
   EXPECT_EQ(process_->board().status("s", 2).status, segments::v1::SEGMENT_STATUS_PAUSED);
   EXPECT_EQ(told("s").size(), 1u);
-  want({Make("s", 3, kTwice)});
+  Segment resumed = Make("s", 3, kTwice);
+  resumed.set_resumed_version(3);
+  want({resumed});
   turns(100);
   EXPECT_EQ(process_->board().status("s", 3).status, segments::v1::SEGMENT_STATUS_ACTIVE);
   EXPECT_THAT(told("s"), ElementsAre("u ADD CONDITION_MET", "v ADD DEFINITION_CHANGED"));

@@ -157,12 +157,16 @@ void Workload::change_definitions() {
       segment.set_max_changes_per_minute(before.max_changes_per_minute());
       segment.set_shadow(before.shadow());
       segment.set_paused(before.paused());
+      segment.set_resumed_version(before.resumed_version());
     }
     *segment.mutable_create_time() = before.create_time();
     segment.set_version(before.version() + 1);
     // A shadow can end, and a pause come and go.
     if (random_.percent(60)) segment.set_shadow(false);
-    if (random_.percent(25)) segment.set_paused(!before.paused());
+    if (random_.percent(25)) {
+      segment.set_paused(!before.paused());
+      if (before.paused()) segment.set_resumed_version(segment.version());
+    }
   } else if (random_.percent(30)) {
     // Deleted and made again at once, under the same ID.
     segments_[at] = create(segments_[at].id());

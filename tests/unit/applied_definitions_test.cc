@@ -151,6 +151,11 @@ TEST_F(AppliedDefinitionsTest, ARecordWrittenByHandMakesNoOtherSegment) {
   EXPECT_EQ(change.definitions[0].segment().version(), 4);
 }
 
+Segment Resumed(Segment segment, int64_t version) {
+  segment.set_resumed_version(version);
+  return segment;
+}
+
 // What mends a record that could not be read: when the segment was created it does not say.
 Segment Mend(const std::string& id, int64_t version) {
   Segment segment = Make(id, version, "B");
@@ -169,10 +174,40 @@ TEST_F(AppliedDefinitionsTest, MendingARecordDoesNotEndAPause) {
   EXPECT_FALSE(definitions_.statuses().at("a").paused_by_guard);
   EXPECT_TRUE(definitions_.statuses().at("b").paused_by_guard);
   EXPECT_EQ(definitions_.statuses().at("a").version, 9);
-  // Resuming does.
+  // Nor does another update by somebody who does not know.
   go_to({Mend("a", 10), Mend("b", 10)});
+  EXPECT_TRUE(definitions_.statuses().at("a").paused);
+  EXPECT_TRUE(definitions_.statuses().at("b").paused_by_guard);
+  // Resuming does, also where other versions came after it.
+  go_to({Resumed(Mend("a", 11), 11), Resumed(Mend("b", 13), 12)});
   EXPECT_FALSE(definitions_.statuses().at("a").paused);
   EXPECT_FALSE(definitions_.statuses().at("b").paused);
+}
+
+TEST_F(AppliedDefinitionsTest, APauseAfterMendingLastsThroughTheNextMending) {
+  go_to({Mend("a", 9)});
+  definitions_.apply(definitions_.pause({0}, kOffset));
+  go_to({Mend("a", 15)});
+  EXPECT_TRUE(definitions_.statuses().at("a").paused_by_guard);
+}
+
+TEST_F(AppliedDefinitionsTest, WhatMendsIsNoOtherSegmentWhateverItsVersion) {
+  // A topic restored from a copy counts its records anew.
+  go_to({Make("a", 50)});
+  const auto change = go_to({Mend("a", 6)});
+  ASSERT_EQ(change.definitions.size(), 1u);
+  EXPECT_FALSE(change.definitions[0].deleting());
+  EXPECT_EQ(definitions_.statuses().at("a").version, 6);
+}
+
+TEST_F(AppliedDefinitionsTest, WhatTheLogCallsInvalidIsNotRun) {
+  go_to({Make("a", 3)});
+  Segment invalid = Make("a", 0, "B");
+  invalid.set_status(segments::v1::SEGMENT_STATUS_INVALID);
+  invalid.set_status_detail("version: 1 to 2147483647 is allowed");
+  EXPECT_TRUE(go_to({invalid}).definitions.empty());
+  EXPECT_EQ(definitions_.statuses().at("a").version, 3);
+  EXPECT_EQ(definitions_.statuses().at("a").rejected, invalid.status_detail());
 }
 
 TEST_F(AppliedDefinitionsTest, AnUpdateOfAnotherKindIsRefused) {
@@ -322,7 +357,7 @@ TEST_F(AppliedDefinitionsTest, APausedSegmentIsBuiltWhenItIsResumed) {
   EXPECT_TRUE(definitions_.statuses().at("a").paused);
   EXPECT_THAT(definitions_.in_phase(AppliedDefinition::ACTIVE), IsEmpty());
 
-  const auto resumed = go_to({Did("a", 2)});
+  const auto resumed = go_to({Resumed(Did("a", 2), 2)});
   EXPECT_EQ(resumed.definitions[0].phase(), AppliedDefinition::BUILDING);
   EXPECT_TRUE(resumed.definitions[0].first());
 }
@@ -340,11 +375,13 @@ TEST_F(AppliedDefinitionsTest, TheGuardsPauseLastsUntilItIsResumed) {
   // By somebody who did not know.
   go_to({Make("a", 2, "B")});
   EXPECT_TRUE(definitions_.statuses().at("a").paused_by_guard);
-  go_to({Make("a", 3, "B")});
+  go_to({Resumed(Make("a", 3, "B"), 3)});
   EXPECT_FALSE(definitions_.statuses().at("a").paused);
   // Updated and resumed before this was looked at again.
   definitions_.apply(definitions_.pause({0}, Offset(70)));
-  go_to({Make("a", 5, "C")});
+  go_to({Make("a", 4, "C")});
+  EXPECT_TRUE(definitions_.statuses().at("a").paused_by_guard) << "of an earlier pause";
+  go_to({Resumed(Make("a", 6, "D"), 5)});
   EXPECT_FALSE(definitions_.statuses().at("a").paused);
   EXPECT_FALSE(definitions_.statuses().at("a").paused_by_guard);
 }

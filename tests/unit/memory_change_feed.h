@@ -34,6 +34,9 @@ class MemoryChangeFeed final : public ChangeFeed {
     if (static_cast<int64_t>(next) < oldest) {
       return absl::OutOfRangeError("this change of partition 0 is no longer held");
     }
+    if (next > changes_.size()) {
+      return absl::OutOfRangeError("this change of partition 0 is not the next to come");
+    }
     ++followers_;
     changed_.notify_all();
     for (bool on = true; on;) {

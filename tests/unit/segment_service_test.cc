@@ -663,6 +663,12 @@ TEST_F(SegmentServiceTest, AnUpdateKeepsThePauseOfTheGuard) {
   EXPECT_EQ(resumed.version(), 3);
   EXPECT_FALSE(resumed.paused());
   EXPECT_EQ(resumed.max_changes_per_minute(), 10);
+  // By this the partitions know that the pause has ended, whichever versions they see.
+  EXPECT_EQ(resumed.resumed_version(), 3);
+  update.set_etag(resumed.etag());
+  update.set_max_changes_per_minute(20);
+  ASSERT_TRUE(Update(update, &updated).ok());
+  EXPECT_EQ(updated.resumed_version(), 3);
 }
 
 TEST_F(SegmentServiceTest, WhatCannotBePaused) {
