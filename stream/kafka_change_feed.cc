@@ -24,6 +24,8 @@ constexpr absl::Duration kIdleEvery = absl::Milliseconds(100);
 constexpr absl::Duration kCloseLimit = absl::Seconds(5);
 // So near a change is read up to, not jumped to.
 constexpr int64_t kNear = 2000;
+// How many times as far back the newest change is looked for where it was not found.
+constexpr int64_t kFarther = 8;
 
 // One Follow().
 class Following {
@@ -47,12 +49,35 @@ class Following {
 
  private:
   absl::Status open();
-  // An offset at or before that of the change with the number, and near it; the end when there is
-  // no such change yet. Numbers have no gaps and a change takes one offset at least, so
-  // offset(number) >= offset(known) + (number - known): jumping by that never goes too far.
-  absl::StatusOr<int64_t> find(Partition partition, int64_t number, int64_t first, int64_t end);
+  // Where to begin to read for a change.
+  struct Start {
+    // At or before that of the change with the number, and near it; the end when there is no such
+    // change yet.
+    int64_t offset = 0;
+    // Number of the newest change before it; absent where the partition holds none.
+    std::optional<int64_t> newest;
+  };
+  // Numbers have no gaps and a change takes one offset at least, so offset(number) >= offset(known)
+  // + (number - known): jumping by that never goes too far.
+  absl::StatusOr<Start> find(Partition partition, int64_t number, int64_t first, int64_t end);
+  absl::StatusOr<Start> find_newest(Partition partition, int64_t first, int64_t end);
+  // Gives `take` the records from `begin` to `end`, and of changes the number, until it says false
+  // or the caller that it is to end.
+  absl::Status scan(Partition partition, int64_t begin, int64_t end,
+                    absl::FunctionRef<bool(int64_t offset, int64_t number)> take);
+
+  // The first change wanted of a partition, until it has come.
+  struct Awaited {
+    int64_t number = 0;
+    std::optional<int64_t> newest;
+    // No change that anybody can know of by now is behind this offset: where the next record was to
+    // be, open transactions counted. Known once the partition is read.
+    std::optional<int64_t> known_until;
+  };
   absl::Status follow(const std::map<Partition, int64_t>& starts,
-                      const std::map<Partition, int64_t>& from);
+                      std::map<Partition, Awaited> awaited);
+  // OUT_OF_RANGE when the number is beyond the next one, as is known at a position.
+  absl::Status check_ahead(Partition partition, int64_t position, Awaited& awaited) const;
 
   absl::Status assign(const std::map<Partition, int64_t>& starts);
   absl::Status unassign(const std::map<Partition, int64_t>& starts);
@@ -107,81 +132,114 @@ absl::Status Following::run(const std::map<Partition, int64_t>& from) {
   if (!end.ok()) return end.status();
 
   std::map<Partition, int64_t> starts = *end;
+  std::map<Partition, Awaited> awaited;
   for (const auto& [partition, number] : from) {
-    const auto offset = find(partition, number, first->at(partition), end->at(partition));
+    const auto start = find(partition, number, first->at(partition), end->at(partition));
     if (ended_) return absl::OkStatus();
-    if (!offset.ok()) return offset.status();
-    starts[partition] = *offset;
+    if (!start.ok()) return start.status();
+    starts[partition] = start->offset;
+    awaited[partition] = {.number = number, .newest = start->newest, .known_until = std::nullopt};
+    // Nothing was deleted, so that the numbers begin here.
+    if (first->at(partition) == 0 && !start->newest) awaited[partition].newest = -1;
   }
-  return follow(starts, from);
+  return follow(starts, std::move(awaited));
 }
 
-absl::StatusOr<int64_t> Following::find(Partition partition, int64_t number, int64_t first,
-                                        int64_t end) {
-  int64_t begin = first;
-  while (begin < end) {
-    if (absl::Status status = assign({{partition, begin}}); !status.ok()) return status;
-    // The newest change read that comes before the wanted one.
-    std::optional<std::pair<int64_t, int64_t>> known;
-    std::optional<int64_t> found;
-    int64_t position = begin;
-    absl::Status status;
-    while (!known && !found && position < end) {
-      messages_.take(records_.get(), kWait);
-      for (const rd_kafka_message_t* message : messages_.all()) {
-        if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
-          position = std::max(position, message->offset);
-        } else if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-          status = error_of(*message);
-          if (!status.ok()) break;
-        } else {
-          position = message->offset + 1;
-          const auto change = decode(*message);
-          if (!change) continue;
-          if (change->second >= number) {
-            found = message->offset;
-            break;
-          }
-          known = {change->second, message->offset};
-        }
+absl::Status Following::scan(Partition partition, int64_t begin, int64_t end,
+                             absl::FunctionRef<bool(int64_t offset, int64_t number)> take) {
+  if (absl::Status status = assign({{partition, begin}}); !status.ok()) return status;
+  absl::Status status;
+  for (int64_t position = begin; status.ok() && position < end && go_on();) {
+    messages_.take(records_.get(), kWait);
+    for (const rd_kafka_message_t* message : messages_.all()) {
+      if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+        position = std::max(position, message->offset);
+      } else if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        status = error_of(*message);
+        if (!status.ok()) break;
+      } else {
+        position = message->offset + 1;
+        const auto change = decode(*message);
+        if (!change || take(message->offset, change->second)) continue;
+        position = end;
+        break;
       }
-      if (!status.ok() || !go_on()) break;
     }
-    const absl::Status unassigned = unassign({{partition, begin}});
+  }
+  const absl::Status unassigned = unassign({{partition, begin}});
+  if (!status.ok()) return status;
+  if (!unassigned.ok()) return unassigned;
+  return ended_ ? absl::CancelledError("told to end") : absl::OkStatus();
+}
+
+absl::StatusOr<Following::Start> Following::find(Partition partition, int64_t number, int64_t first,
+                                                 int64_t end) {
+  for (int64_t begin = first; begin < end;) {
+    std::optional<std::pair<int64_t, int64_t>> known;
+    const absl::Status status =
+        scan(partition, begin, end, [&](int64_t offset, int64_t change_number) {
+          known = {change_number, offset};
+          return false;
+        });
     if (!status.ok()) return status;
-    if (!unassigned.ok()) return unassigned;
-    if (ended_) return absl::CancelledError("told to end");
-    if (found) return *found;
-    if (!known) return end;
+    if (!known) {
+      if (begin == first) return Start{end, std::nullopt};
+      break;
+    }
     const int64_t distance = number - known->first;
-    if (distance <= kNear) return std::min(known->second + 1, end);
+    if (distance <= 0) return Start{known->second, number - 1};
+    if (distance <= kNear) return Start{std::min(known->second + 1, end), known->first};
     begin = known->second + distance;
   }
-  return end;
+  return find_newest(partition, first, end);
+}
+
+absl::StatusOr<Following::Start> Following::find_newest(Partition partition, int64_t first,
+                                                        int64_t end) {
+  for (int64_t back = kNear;; back *= kFarther) {
+    const int64_t begin = std::max(first, end - back);
+    std::optional<int64_t> newest;
+    const absl::Status status = scan(partition, begin, end, [&](int64_t, int64_t number) {
+      newest = number;
+      return true;
+    });
+    if (!status.ok()) return status;
+    if (newest || begin == first) return Start{end, newest};
+  }
 }
 
 absl::Status Following::follow(const std::map<Partition, int64_t>& starts,
-                               const std::map<Partition, int64_t>& from) {
+                               std::map<Partition, Awaited> awaited) {
   if (absl::Status status = assign(starts); !status.ok()) return status;
-  std::map<Partition, int64_t> awaited = from;
   while (true) {
     messages_.take(records_.get(), kWait);
     for (const rd_kafka_message_t* message : messages_.all()) {
-      if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) continue;
+      const auto it = awaited.find(message->partition);
+      if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+        if (it == awaited.end()) continue;
+        absl::Status status = check_ahead(message->partition, message->offset, it->second);
+        if (!status.ok()) return status;
+        continue;
+      }
       if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
         if (absl::Status status = error_of(*message); !status.ok()) return status;
         continue;
       }
       const auto change = decode(*message);
       if (!change) continue;
-      if (const auto it = awaited.find(message->partition); it != awaited.end()) {
-        if (change->second < it->second) continue;
-        if (change->second > it->second) {
+      if (it != awaited.end()) {
+        const int64_t number = it->second.number;
+        if (change->second < number) {
+          it->second.newest = change->second;
+          absl::Status status = check_ahead(message->partition, message->offset + 1, it->second);
+          if (!status.ok()) return status;
+          continue;
+        }
+        if (change->second > number) {
           return absl::OutOfRangeError(
               fmt::format("change {} of partition {} is no longer held: the oldest is {}. List the "
-                          "members anew and "
-                          "follow from the numbers told with them",
-                          it->second, message->partition, change->second));
+                          "members anew and follow from the numbers told with them",
+                          number, message->partition, change->second));
         }
         awaited.erase(it);
       }
@@ -190,6 +248,27 @@ absl::Status Following::follow(const std::map<Partition, int64_t>& starts,
     }
     if (!go_on()) return absl::OkStatus();
   }
+}
+
+absl::Status Following::check_ahead(Partition partition, int64_t position, Awaited& awaited) const {
+  if (!awaited.known_until) {
+    // As the fetch has told that brought the partition this far.
+    int64_t low = 0;
+    int64_t high = 0;
+    if (rd_kafka_get_watermark_offsets(handle_.get(), options_.topic.c_str(), partition, &low,
+                                       &high) != RD_KAFKA_RESP_ERR_NO_ERROR ||
+        high < 0) {
+      return absl::OkStatus();
+    }
+    awaited.known_until = high;
+  }
+  if (position < *awaited.known_until || !awaited.newest) return absl::OkStatus();
+  const int64_t next = *awaited.newest + 1;
+  if (awaited.number <= next) return absl::OkStatus();
+  return absl::OutOfRangeError(fmt::format(
+      "there is no change {} of partition {} to come: the next is {}. Was the topic made "
+      "anew? List the members anew and follow from the numbers told with them",
+      awaited.number, partition, next));
 }
 
 absl::Status Following::assign(const std::map<Partition, int64_t>& starts) {
