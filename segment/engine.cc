@@ -787,7 +787,8 @@ bool Engine::build(Slot slot, Time clock, const Past* past, Reason reason, UserS
 }
 
 segments::v1::Explanation Engine::explain(Slot slot, Time clock, const UserState& user) const {
-  return ExplainMembership(*core_->rules, slot, std::max(clock, user.newest_event), user);
+  return ExplainMembership(*core_->rules, slot, std::max({clock, user.newest_event, user.now}),
+                           user);
 }
 
 const RuleSet& Engine::rules() const {

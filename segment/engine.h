@@ -75,7 +75,8 @@ class Engine {
   // REMOVE at their now. False when the user had no state of it.
   bool remove(Slot slot, Time clock, UserState& user, Changes& out);
 
-  // Why the user is or is not in the segment, at the later of `clock` and the user's newest event.
+  // Why the user is or is not in the segment, at the latest of `clock`, the user's newest event and
+  // the moment up to which their deadlines have fired.
   // `segment_id` and `user_id` are left for the caller to fill in.
   segments::v1::Explanation explain(Slot slot, Time clock, const UserState& user) const;
 

@@ -78,10 +78,10 @@ void Fold::restrict(const std::vector<const Atom*>& atoms,
   restrict_to(std::move(slots));
 }
 
-void Fold::restrict(Slot slot) {
+void Fold::restrict(absl::Span<const Slot> of) {
   std::fill(concerned_.begin(), concerned_.end(), 0);
   std::vector<Slot> slots;
-  concern(slot, slots);
+  for (Slot slot : of) concern(slot, slots);
   restrict_to(std::move(slots));
 }
 

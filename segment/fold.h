@@ -68,8 +68,8 @@ class Fold {
   // Restricts all that follows to the segments whose present a late event can change, and those
   // that they refer to: `hits` are its atoms, `profile` its commands. unrestrict() ends it.
   void restrict(const std::vector<const Atom*>& atoms, absl::Span<const ProfileCommand> profile);
-  // To one segment and those that it refers to.
-  void restrict(Slot slot);
+  // To these segments and those that they refer to.
+  void restrict(absl::Span<const Slot> slots);
   void unrestrict() { restricted_ = false; }
   bool concerns(Slot slot) const { return !restricted_ || concerned_[slot]; }
   // Whether any segment concerned reads the profile.

@@ -3,18 +3,86 @@
 #include <algorithm>
 
 namespace segmentd {
+namespace {
+
+// Measured: parsing a date and moving it across time zones takes as long as so many comparisons,
+// and a segment so many apart from its conditions.
+constexpr int64_t kCostOfADate = 32;
+constexpr int64_t kCostOfASegment = 8;
+constexpr int64_t kCostOfAMeasure = 2;
+constexpr int64_t kBytesOfAnItem = 64;
+
+// Of comparing a value with something.
+int64_t CostOf(const Value& value) {
+  const auto text = [](std::string_view of) {
+    return 1 + static_cast<int64_t>(of.size()) / kBytesOfAnItem;
+  };
+  if (value.type() == ValueType::kString) return text(value.text());
+  int64_t cost = 1;
+  if (value.type() == ValueType::kList) {
+    for (const Value& item : value.items()) {
+      cost += item.type() == ValueType::kString ? text(item.text()) : 1;
+    }
+  }
+  return cost;
+}
+
+}  // namespace
 
 Forecast::Forecast(const RuleSet::Compiled& rules, Slot slot, const UserState& user, Time now)
     : rule_(rules.rules[slot]), user_(user), fold_(rules), now_(now) {
-  fold_.restrict(slot);
+  const bool moves = rule_.kind != Rule::Kind::kPast || !user.present.exists ||
+                     user.present.writes_applied < user.writes.size() ||
+                     user.present.facts_applied < user.facts.size();
+  fold_.restrict(moves ? absl::MakeConstSpan(&slot, 1) : absl::MakeConstSpan(rule_.inner));
   state_.profile = user.present.profile;
   state_.writes_applied = user.present.writes_applied;
   state_.facts_applied = user.present.facts_applied;
   state_.exists = user.present.exists;
   for (const SegmentState& segment : user.present.segments) {
-    if (fold_.concerns(segment.slot)) state_.segments.put(segment);
+    if (segment.slot == slot || fold_.concerns(segment.slot)) state_.segments.put(segment);
   }
   fold_.note_deadlines(state_);
+  if (!moves) {
+    if (SegmentState* own = state_.segments.find(slot)) own->due = Time::Max();
+  }
+
+  std::vector<Value> items;
+  int64_t of_property = 1;
+  for (const Profile::Property& property : state_.profile.properties()) {
+    of_property = std::max(of_property, CostOf(state_.profile.find(property.name, &items)));
+  }
+  for (const Rule& rule : rules.rules) {
+    if (fold_.concerns(rule.slot)) dearest_ = std::max(dearest_, cost(rule, of_property));
+  }
+}
+
+// Without looking for each property of each segment.
+int64_t Forecast::cost(const Rule& rule, int64_t of_property) const {
+  int64_t cost = kCostOfASegment;
+  for (const ExpressionNode& node : rule.expression) {
+    cost += node.kind == ExpressionNode::Kind::kProperty
+                ? of_property
+                : kCostOfAMeasure * (node.end_measure - node.first_measure) + 1;
+  }
+  if (rule.kind == Rule::Kind::kDateTime) cost += kCostOfADate * of_property;
+  return cost;
+}
+
+int64_t Forecast::cost(uint32_t root) const {
+  std::vector<Value> items;
+  int64_t cost = 0;
+  for (uint32_t index = root; index < rule_.expression[root].end; ++index) {
+    const ExpressionNode& node = rule_.expression[index];
+    cost += node.kind == ExpressionNode::Kind::kProperty
+                ? CostOf(state_.profile.find(node.property, &items))
+                : kCostOfAMeasure * (node.end_measure - node.first_measure) + 1;
+  }
+  return cost;
+}
+
+bool Forecast::late_ahead() const {
+  return state_.writes_applied < user_.writes.size() || state_.facts_applied < user_.facts.size();
 }
 
 Time Forecast::next() const {
@@ -31,6 +99,7 @@ Time Forecast::next() const {
 
 int64_t Forecast::advance(Time moment) {
   const int64_t before = fold_.segments_decided;
+  const uint32_t applied = state_.writes_applied + state_.facts_applied;
   const Fold::Input input{
       user_.facts, &user_.writes, {user_.exists_since, user_.exists_offset}, user_.settled()};
   Time decided = Time::Min();
@@ -38,7 +107,8 @@ int64_t Forecast::advance(Time moment) {
   changes_.clear();
   fold_.run(input, moment, {}, state_, decided, changes_, unused);
   now_ = std::max(now_, moment);
-  return fold_.segments_decided - before;
+  return dearest_ * (fold_.segments_decided - before) +
+         (state_.writes_applied + state_.facts_applied - applied);
 }
 
 bool Forecast::member() const {

@@ -123,7 +123,7 @@ TEST(Until, OfPastBehavior) {
 }
 
 TEST(Until, OfDates) {
-  Check({.dates = true}, 50, UntilWrong);
+  Check({.dates = true}, 30, UntilWrong);
 }
 
 TEST(Until, OfSequences) {

@@ -1,8 +1,10 @@
 #include "segment/explain.h"
 
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -371,6 +373,45 @@ live: { date_time: { property: born, recurring: yearly }, filter: { property: { 
   const std::string tree = Tree(engine.explain());
   EXPECT_THAT(tree, testing::StartsWith("\n- live: not a member\n"));
   EXPECT_THAT(tree, testing::HasSubstr("the next moment is 2027-05-04T00:00:00.000Z"));
+}
+
+// A sum of as many values as are kept turns with the last of them, whatever stands beside it and
+// however it is referred to.
+TEST(Explain, FindsTheEndOfALongSum) {
+  std::string yaml =
+      "id: outer\nname: S\npast_behavior: { all_of: [ { in_segment: inner }, { did: { event: A, "
+      "within_last: 20h, average: { property: n, at_least: 1 } } } ] }\n---\n"
+      "id: inner\nname: S\npast_behavior:\n  all_of:\n    - did: { event: A, within_last: 23h, "
+      "sum: { "
+      "property: n, at_least: 1 } }\n";
+  for (int i = 0; i < 20; ++i) {
+    absl::StrAppend(&yaml, "    - not: { property: { property: p, equals: v", i, " } }\n");
+  }
+  SmallEngine engine(yaml);
+  engine.send({"00:00", "", {}, {{ProfileOperation::kSet, "p", "v"}}});
+  for (int i = 0; i < 1000; ++i) {
+    engine.send({absl::StrFormat("%02d:%02d", i / 60, i % 60), "A", {{"n", 1.0}}});
+  }
+  EXPECT_THAT(Tree(engine.explain(1)), testing::StartsWith("\n+ past_behavior: a member since "
+                                                           "2026-11-22T00:00:00.000Z {since "
+                                                           "00:00:00} {until 15:39:00}\n"));
+  EXPECT_THAT(Tree(engine.explain(0)), testing::HasSubstr("in segment inner (S): a member since "
+                                                          "2026-11-22T00:00:00.000Z {since "
+                                                          "00:00:00} {until 15:39:00}"));
+}
+
+// What a moment costs depends on what the profile holds: the search ends all the same.
+TEST(Explain, EndsThoughEveryMomentIsDear) {
+  SmallEngine engine(R"(
+name: S
+live: { date_time: { property: born, recurring: yearly }, filter: { property: { property: plan, equals: gold } } }
+)");
+  std::vector<property::Scalar> dates;
+  for (int day = 0; day < 300; ++day) {
+    dates.emplace_back(absl::StrFormat("1990-%02d-%02d", 1 + day / 28 % 12, 1 + day % 28));
+  }
+  engine.send({"09:00", "", {}, {{ProfileOperation::kSet, "born", dates}}});
+  EXPECT_THAT(Tree(engine.explain()), testing::StartsWith("\n- live: not a member\n"));
 }
 
 TEST(Explain, ADate) {
