@@ -166,7 +166,7 @@ absl::Status Following::scan(Partition partition, int64_t begin, int64_t end,
       }
     }
   }
-  const absl::Status unassigned = unassign({{partition, begin}});
+  absl::Status unassigned = unassign({{partition, begin}});
   if (!status.ok()) return status;
   if (!unassigned.ok()) return unassigned;
   return ended_ ? absl::CancelledError("told to end") : absl::OkStatus();
