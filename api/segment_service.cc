@@ -474,9 +474,15 @@ class SegmentService::Handlers final : public v1::SegmentService::Service {
         std::count_if(stored.all().begin(), stored.all().end(),
                       [](const v1::Segment& s) { return !StoredSegments::Deleting(s); });
     if (kept < kMaxSegments) return absl::OkStatus();
-    return absl::ResourceExhaustedError(
-        absl::StrFormat("there are %d segments, and at most %d are allowed; delete some first",
-                        kept, kMaxSegments));
+    // With the details of a violation: unlike too many calls at once it does not pass by itself,
+    // and callers can tell the two apart.
+    const absl::Status violation = Missing(
+        "", absl::StrFormat("there are %d segments, and at most %d are allowed; delete some first",
+                            kept, kMaxSegments));
+    absl::Status full(absl::StatusCode::kResourceExhausted, violation.message());
+    violation.ForEachPayload(
+        [&full](absl::string_view type, const absl::Cord& bytes) { full.SetPayload(type, bytes); });
+    return full;
   }
 
   // `renamed`: violations' paths as the request calls them.

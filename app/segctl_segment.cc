@@ -204,10 +204,11 @@ class SegmentCalls {
   }
 
  private:
-  // Unlike too many streams at once, too many segments don't pass by themselves: what would be one
-  // more is refused.
+  // Too many segments don't pass by themselves as too many calls do: what would be one more is
+  // refused, which the details say.
   static grpc::Status Refusal(const grpc::Status& status) {
-    return status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED
+    return status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED &&
+                   !status.error_details().empty()
                ? grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, status.error_message())
                : status;
   }
@@ -530,6 +531,7 @@ ExitStatus Apply(const GlobalOptions& global, const SegmentOptions& options) {
         std::vector<Planned> plan;
         const ExitStatus planned = Plan(calls, wanted, &known, &plan);
         if (planned != kDone) return planned;
+        ExitStatus exit = kDone;
         for (const Planned& step : plan) {
           if (!step.changes()) {
             PrintDone(global, "unchanged", *step.stored);
@@ -546,8 +548,12 @@ ExitStatus Apply(const GlobalOptions& global, const SegmentOptions& options) {
           }
           if (!status.ok()) return calls.complain(status, *step.place);
           PrintDone(global, step.stored == nullptr ? "created" : "updated", result);
+          if (result.status() == pb::SEGMENT_STATUS_INVALID) {
+            exit = Complain(kNo, absl::StrCat(*step.place, ": ", result.id(),
+                                              " can't be run: ", result.status_detail()));
+          }
         }
-        return kDone;
+        return exit;
       });
 }
 
@@ -560,8 +566,7 @@ void PrintDiff(const Planned& step) {
                 Color::kRed, stdout));
   }
   if (step.mends()) {
-    Print(Paint(AsComment(absl::StrCat("invalid as stored, which applying the file mends: ",
-                                       step.stored->status_detail())),
+    Print(Paint(AsComment(absl::StrCat("invalid as stored: ", step.stored->status_detail())),
                 Color::kRed, stdout));
   }
   for (const DiffLine& line : DiffLines(step.before, step.after)) {
@@ -634,6 +639,7 @@ ExitStatus Export(const GlobalOptions& global, const SegmentOptions& options) {
                                    reference.segment_id, " refuses it"));
       }
     }
+    if (segments.empty() && exit == kDone) return kNo;
     SortByDependency(&segments, nullptr);
     for (size_t i = 0; i < segments.size(); ++i) {
       if (global.json) {

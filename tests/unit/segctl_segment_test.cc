@@ -218,6 +218,7 @@ TEST_F(SegctlSegment, WhatIsBeingDeletedIsNotThereAnyMore) {
   EXPECT_EQ(exported.status, 0);
   EXPECT_THAT(exported.text, HasSubstr("id: booked"));
   EXPECT_THAT(exported.text, Not(HasSubstr("id: gone")));
+  EXPECT_EQ(Run("export gone").status, 1) << "nothing found";
   const std::string file =
       FileWith("gone.yaml",
                "id: gone\nname: The gone\nlive: { actions: { any_of: [ { event: Booked } ] } }\n");
@@ -239,10 +240,8 @@ TEST_F(SegctlSegment, WhatIsInvalidAsStoredIsAChange) {
   const SegctlResult text = Run("diff -f " + file);
   EXPECT_EQ(text.status, 1);
   EXPECT_THAT(Lines(text),
-              ElementsAre("segment booked",
-                          "# invalid as stored, which applying the file mends: can't be read",
-                          "# see offset 7", " id: booked", " name: The booked",
-                          StartsWith(" live: { actions:")));
+              ElementsAre("segment booked", "# invalid as stored: can't be read", "# see offset 7",
+                          " id: booked", " name: The booked", StartsWith(" live: { actions:")));
   const SegctlResult json = Run("diff --json -f " + file);
   EXPECT_EQ(json.status, 1);
   EXPECT_THAT(Lines(json),
@@ -255,6 +254,28 @@ TEST_F(SegctlSegment, WhatIsInvalidAsStoredIsAChange) {
   EXPECT_THAT(Run("apply -f " + file).text, StartsWith("unchanged booked"));
   EXPECT_EQ(Run("diff -f " + file).status, 0);
   EXPECT_THAT(log_.appended(), ElementsAre("booked"));
+}
+
+TEST_F(SegctlSegment, ApplySaysWhatTheTasksCannotRun) {
+  log_.on_stored = [](v1::Segment* segment) {
+    segment->set_status(v1::SEGMENT_STATUS_INVALID);
+    segment->set_status_detail("past_behavior: the segment is of the kind live");
+  };
+  const std::string file =
+      FileWith("kind.yaml", "\nid: kind\nname: Kind\npast_behavior: { did: { event: Booked } }\n");
+  const SegctlResult result = Run("apply -f " + file + " 2>&1");
+  EXPECT_EQ(result.status, 1);
+  EXPECT_THAT(result.text, HasSubstr("created kind"));
+  EXPECT_THAT(result.text,
+              HasSubstr(file + ":2: kind can't be run: past_behavior: the segment is of the kind"));
+}
+
+// It is busy, and not the file's problem.
+TEST_F(SegctlSegment, ABusyServerIsNoRefusal) {
+  log_.before_append = [] { return absl::ResourceExhaustedError("all threads are in use"); };
+  const std::string file = FileWith(
+      "busy.yaml", "id: busy\nname: Busy\nlive: { actions: { any_of: [ { event: E } ] } }\n");
+  EXPECT_EQ(Run("create -f " + file + " 2>&1").status, 3);
 }
 
 TEST_F(SegctlSegment, TheLimitOfSegmentsIsARefusal) {
