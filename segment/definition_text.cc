@@ -464,8 +464,8 @@ absl::StatusOr<pb::Segment> SegmentFromJson(std::string_view json) {
   if (!violations.empty()) {
     const std::string more =
         violations.size() == 1 ? "" : absl::StrCat(" (and ", violations.size() - 1, " more)");
-    return absl::InvalidArgumentError(
-        absl::StrCat(violations[0].path, ": ", violations[0].message, more));
+    return absl::InvalidArgumentError(absl::StrCat(
+        violations[0].path, violations[0].path.empty() ? "" : ": ", violations[0].message, more));
   }
   return segment;
 }

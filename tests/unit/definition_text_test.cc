@@ -376,6 +376,10 @@ TEST(SegmentToYaml, WritesShadowAndGuard) {
   EXPECT_SAME(ReadOne(SegmentToYaml(segment)), segment);
 }
 
+TEST(SegmentJson, SaysWhatARecordIsInstead) {
+  EXPECT_EQ(SegmentFromJson("[]").status().message(), "must be a mapping of fields, not a list");
+}
+
 TEST(SegmentJson, KeepsWhatTheServerSets) {
   const pb::Segment segment = Message(
       "id: '1739791829' name: 'Gold \"Users\"' live { actions { any_of { event: 'E' } } } version: "
