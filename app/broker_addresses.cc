@@ -48,9 +48,9 @@ absl::Status CheckBrokerAddresses(const KafkaSettings& settings) {
       rest = rest.substr(0, rest.find('/'));
     }
     if (!IsHostPort(rest)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--bootstrap-servers: \"", address,
-                       "\" is not host:port; examples are kafka-1:9092 and [::1]:9092"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--bootstrap-servers: \"", address,
+          "\" is not host:port; examples are kafka-1:9092 and, in brackets, [::1]:9092"));
     }
   }
   if (!any) return absl::InvalidArgumentError("--bootstrap-servers: there is no address in it");

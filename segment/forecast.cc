@@ -10,7 +10,7 @@ namespace {
 constexpr int64_t kCostOfADate = 32;
 constexpr int64_t kCostOfASegment = 8;
 constexpr int64_t kCostOfAMeasure = 2;
-constexpr int64_t kBytesOfAnItem = 64;
+constexpr int64_t kBytesOfAnItem = 16;
 
 // Of comparing a value with something.
 int64_t CostOf(const Value& value) {

@@ -26,7 +26,8 @@ class Forecast {
   // The next moment at which the user's state moves; Time::Max() for none.
   Time next() const;
   // Fires all up to and including `moment`, which is then now. Returns what it cost, 0 when nothing
-  // moved: in parts of a condition, some 50 ns each, and never less than it took.
+  // moved: in parts of a condition, some 50 ns each; a regex on a long text
+  // takes more.
   int64_t advance(Time moment);
   // Whether something that came too late lies ahead: any condition may turn with it.
   bool late_ahead() const;

@@ -139,8 +139,6 @@ absl::Status Following::run(const std::map<Partition, int64_t>& from) {
     if (!start.ok()) return start.status();
     starts[partition] = start->offset;
     awaited[partition] = {.number = number, .newest = start->newest, .known_until = std::nullopt};
-    // Nothing was deleted, so that the numbers begin here.
-    if (first->at(partition) == 0 && !start->newest) awaited[partition].newest = -1;
   }
   return follow(starts, std::move(awaited));
 }
@@ -189,6 +187,8 @@ absl::StatusOr<Following::Start> Following::find(Partition partition, int64_t nu
     const int64_t distance = number - known->first;
     if (distance <= 0) return Start{known->second, number - 1};
     if (distance <= kNear) return Start{std::min(known->second + 1, end), known->first};
+    // Beyond the end, by a number that any caller may name.
+    if (distance >= end - known->second) break;
     begin = known->second + distance;
   }
   return find_newest(partition, first, end);

@@ -1190,15 +1190,40 @@ TEST_F(KafkaFeed, TellsThatANumberIsBeyondTheNext) {
         {{partition, number}}, [](const segments::v1::MembershipChange&) { return false; },
         [&] { return ++idle < 100; });
   };
-  for (const int64_t number : {6, 1'000'000}) {
+  for (const int64_t number : {int64_t{6}, int64_t{1'000'000}, INT64_MAX}) {
     const absl::Status status = follow(0, number);
     EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange) << status;
     EXPECT_THAT(std::string(Text(status)), HasSubstr("the next is 5"));
   }
-  // Where there never was any.
-  const absl::Status status = follow(1, 1);
+  // Behind the records of an aborted transaction numbers are smaller than offsets.
+  add(*tx, 1, 3, false);
+  add(*tx, 1, 5);
+  const absl::Status status = follow(1, INT64_MAX);
   EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange) << status;
-  EXPECT_THAT(std::string(Text(status)), HasSubstr("the next is 0"));
+  EXPECT_THAT(std::string(Text(status)), HasSubstr("the next is 5"));
+}
+
+// Numbers go on where the tasks stand, also in a topic that was made anew.
+TEST_F(KafkaFeed, WaitsForTheNextNumberInAnEmptyTopic) {
+  Reading reading(topics_);
+  ASSERT_TRUE(reading.poll_until([&] { return reading.given.size() == 2; }));
+  auto tx = transactions(reading);
+  next_[0] = 500;
+  auto changes = feed();
+  std::string seen;
+  int idle = 0;
+  const absl::Status status = changes.Follow(
+      {{0, 500}},
+      [&](const segments::v1::MembershipChange& change) {
+        seen = change.change_id();
+        return false;
+      },
+      [&] {
+        if (++idle == 5) add(*tx, 0, 1);
+        return idle < 200;
+      });
+  EXPECT_OK(status);
+  EXPECT_TRUE(seen.ends_with("-0:500")) << seen;
 }
 
 TEST_F(KafkaFeed, WaitsForANumberThatAnOpenTransactionMayBring) {
