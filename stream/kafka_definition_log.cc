@@ -91,7 +91,7 @@ absl::StatusOr<std::unique_ptr<KafkaDefinitionLog>> KafkaDefinitionLog::Create(
   log->records_.reset(rd_kafka_queue_get_consumer(log->reader_.get()));
   {
     const std::scoped_lock lock(log->mutex_);
-    log->stored_ = std::make_shared<Published>(std::make_shared<Segments>());
+    log->stored_ = std::make_shared<Published>(Published{std::make_shared<Segments>(), {}});
   }
   log->thread_ = std::thread([raw = log.get()] { raw->run(); });
   return log;
