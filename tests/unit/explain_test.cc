@@ -407,6 +407,7 @@ name: S
 live: { date_time: { property: born, recurring: yearly }, filter: { property: { property: plan, equals: gold } } }
 )");
   std::vector<property::Scalar> dates;
+  dates.reserve(300);
   for (int day = 0; day < 300; ++day) {
     dates.emplace_back(absl::StrFormat("1990-%02d-%02d", 1 + day / 28 % 12, 1 + day % 28));
   }

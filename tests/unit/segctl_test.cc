@@ -8,6 +8,8 @@
 #include <fstream>
 #include <string>
 
+#include "absl/strings/str_cat.h"
+
 #include "tests/unit/segctl_process.h"
 #include "tests/unit/uninstrumented.h"
 
@@ -206,7 +208,7 @@ TEST(Segctl, WhatCannotBeSentIsWrongUse) {
   EXPECT_EQ(Segctl(list + "--user 'two\nlines' 2>&1").status, 2);
   for (const char* token : {"s\u00e9cret", "secret\nsecret", "secret secret", " \n"}) {
     const std::string file = FileWith("token", token);
-    const SegctlResult result = Segctl(list + "--token-file " + file + " 2>&1");
+    const SegctlResult result = Segctl(absl::StrCat(list, "--token-file ", file, " 2>&1"));
     EXPECT_EQ(result.status, 2) << token;
     EXPECT_THAT(result.text, HasSubstr(file + " must hold one token")) << token;
     EXPECT_THAT(result.text, Not(HasSubstr("cret"))) << token;
