@@ -31,14 +31,12 @@ int64_t CostOf(const Value& value) {
 
 Forecast::Forecast(const RuleSet::Compiled& rules, Slot slot, const UserState& user, Time now)
     : rule_(rules.rules[slot]), user_(user), fold_(rules), now_(now) {
-  const bool moves = rule_.kind != Rule::Kind::kPast || !user.present.exists ||
-                     user.present.writes_applied < user.writes.size() ||
-                     user.present.facts_applied < user.facts.size();
-  fold_.restrict(moves ? absl::MakeConstSpan(&slot, 1) : absl::MakeConstSpan(rule_.inner));
   state_.profile = user.present.profile;
   state_.writes_applied = user.present.writes_applied;
   state_.facts_applied = user.present.facts_applied;
   state_.exists = user.present.exists;
+  const bool moves = rule_.kind != Rule::Kind::kPast || !state_.exists || late_ahead();
+  fold_.restrict(moves ? absl::MakeConstSpan(&slot, 1) : absl::MakeConstSpan(rule_.inner));
   for (const SegmentState& segment : user.present.segments) {
     if (segment.slot == slot || fold_.concerns(segment.slot)) state_.segments.put(segment);
   }
