@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <string>
 
-#include "segment/absl_view.h"
-
 namespace segmentd {
 namespace {
 
@@ -26,14 +24,20 @@ void ForEachKey(std::string_view path, Descend descend) {
 
 }  // namespace
 
-Fields::Fields() : nodes_(1) {}
+Fields::Fields() : children_(1), keys_(1), nodes_(1) {}
 
 FieldIndex Fields::add(std::string_view path) {
   uint32_t at = 0;
+  uint32_t above = 0;
   ForEachKey(path, [&](std::string_view key) {
-    const auto next = static_cast<uint32_t>(nodes_.size());
-    at = nodes_[at].children.try_emplace(std::string(key), next).first->second;
-    if (at == next) nodes_.emplace_back();
+    uint32_t next = child(at, key);
+    if (next == kNoNode) {
+      next = static_cast<uint32_t>(nodes_.size());
+      add_child(at, key);
+    }
+    if (at != 0) nodes_[above].nested = true;
+    above = at;
+    at = next;
     return true;
   });
   if (nodes_[at].field == kNone) {
@@ -43,10 +47,27 @@ FieldIndex Fields::add(std::string_view path) {
   return nodes_[at].field;
 }
 
-uint32_t Fields::child(uint32_t node, std::string_view key) const {
-  const auto& children = nodes_[node].children;
-  const auto found = children.find(AbslView(key));
-  return found == children.end() ? kNoNode : found->second;
+void Fields::Place(Children* children, size_t hash, uint32_t node) {
+  while (children->slots[hash & children->mask] != kNoNode) ++hash;
+  children->slots[hash & children->mask] = node;
+}
+
+void Fields::add_child(uint32_t parent, std::string_view key) {
+  const auto node = static_cast<uint32_t>(nodes_.size());
+  nodes_.emplace_back();
+  keys_.emplace_back(key);
+  children_.emplace_back();
+  Children& children = children_[parent];
+  ++children.count;
+  if (children.count * 2 > children.slots.size()) {
+    std::vector<uint32_t> slots(children.slots.size() * 4, kNoNode);
+    slots.swap(children.slots);
+    children.mask = children.slots.size() - 1;
+    for (const uint32_t old : slots) {
+      if (old != kNoNode) Place(&children, Hash(keys_[old]), old);
+    }
+  }
+  Place(&children, Hash(key), node);
 }
 
 uint32_t Fields::find(uint32_t node, std::string_view path) const {

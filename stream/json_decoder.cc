@@ -97,23 +97,24 @@ bool IsCleverTap(Call call) {
   return call == Call::kCleverTapEvent || call == Call::kCleverTapProfile;
 }
 
-// Whether a call uses what is in this part of the body.
+constexpr uint32_t BitOf(Part part) {
+  return 1U << static_cast<uint32_t>(part);
+}
+
+// The parts of the body that each call uses, by Call.
+constexpr std::array<uint32_t, 9> kUsed = {
+    0,
+    BitOf(Part::kProperties) | BitOf(Part::kContext),
+    BitOf(Part::kContext) | BitOf(Part::kTraits) | BitOf(Part::kContextTraits),
+    BitOf(Part::kProperties) | BitOf(Part::kContext),
+    BitOf(Part::kProperties) | BitOf(Part::kContext),
+    0,
+    0,
+    BitOf(Part::kContext) | BitOf(Part::kEvtData),
+    BitOf(Part::kProfileData)};
+
 bool Uses(Call call, Part part) {
-  switch (part) {
-    case Part::kProperties:
-      return call == Call::kTrack || call == Call::kPage || call == Call::kScreen;
-    case Part::kContext:
-      return call == Call::kTrack || call == Call::kPage || call == Call::kScreen ||
-             call == Call::kIdentify || call == Call::kCleverTapEvent;
-    case Part::kTraits:
-    case Part::kContextTraits:
-      return call == Call::kIdentify;
-    case Part::kEvtData:
-      return call == Call::kCleverTapEvent;
-    case Part::kProfileData:
-      return call == Call::kCleverTapProfile;
-  }
-  return false;
+  return (kUsed[static_cast<size_t>(call)] & BitOf(part)) != 0;
 }
 
 constexpr bool IsProfile(Part part) {
@@ -206,6 +207,22 @@ constexpr std::string_view kBlank = " \t\r\n";
 std::string_view NumberText(ondemand::value& value) {
   const std::string_view token = value.raw_json_token();
   return token.substr(0, token.find_last_not_of(kBlank) + 1);
+}
+
+// What stands before the next quote, which there is, with simdjson's padding after the body. Most
+// strings here are short: eight bytes at a time are faster than a call of memchr().
+// The first zero byte of a word: Mycroft's test, as in "Hacker's Delight" 6-1.
+std::string_view BeforeQuote(const char* begin) {
+  static_assert(std::endian::native == std::endian::little);
+  static_assert(simdjson::SIMDJSON_PADDING >= sizeof(uint64_t));
+  constexpr uint64_t kOnes = 0x0101010101010101;
+  for (const char* at = begin;; at += sizeof(uint64_t)) {
+    uint64_t word = 0;
+    std::memcpy(&word, at, sizeof(word));
+    word ^= kOnes * '"';
+    const uint64_t zero = (word - kOnes) & ~word & kOnes << 7;
+    if (zero != 0) return {begin, static_cast<size_t>(at + std::countr_zero(zero) / 8 - begin)};
+  }
 }
 
 // RFC 8259's number.
@@ -342,6 +359,8 @@ struct JsonDecoder::Core {
   DecodeFailure* failure = nullptr;
   const char* text_begin = nullptr;
   size_t text_size = 0;
+  // No string of the body has an escape: each is what stands between its quotes, and is not copied.
+  bool plain = false;
   ondemand::document document;
 
   // By Scalar; set where `scalars_seen` has the bit.
@@ -381,6 +400,25 @@ struct JsonDecoder::Core {
   bool malformed(simdjson::error_code error);
   bool too_deep();
   bool profile_too_large();
+
+  [[gnu::always_inline]] bool read_key(ondemand::field& field, std::string_view* key) {
+    if (plain) {
+      *key = BeforeQuote(field.key().raw());
+      return true;
+    }
+    const auto error = field.unescaped_key().get(*key);
+    return error == simdjson::SUCCESS || malformed(error);
+  }
+  [[gnu::always_inline]] bool read_string(ondemand::value& value, std::string_view* string) {
+    if (plain) {
+      ondemand::raw_json_string raw;
+      if (const auto error = value.get_raw_json_string().get(raw)) return malformed(error);
+      *string = BeforeQuote(raw.raw());
+      return true;
+    }
+    const auto error = value.get_string().get(*string);
+    return error == simdjson::SUCCESS || malformed(error);
+  }
 
   bool member(std::string_view key, ondemand::value& value);
   bool scalar_member(Scalar member, ondemand::value& value);
@@ -440,6 +478,7 @@ JsonDecoder::Result JsonDecoder::Core::decode(std::string_view body_text, Body* 
   std::memset(text.get() + body_text.size(), 0, simdjson::SIMDJSON_PADDING);
   text_begin = text.get();
   text_size = body_text.size();
+  plain = std::memchr(text_begin, '\\', text_size) == nullptr;
 
   leave_out = true;
   if (!pass()) return Result::kFailed;
@@ -477,7 +516,7 @@ bool JsonDecoder::Core::pass() {
     if (next.error()) return malformed(next.error());
     ondemand::field& field = next.value_unsafe();
     std::string_view key;
-    if (const auto error = field.unescaped_key().get(key)) return malformed(error);
+    if (!read_key(field, &key)) return false;
     if (!member(key, field.value())) return false;
   }
   const char* rest = nullptr;
@@ -548,7 +587,7 @@ bool JsonDecoder::Core::scalar_member(Scalar member, ondemand::value& value) {
   if (const auto error = value.type().get(type)) return malformed(error);
   if (type == ondemand::json_type::string) {
     s.kind = ScalarText::Kind::kText;
-    if (const auto error = value.get_string().get(s.text)) return malformed(error);
+    if (!read_string(value, &s.text)) return false;
   } else if (type == ondemand::json_type::number) {
     s.kind = ScalarText::Kind::kNumber;
     s.text = NumberText(value);
@@ -637,7 +676,7 @@ bool JsonDecoder::Core::context_members(ondemand::object& object, Place place,
     if (next.error()) return malformed(next.error());
     ondemand::field& field = next.value_unsafe();
     std::string_view key;
-    if (const auto error = field.unescaped_key().get(key)) return malformed(error);
+    if (!read_key(field, &key)) return false;
     Place at;
     if (!enter(place, around, key, &at)) return false;
     if (key == "page") {
@@ -685,7 +724,7 @@ bool JsonDecoder::Core::page_members(ondemand::value& value, Place place,
     if (next.error()) return malformed(next.error());
     ondemand::field& field = next.value_unsafe();
     std::string_view key;
-    if (const auto error = field.unescaped_key().get(key)) return malformed(error);
+    if (!read_key(field, &key)) return false;
     Place at;
     if (!enter(place, around, key, &at)) return false;
     const auto* const captured = std::find(kCaptured.begin(), kCaptured.end(), key);
@@ -751,7 +790,7 @@ bool JsonDecoder::Core::walk_object(ondemand::object& object, Place place,
     if (next.error()) return malformed(next.error());
     ondemand::field& field = next.value_unsafe();
     std::string_view key;
-    if (const auto error = field.unescaped_key().get(key)) return malformed(error);
+    if (!read_key(field, &key)) return false;
     if (around.commands != Commands::kPlain && !key.empty() && key[0] == '$') {
       const auto operation = OperationOf(key);
       if (!operation || around.commands == Commands::kRefused || place.path == kRootPath) {
@@ -872,7 +911,8 @@ bool JsonDecoder::Core::check(ondemand::value& value, int depth) {
     for (auto next : object.value_unsafe()) {
       if (next.error()) return malformed(next.error());
       ondemand::field& field = next.value_unsafe();
-      if (const auto error = field.unescaped_key().error()) return malformed(error);
+      std::string_view key;
+      if (!read_key(field, &key)) return false;
       if (!check(field.value(), depth + 1)) return false;
     }
     return true;
@@ -898,8 +938,7 @@ Value JsonDecoder::Core::read_scalar(ondemand::json_type type, ondemand::value& 
   switch (type) {
     case ondemand::json_type::string: {
       std::string_view string;
-      const auto error = value.get_string().get(string);
-      *ok = error == simdjson::SUCCESS || malformed(error);
+      *ok = read_string(value, &string);
       return Value::String(string);
     }
     case ondemand::json_type::number: {
@@ -923,6 +962,12 @@ Value JsonDecoder::Core::read_scalar(ondemand::json_type type, ondemand::value& 
 }
 
 bool JsonDecoder::Core::read_number(ondemand::value& value, double* out) {
+  // Most are whole, and read faster as such; -0 is left to what knows it.
+  int64_t whole = 0;
+  if (value.get_int64().get(whole) == simdjson::SUCCESS && whole != 0) {
+    *out = static_cast<double>(whole);
+    return true;
+  }
   if (value.get_double().get(*out) == simdjson::SUCCESS) return true;
   // simdjson refuses what is no number, but also too large a number and more than 19 digits of
   // exponent.
@@ -967,6 +1012,7 @@ uint32_t JsonDecoder::Core::child(uint32_t node, std::string_view key) const {
   uint32_t child = fields->child(node, key);
   if (child == kNoNode) {
     // A key may be written as the path that it means.
+    if (!fields->node(node).nested) return kNoNode;
     if (key.find('.') == std::string_view::npos && !key.ends_with("[]")) return kNoNode;
     child = fields->find(node, key);
     if (child == kNoNode) return kNoNode;
@@ -1061,7 +1107,8 @@ bool JsonDecoder::Core::conclude(Body* body) {
     const auto part = static_cast<Part>(i);
     const Range& range = parts[static_cast<size_t>(i)];
     if (!Uses(call, part)) {
-      (IsProfile(part) ? commanded : found).drop(range.begin, range.end);
+      if (range.begin != range.end)
+        (IsProfile(part) ? commanded : found).drop(range.begin, range.end);
     } else if (range.wrong_type) {
       return fail(DecodeError::kWrongType,
                   fmt::format("\"{}\" is not an object", kPartNames[static_cast<size_t>(i)]));
