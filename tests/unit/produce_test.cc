@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
 
 #include "app/event_producer.h"
 #include "app/event_times.h"
+#include "stream/decoder.h"
 
 namespace segmentd {
 namespace {
@@ -27,52 +29,99 @@ TEST(ShiftEventTimes, MovesTheFieldsOfSegmentsFormats) {
             R"({"type":"track","timestamp":"2026-11-22T09:31:00.000Z","userId":"u"})");
   EXPECT_EQ(
       Shifted(
-          R"({"originalTimestamp":"2026-11-22T09:30:00Z","sentAt":"2026-11-22T09:30:01+00:00","receivedAt":1795339802000})",
+          R"({"type":"track","originalTimestamp":"2026-11-22T09:30:00Z","sentAt":"2026-11-22T09:30:01+00:00","receivedAt":1795339802000})",
           Duration::Hours(24)),
-      R"({"originalTimestamp":"2026-11-23T09:30:00.000Z","sentAt":"2026-11-23T09:30:01.000Z","receivedAt":1795426202000})");
+      R"({"type":"track","originalTimestamp":"2026-11-23T09:30:00.000Z","sentAt":"2026-11-23T09:30:01.000Z","receivedAt":1795426202000})");
 }
 
 TEST(ShiftEventTimes, MovesSecondsOfCleverTapsFormat) {
-  EXPECT_EQ(Shifted(R"({"ts":1795339800})", Duration::Seconds(60)), R"({"ts":1795339860})");
-  EXPECT_EQ(Shifted(R"({"ts":1795339800})", Duration::Millis(1250)), R"({"ts":1795339801.250})");
-  EXPECT_EQ(Shifted(R"({"ts":1795339800.5})", Duration::Millis(500)), R"({"ts":1795339801})");
-  EXPECT_EQ(Shifted(R"({"ts":"$D_1795339800"})", Duration::Seconds(1)),
-            R"({"ts":"$D_1795339801"})");
+  for (const std::string type : {R"({"type":"event",)", R"({"type":"profile",)"}) {
+    EXPECT_EQ(Shifted(type + R"("ts":1795339800})", Duration::Seconds(60)),
+              type + R"("ts":1795339860})");
+    EXPECT_EQ(Shifted(type + R"("ts":1795339800})", Duration::Millis(1250)),
+              type + R"("ts":1795339801.250})");
+    EXPECT_EQ(Shifted(type + R"("ts":1795339800.5})", Duration::Millis(500)),
+              type + R"("ts":1795339801})");
+    EXPECT_EQ(Shifted(type + R"("ts":"$D_1795339800"})", Duration::Seconds(1)),
+              type + R"("ts":"$D_1795339801"})");
+  }
+}
+
+// What the decoder makes of a body.
+Time TimeOf(std::string_view json) {
+  Decoder decoder{Settings()};
+  Event event;
+  std::string_view user;
+  const DecodeResult result = decoder.decode_line(json, Offset(0), Fields(), &event, &user);
+  EXPECT_TRUE(result.ok()) << result.detail;
+  return event.time;
+}
+
+TEST(ShiftEventTimes, MovesTheTimeOfTheMessagesJson) {
+  const Duration shift = Duration::Hours(24);
+  const std::string event = R"({"user_id":"pb","name":"E",)";
+  for (const auto& [before, after] :
+       {std::pair(R"("time_ms":"1431857120000"})", R"("time_ms":"1431943520000"})"),
+        std::pair(R"("time_ms":1431857120000})", R"("time_ms":1431943520000})"),
+        std::pair(R"("timeMs":"1431857120000"})", R"("timeMs":"1431943520000"})"),
+        std::pair(R"("timeMs" : 1.43185712e12 })", R"("timeMs" : 1431943520000 })"),
+        std::pair(R"("time\u005fms":"-1"})", R"("time\u005fms":"86399999"})")}) {
+    const std::string shifted = Shifted(event + before, shift);
+    EXPECT_EQ(shifted, event + after);
+    EXPECT_EQ(TimeOf(shifted), TimeOf(event + before) + shift);
+  }
+}
+
+TEST(ShiftEventTimes, LeavesTheFieldsOfOtherFormats) {
+  for (const char* json : {R"({"type":"track","ts":"soon","time_ms":1,"timeMs":"later"})",
+                           R"({"type":"event","timestamp":"soon","sentAt":true,"time_ms":1})",
+                           R"({"user_id":"u","timestamp":"soon","ts":1})",
+                           R"({"type":"event","ts":1,"type":"page"})"}) {
+    EXPECT_EQ(Shifted(json, Duration::Seconds(1)), json);
+  }
+  EXPECT_EQ(Shifted(R"({"timestamp":1000,"ts":1,"t\u0079pe":"track"})", Duration::Seconds(1)),
+            R"({"timestamp":2000,"ts":1,"t\u0079pe":"track"})");
 }
 
 TEST(ShiftEventTimes, LeavesAllOtherBytes) {
-  EXPECT_EQ(
-      Shifted("{ \"timestamp\" : 1000 ,\t\"properties\":{\"timestamp\":\"2026-01-01\",\"ts\":5},"
-              "\"n\":1.0e2,\"s\":\"\\u00e4 \\\"x\\\"\" } ",
-              Duration::Seconds(1)),
-      "{ \"timestamp\" : 2000 ,\t\"properties\":{\"timestamp\":\"2026-01-01\",\"ts\":5},"
-      "\"n\":1.0e2,\"s\":\"\\u00e4 \\\"x\\\"\" } ");
+  EXPECT_EQ(Shifted("{ \"type\": \"page\", \"timestamp\" : 1000 "
+                    ",\t\"properties\":{\"timestamp\":\"2026-01-01\",\"ts\":5},"
+                    "\"n\":1.0e2,\"s\":\"\\u00e4 \\\"x\\\"\" } ",
+                    Duration::Seconds(1)),
+            "{ \"type\": \"page\", \"timestamp\" : 2000 "
+            ",\t\"properties\":{\"timestamp\":\"2026-01-01\",\"ts\":5},"
+            "\"n\":1.0e2,\"s\":\"\\u00e4 \\\"x\\\"\" } ");
 }
 
 TEST(ShiftEventTimes, MovesBackwardsAndAcrossYears) {
-  EXPECT_EQ(Shifted(R"({"timestamp":"2026-01-01"})", -Duration::Millis(1)),
-            R"({"timestamp":"2025-12-31T23:59:59.999Z"})");
+  EXPECT_EQ(Shifted(R"({"type":"track","timestamp":"2026-01-01"})", -Duration::Millis(1)),
+            R"({"type":"track","timestamp":"2025-12-31T23:59:59.999Z"})");
 }
 
 TEST(ShiftEventTimes, LeavesNullAndWhatHasNoTime) {
-  EXPECT_EQ(Shifted(R"({"timestamp":null,"event":"x"})", Duration::Seconds(1)),
-            R"({"timestamp":null,"event":"x"})");
-  EXPECT_EQ(Shifted("{}", Duration::Seconds(1)), "{}");
+  for (const char* json : {R"({"type":"track","timestamp":null})", R"({"type":"event","ts":null})",
+                           R"({"user_id":"u","time_ms":null})", R"({"type":"track"})", "{}"}) {
+    EXPECT_EQ(Shifted(json, Duration::Seconds(1)), json);
+  }
 }
 
 TEST(ShiftEventTimes, FindsEscapedAndRepeatedKeys) {
-  EXPECT_EQ(Shifted(R"({"t\u0073":1,"ts":2})", Duration::Seconds(1)), R"({"t\u0073":2,"ts":3})");
+  EXPECT_EQ(Shifted(R"({"type":"event","t\u0073":1,"ts":2})", Duration::Seconds(1)),
+            R"({"type":"event","t\u0073":2,"ts":3})");
 }
 
 TEST(ShiftEventTimes, RefusesWhatItCannotMove) {
   std::string out;
-  for (const char* json : {"", "[]", "{", "{\"timestamp\":", R"({"timestamp":"soon"})",
-                           R"({"timestamp":true})", R"({"timestamp":{}})", R"({"ts":1e300})"}) {
+  for (const char* json :
+       {"", "[]", "{", R"({"type":"track","timestamp":)", R"({"type":"track","timestamp":"soon"})",
+        R"({"type":"track","timestamp":true})", R"({"type":"track","timestamp":{}})",
+        R"({"type":"event","ts":1e300})", R"({"time_ms":"2026-01-01"})", R"({"timeMs":""})"}) {
     const absl::Status status = ShiftEventTimes(json, Duration::Seconds(1), &out);
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << json;
   }
   EXPECT_THAT(
-      std::string(ShiftEventTimes(R"({"sentAt":"soon"})", Duration::Seconds(1), &out).message()),
+      std::string(ShiftEventTimes(R"({"type":"page","sentAt":"soon"})", Duration::Seconds(1), &out)
+                      .message()),
       HasSubstr("sentAt"));
 }
 
