@@ -140,6 +140,7 @@ Asked<FoundMemberships> AskMemberships(Worker& worker, Partition partition, absl
 
 StreamInstance::StreamInstance(InstanceOptions options, std::vector<Io> ios, Clock& clock)
     : options_(std::move(options)), ios_(std::move(ios)) {
+  options_.worker.partitions = options_.partitions;
   for (Io& io : ios_) {
     workers_.push_back(std::make_unique<Worker>(options_.worker, *io.source, *io.transactions,
                                                 *io.changelog, *io.history, clock, board_));

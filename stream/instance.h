@@ -94,7 +94,7 @@ class StreamInstance final : public Queries, public Estimates {
   absl::StatusOr<std::map<Partition, Worker*>> all_running(std::string_view what) const;
   absl::StatusOr<Worker*> running(Partition partition) const;
 
-  const InstanceOptions options_;
+  InstanceOptions options_;
   TaskBoard board_;
   std::vector<Io> ios_;
   std::vector<std::unique_ptr<Worker>> workers_;

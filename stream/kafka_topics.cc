@@ -31,6 +31,8 @@ struct Wanted {
   std::string name;
   // 0: any number.
   int32_t partitions = 0;
+  // By user: more partitions would part users from what is here.
+  bool holds_states = false;
   Cleanup cleanup = Cleanup::kDelete;
   std::string why_cleanup;
   int64_t min_message_bytes = 0;
@@ -232,11 +234,18 @@ absl::StatusOr<Config> Preparation::config(const std::string& topic) {
 }
 
 void Preparation::check(const Wanted& wanted, const Found& found) {
-  if (wanted.partitions > found.partitions) {
+  if (wanted.partitions > found.partitions && wanted.holds_states) {
+    problems_.push_back(fmt::format(
+        "topic {} has {} partitions and the events topic {}: partitions were added to it, so that "
+        "users' events come in other partitions than their states are in. That can't be mended by "
+        "adding partitions here: start anew, see \"The number of partitions\" in "
+        "docs/operations.md",
+        wanted.name, found.partitions, wanted.partitions));
+  } else if (wanted.partitions > found.partitions) {
     problems_.push_back(fmt::format(
         "topic {} has {} partitions, but it must have {}, as many as the events topic: a user's "
-        "records "
-        "are in the same partition of both. Mend it while segmentd is stopped: kafka-topics.sh "
+        "records are in the same partition of both. Mend it while segmentd is stopped: "
+        "kafka-topics.sh "
         "--bootstrap-server {} --alter --topic {} --partitions {}",
         wanted.name, found.partitions, wanted.partitions, settings_.bootstrap_servers(),
         wanted.name, wanted.partitions));
@@ -341,6 +350,7 @@ Wanted DeadLetters(const KafkaTopics& topics, int32_t partitions, int64_t event_
 Wanted StateChangelog(const KafkaTopics& topics, int32_t partitions) {
   return {.name = topics.changelog,
           .partitions = partitions,
+          .holds_states = true,
           .cleanup = Cleanup::kCompact,
           .why_cleanup = "it holds the newest state of every user, however old",
           .config = {{"cleanup.policy", "compact"},
@@ -377,9 +387,13 @@ absl::StatusOr<int32_t> PrepareKafkaTopics(const KafkaSettings& settings, const 
   if (const auto it = events->config.find("max.message.bytes"); it != events->config.end()) {
     std::from_chars(it->second.data(), it->second.data() + it->second.size(), event_bytes);
   }
-  for (const Wanted& wanted : {Definitions(topics), Changes(topics, events->partitions),
-                               DeadLetters(topics, events->partitions, event_bytes),
-                               StateChangelog(topics, events->partitions)}) {
+  const absl::StatusOr<Found> changelog =
+      preparation.prepare(StateChangelog(topics, events->partitions));
+  if (!changelog.ok()) return changelog.status();
+  // What is wrong then is told once, and not that the others are to be made to follow.
+  const int32_t followers = changelog->partitions < events->partitions ? 0 : events->partitions;
+  for (const Wanted& wanted : {Definitions(topics), Changes(topics, followers),
+                               DeadLetters(topics, followers, event_bytes)}) {
     if (absl::Status status = preparation.prepare(wanted).status(); !status.ok()) return status;
   }
   if (absl::Status status = preparation.problems(); !status.ok()) return status;

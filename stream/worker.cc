@@ -158,6 +158,15 @@ void Worker::give(const std::vector<Partition>& partitions) {
     Seat& seat = seats_[partition];
     seat = Seat();
     new_task(partition, seat);
+    if (partition >= options_.partitions) {
+      seat.tries = options_.attempts;
+      retry_or_fail(partition, seat,
+                    absl::FailedPreconditionError(fmt::format(
+                        "partition {} was added to the input, which had {} when segmentd started: "
+                        "users' events come in other partitions than their states are in; see "
+                        "\"The number of partitions\" in docs/operations.md",
+                        partition, options_.partitions)));
+    }
   }
   assigned_.store(true, std::memory_order_release);
 }

@@ -40,6 +40,9 @@ namespace segmentd {
 
 struct WorkerOptions {
   TaskOptions task;
+  // Of the input when the program started. One that was added since has no state and takes users
+  // from those of others: it is FAILED.
+  int32_t partitions = INT32_MAX;
   Step::Bounds step;
   // Between commits, when there is something to tell.
   absl::Duration commit_interval = absl::Milliseconds(10);

@@ -40,6 +40,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 constexpr absl::Duration kLimit = absl::Seconds(60);
 
@@ -304,6 +305,20 @@ TEST(KafkaTopicCheck, TellsEveryWrongTopicAndHowToMendIt) {
   EXPECT_THAT(text, HasSubstr("--entity-name " + topics.changelog +
                               " --add-config cleanup.policy=compact"));
   EXPECT_THAT(text, HasSubstr(topics.definitions + " has cleanup.policy=compact,delete"));
+}
+
+// Adding partitions to the others as well would give every user who moved a second state.
+TEST(KafkaTopicCheck, RefusesPartitionsAddedToEvents) {
+  const KafkaTopics topics(NewTopicPrefix());
+  CreateTopic(topics.events, 4);
+  for (const std::string& topic : {topics.changes, topics.dead_letters}) CreateTopic(topic, 2);
+  CreateTopic(topics.changelog, 2, {{"cleanup.policy", "compact"}});
+  const auto result = PrepareKafkaTopics(Settings(), topics, {}, kLimit);
+  ASSERT_EQ(result.status().code(), absl::StatusCode::kFailedPrecondition) << result.status();
+  const std::string text(Text(result.status()));
+  EXPECT_THAT(text, HasSubstr(topics.changelog + " has 2 partitions and the events topic 4"));
+  EXPECT_THAT(text, HasSubstr("start anew"));
+  EXPECT_THAT(text, Not(HasSubstr("--partitions 4")));
 }
 
 TEST(KafkaTopicCheck, RefusesCompactedEvents) {

@@ -444,5 +444,27 @@ TEST_F(InstanceTest, IsAssignedWhenEveryWorkerHasItsShare) {
   EXPECT_TRUE(instance_->assigned());
 }
 
+TEST_F(InstanceTest, APartitionThatWasAddedToTheInputFails) {
+  InstanceOptions options;
+  options.partitions = kPartitions;
+  options.worker.restore_in_background = false;
+  options.worker.backfill.background = false;
+  std::vector<StreamInstance::Io> ios(1);
+  auto group = std::make_unique<GroupOnly>();
+  GroupOnly& told = *group;
+  ios[0].source = std::move(group);
+  ios[0].transactions = std::make_unique<SimulatedTransactions>(cluster_, "one");
+  ios[0].changelog = std::make_unique<SimulatedChangelog>(cluster_);
+  ios[0].history = std::make_unique<SimulatedHistory>(cluster_);
+  instance_ = std::make_unique<StreamInstance>(options, std::move(ios), clock_);
+  instance_->start();
+  told.tell([](const Source::Listener& listener) { listener.given({0, kPartitions}); });
+  EXPECT_EQ(instance_->board().find(0)->state, TaskState::kRestoring);
+  const auto added = instance_->board().find(kPartitions);
+  ASSERT_TRUE(added.has_value());
+  EXPECT_EQ(added->state, TaskState::kFailed);
+  EXPECT_THAT(added->failure, HasSubstr("partition 3 was added to the input, which had 3"));
+}
+
 }  // namespace
 }  // namespace segmentd::simulation
