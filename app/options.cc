@@ -1,6 +1,7 @@
 #include "app/options.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <functional>
 #include <map>
 #include <memory>
@@ -16,6 +17,7 @@
 #include "app/broker_addresses.h"
 #include "app/duration_option.h"
 #include "app/help.h"
+#include "app/kafka_option.h"
 #include "app/listen_address.h"
 #include "segment/absl_view.h"
 #include "stream/kafka_settings.h"
@@ -32,7 +34,8 @@ constexpr char kExamples[] =
     "Each option can be given as a flag, as the environment variable named, or in the file of "
     "--config as a line\n"
     "`name = value` without the dashes. A flag wins over the environment, which wins over the "
-    "file.\n"
+    "file;\n"
+    "of --kafka each setting by itself.\n"
     "\n"
     "Examples:\n"
     "  segmentd --bootstrap-servers kafka-1:9092,kafka-2:9092 --topic-prefix prod.\n"
@@ -110,6 +113,8 @@ class Declaration {
   CLI::App app_;
   std::string group_;
   std::string config_;
+  // What the file says of --kafka.
+  std::vector<std::string> kafka_in_file_;
   std::string start_ = "earliest";
   std::string log_format_ = "text";
   bool print_config_ = false;
@@ -240,6 +245,13 @@ void Declaration::read_file(const std::string& path) {
       throw CLI::ConfigError(absl::StrCat(path, ": there is no option ", item.fullname(),
                                           "; `segmentd --help` names them all"));
     }
+    if (item.name == "kafka") {
+      for (const std::string& input : item.inputs) {
+        kafka_in_file_ =
+            MergeKafkaSettings(std::move(kafka_in_file_), KafkaSettingLines(input.c_str()));
+      }
+      continue;
+    }
     if (option->count() > 0) continue;
     if (option->get_expected_min() == 0 && option->get_type_size() == 0) {
       option->add_result(option->get_flag_value(item.name, CLI::ConfigTOML().to_flag(item)));
@@ -314,6 +326,10 @@ ParsedOptions Declaration::parse(std::vector<std::string> arguments) {
   try {
     app_.parse(std::move(arguments));
     if (!config_.empty()) read_file(config_);
+    options_->kafka =
+        MergeKafkaSettings(MergeKafkaSettings(std::move(kafka_in_file_),
+                                              KafkaSettingLines(std::getenv("SEGMENTD_KAFKA"))),
+                           options_->kafka);
   } catch (const CLI::CallForVersion&) {
     return {std::nullopt, kDone, app_.version() + "\n"};
   } catch (const CLI::Success&) {

@@ -15,7 +15,7 @@ namespace segmentd {
 
 struct Options {
   std::string bootstrap_servers = "127.0.0.1:9092";
-  // Settings of the Kafka client, "name=value".
+  // Settings of the Kafka client, "name=value", each name once.
   std::vector<std::string> kafka;
   std::string topic_prefix;
   bool create_topics = true;
@@ -61,8 +61,8 @@ struct ParsedOptions {
   std::string text;
 };
 
-// A flag wins over the environment, which wins over the file. `arguments` are without the program's
-// name.
+// A flag wins over the environment, which wins over the file; of `kafka` each setting by its name,
+// so that secrets can stay in the file. `arguments` are without the program's name.
 ParsedOptions ParseOptions(const std::vector<std::string>& arguments);
 
 }  // namespace segmentd

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -22,6 +23,7 @@
 #include "app/event_producer.h"
 #include "app/event_times.h"
 #include "app/help.h"
+#include "app/kafka_option.h"
 #include "app/line_reader.h"
 #include "app/progress.h"
 #include "app/segctl.h"
@@ -191,8 +193,9 @@ ExitStatus Produce(const GlobalOptions& global, const ProduceOptions& options) {
   spdlog::set_level(spdlog::level::warn);
 
   const absl::Duration bound = absl::Milliseconds(global.timeout.millis());
-  const absl::StatusOr<KafkaSettings> settings =
-      KafkaSettings::Parse(options.bootstrap, options.kafka);
+  const absl::StatusOr<KafkaSettings> settings = KafkaSettings::Parse(
+      options.bootstrap,
+      MergeKafkaSettings(KafkaSettingLines(std::getenv("SEGCTL_KAFKA")), options.kafka));
   if (!settings.ok()) return Complain(settings.status());
   if (absl::Status good = CheckBrokerAddresses(*settings); !good.ok()) return Complain(good);
 

@@ -110,6 +110,41 @@ TEST(Options, EnvironmentHoldsSeveralKafkaSettingsInLines) {
   EXPECT_THAT(Good({}).kafka, testing::ElementsAre("client.rack=a,b;c", "client.id=d"));
 }
 
+TEST(Options, KafkaSettingsOfAllSourcesAreMergedByName) {
+  const std::string file = FileWith(
+      "kafka = [\"sasl.username=segmentd\", \"sasl.password=from-file\", \"client.id=from-file\", "
+      "\"security.protocol=PLAINTEXT\"]\n");
+  const std::vector<std::string> flags = {"--kafka",  "security.protocol=SASL_SSL",
+                                          "--kafka",  "sasl.mechanisms=PLAIN",
+                                          "--config", file};
+  EXPECT_THAT(Good(flags).kafka,
+              testing::ElementsAre("sasl.username=segmentd", "sasl.password=from-file",
+                                   "client.id=from-file", "security.protocol=SASL_SSL",
+                                   "sasl.mechanisms=PLAIN"));
+  EXPECT_THAT(Good({"--config", file}).kafka, testing::SizeIs(4));
+
+  const Environment kafka("SEGMENTD_KAFKA",
+                          "client.id = from-environment\n\nsasl.mechanisms=SCRAM-SHA-512\n");
+  EXPECT_THAT(Good(flags).kafka,
+              testing::ElementsAre("sasl.username=segmentd", "sasl.password=from-file",
+                                   "client.id = from-environment", "security.protocol=SASL_SSL",
+                                   "sasl.mechanisms=PLAIN"));
+  EXPECT_THAT(Good({"--config", file}).kafka,
+              testing::ElementsAre("sasl.username=segmentd", "sasl.password=from-file",
+                                   "security.protocol=PLAINTEXT", "client.id = from-environment",
+                                   "sasl.mechanisms=SCRAM-SHA-512"));
+  EXPECT_THAT(Good({"--kafka", "client.id=1", "--kafka", "client.id=2"}).kafka,
+              testing::ElementsAre("sasl.mechanisms=SCRAM-SHA-512", "client.id=2"));
+}
+
+TEST(Options, AWrongKafkaSettingIsRefusedFromEverySource) {
+  EXPECT_THAT(Wrong({"--kafka", "client.rack=r1", "--config", FileWith("kafka = [\"acks=0\"]\n")}),
+              HasSubstr("\"acks\""));
+  const Environment kafka("SEGMENTD_KAFKA", "hunter2");
+  EXPECT_THAT(Wrong({"--kafka", "client.rack=r1"}),
+              testing::AllOf(HasSubstr("name=value"), Not(HasSubstr("hunter2"))));
+}
+
 TEST(Options, WrongOnesSayWhatIsAllowed) {
   EXPECT_THAT(Wrong({"--max-lateness", "2"}), HasSubstr("--max-lateness"));
   EXPECT_THAT(Wrong({"--deadline-grace", "2d"}), HasSubstr("not between"));

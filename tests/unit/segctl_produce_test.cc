@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <stdlib.h>
 
 #include <string>
 
@@ -32,6 +33,18 @@ TEST(SegctlProduce, SpeedIsBounded) {
     EXPECT_THAT(result.text, Not(HasSubstr("--speed"))) << speed;
   }
   EXPECT_THAT(Segctl("produce --help").text, HasSubstr("0.001 to 1,000,000"));
+}
+
+// The environment's settings are not hidden by a flag: each is looked at, before the file is
+// opened.
+TEST(SegctlProduce, KafkaSettingsOfTheEnvironmentStandBesideFlags) {
+  const std::string produce = "produce /there/is/none --kafka client.id=x 2>&1";
+  EXPECT_THAT(Segctl(produce).text, HasSubstr("/there/is/none: "));
+  ASSERT_EQ(setenv("SEGCTL_KAFKA", "client.id=y\nacks=0", 1), 0);
+  const SegctlResult result = Segctl(produce);
+  unsetenv("SEGCTL_KAFKA");
+  EXPECT_EQ(result.status, 2);
+  EXPECT_THAT(result.text, HasSubstr("\"acks\""));
 }
 
 }  // namespace
