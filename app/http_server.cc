@@ -1,21 +1,195 @@
 #include "app/http_server.h"
 
 #include <httplib.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <condition_variable>
+#include <deque>
+#include <list>
+#include <mutex>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 
 namespace segmentd {
 namespace {
 
-constexpr int kThreads = 2;
-constexpr time_t kTimeoutSeconds = 5;
+// Open at once; each has a thread.
+constexpr size_t kConnections = 16;
+// Not accepted yet. The library's own bound is 5: a sixth at once would be put off for a second.
+constexpr int kBacklog = 1024;
+constexpr size_t kMaxRequestBytes = 64 << 10;
 constexpr size_t kMaxBodyBytes = 1024;
+
+struct Connection {
+  Connection(socket_t open, absl::Duration limit) : socket(open), end(absl::Now() + limit) {}
+
+  // Whether there is something to read, or room to write for POLLOUT, by then.
+  bool wait(short what, absl::Time until) const {
+    for (;;) {
+      const absl::Duration left = std::max(until - absl::Now(), absl::ZeroDuration());
+      pollfd polled{.fd = socket, .events = what, .revents = 0};
+      const int ready = poll(
+          &polled, 1,
+          static_cast<int>(absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1)))));
+      if (ready >= 0 || errno != EINTR) return ready > 0;
+    }
+  }
+  // In this order: `heard` is set before what came is taken.
+  bool silent() const { return !wait(POLLIN, absl::InfinitePast()) && !heard; }
+  // Its thread closes it then.
+  void hang_up() const { ::shutdown(socket, SHUT_RDWR); }
+
+  const socket_t socket;
+  const absl::Time end;
+  // It has sent something.
+  std::atomic<bool> heard{false};
+};
+
+// The library's own stream waits anew for every byte, and takes as many as come.
+class BoundedStream final : public httplib::Stream {
+ public:
+  explicit BoundedStream(Connection& connection) : connection_(connection) {}
+
+  bool is_readable() const override {
+    return begin_ < end_ || connection_.wait(POLLIN, connection_.end);
+  }
+  bool is_writable() const override { return connection_.wait(POLLOUT, connection_.end); }
+
+  ssize_t read(char* to, size_t size) override {
+    if (begin_ == end_) {
+      if (taken_ >= kMaxRequestBytes || !connection_.wait(POLLIN, connection_.end)) return -1;
+      connection_.heard = true;
+      const ssize_t got = recv(connection_.socket, buffer_.data(), buffer_.size(), MSG_DONTWAIT);
+      if (got <= 0) return got;
+      begin_ = 0;
+      end_ = static_cast<size_t>(got);
+      taken_ += end_;
+    }
+    const size_t given = std::min(size, end_ - begin_);
+    std::copy_n(buffer_.data() + begin_, given, to);
+    begin_ += given;
+    return static_cast<ssize_t>(given);
+  }
+  ssize_t write(const char* from, size_t size) override {
+    if (!is_writable()) return -1;
+    return send(connection_.socket, from, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+  }
+
+  // Nobody asks.
+  void get_remote_ip_and_port(std::string&, int&) const override {}
+  void get_local_ip_and_port(std::string&, int&) const override {}
+  socket_t socket() const override { return connection_.socket; }
+
+ private:
+  Connection& connection_;
+  std::array<char, 4096> buffer_;
+  size_t begin_ = 0;
+  size_t end_ = 0;
+  size_t taken_ = 0;
+};
+
+// The library's own handling gives each connection a thread for as long as it is kept alive, and
+// lets the others wait, without a bound: two scrapers that keep theirs would hide /healthz. Here
+// what is silent makes room for who comes.
+class PageServer final : public httplib::Server {
+ public:
+  explicit PageServer(absl::Duration limit) : limit_(limit) {
+    new_task_queue = [this] { return new Threads(*this); };
+  }
+
+  bool widen_backlog() { return ::listen(svr_sock_, kBacklog) == 0; }
+
+ private:
+  // Accepted connections are handed over at once, by the accepting thread.
+  class Threads final : public httplib::TaskQueue {
+   public:
+    explicit Threads(PageServer& server) : server_(server) {
+      for (size_t i = 0; i < kConnections; ++i)
+        threads_.emplace_back([&server] { server.serve(); });
+    }
+    void enqueue(std::function<void()> hand_over) override { hand_over(); }
+    void shutdown() override {
+      server_.end();
+      for (std::thread& thread : threads_) thread.join();
+    }
+
+   private:
+    PageServer& server_;
+    std::vector<std::thread> threads_;
+  };
+
+  bool process_and_close_socket(socket_t socket) override {
+    std::unique_lock lock(mutex_);
+    while (open_.size() >= kConnections) {
+      hang_up_silent();
+      changed_.wait(lock);
+    }
+    waiting_.push_back(&open_.emplace_back(socket, limit_));
+    changed_.notify_all();
+    return true;
+  }
+
+  // The one that has been so for longest.
+  void hang_up_silent() {
+    const auto silent = std::find_if(open_.begin(), open_.end(),
+                                     [](const Connection& one) { return one.silent(); });
+    if (silent != open_.end()) silent->hang_up();
+  }
+
+  void serve() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      changed_.wait(lock, [this] { return ending_ || !waiting_.empty(); });
+      if (waiting_.empty()) return;
+      Connection& connection = *waiting_.front();
+      waiting_.pop_front();
+      lock.unlock();
+      bool closed = false;
+      BoundedStream stream(connection);
+      process_request(stream, /*close_connection=*/true, closed, nullptr);
+      connection.hang_up();
+      lock.lock();
+      // Not without the lock: its number may be another's at once.
+      ::close(connection.socket);
+      open_.remove_if([&](const Connection& one) { return &one == &connection; });
+      changed_.notify_all();
+    }
+  }
+
+  void end() {
+    const std::scoped_lock lock(mutex_);
+    ending_ = true;
+    // The others have their answer first.
+    for (const Connection& connection : open_) {
+      if (connection.silent()) connection.hang_up();
+    }
+    changed_.notify_all();
+  }
+
+  const absl::Duration limit_;
+  std::mutex mutex_;
+  // Of what follows.
+  std::condition_variable changed_;
+  std::list<Connection> open_;
+  // Of those, the ones that have no thread yet.
+  std::deque<Connection*> waiting_;
+  bool ending_ = false;
+};
 
 }  // namespace
 
-HttpServer::HttpServer() : server_(std::make_unique<httplib::Server>()) {}
+HttpServer::HttpServer(std::unique_ptr<httplib::Server> server) : server_(std::move(server)) {}
 
 HttpServer::~HttpServer() {
   server_->stop();
@@ -23,18 +197,19 @@ HttpServer::~HttpServer() {
 }
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const ListenAddress& address,
-                                                              Pages pages) {
-  std::unique_ptr<HttpServer> started(new HttpServer);
-  httplib::Server& server = *started->server_;
-  // The library's default would let two processes share the port.
+                                                              Pages pages, absl::Duration limit) {
+  auto owned = std::make_unique<PageServer>(limit);
+  PageServer& server = *owned;
+  std::unique_ptr<HttpServer> started(new HttpServer(std::move(owned)));
   server.set_socket_options([](socket_t socket) {
+    // The library's default would let two processes share the port.
     const int yes = 1;
     setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+    // Accepted when its request comes, or is late: of many at once none seems to be silent that has
+    // only just begun.
+    const int seconds = 1;
+    setsockopt(socket, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof(seconds));
   });
-  server.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };
-  server.set_read_timeout(kTimeoutSeconds);
-  server.set_write_timeout(kTimeoutSeconds);
-  server.set_keep_alive_timeout(kTimeoutSeconds);
   server.set_payload_max_length(kMaxBodyBytes);
   server.Get("/metrics", [page = std::move(pages.metrics)](const httplib::Request&,
                                                            httplib::Response& response) {
@@ -49,7 +224,12 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const ListenAddres
     response.status = why.empty() ? 200 : 503;
     response.set_content(why.empty() ? "ready\n" : why + "\n", "text/plain");
   });
-  if (!server.bind_to_port(address.host, address.port)) {
+  if (address.port == 0) {
+    started->port_ = server.bind_to_any_port(address.host);
+  } else if (server.bind_to_port(address.host, address.port)) {
+    started->port_ = address.port;
+  }
+  if (started->port_ <= 0 || !server.widen_backlog()) {
     return absl::UnavailableError(
         absl::StrCat(address.host, ":", address.port, " can't be listened on; give another"));
   }

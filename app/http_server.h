@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 
 #include "app/listen_address.h"
 
@@ -16,6 +17,7 @@ class Server;
 
 namespace segmentd {
 
+// Answers one request a connection and closes it. Those that say nothing keep nobody waiting.
 class HttpServer {
  public:
   struct Pages {
@@ -23,15 +25,19 @@ class HttpServer {
     // Empty when ready, else why not.
     std::function<std::string()> not_ready;
   };
-  // UNAVAILABLE when the address is taken. `pages` are
-  // called by any thread.
+  // UNAVAILABLE when the address is taken. Port 0 takes a free one. `pages` are called by any
+  // thread; `limit` is that of a connection, from its acceptance to its end.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const ListenAddress& address,
-                                                           Pages pages);
+                                                           Pages pages,
+                                                           absl::Duration limit = absl::Seconds(5));
   ~HttpServer();
 
+  int port() const { return port_; }
+
  private:
-  HttpServer();
+  explicit HttpServer(std::unique_ptr<httplib::Server> server);
   std::unique_ptr<httplib::Server> server_;
+  int port_ = 0;
   std::thread thread_;
 };
 
