@@ -10,10 +10,9 @@
 namespace segmentd {
 namespace {
 
-// Only past behaviour: live segments know what the stream has said since their activation.
 bool Reads(const RuleSet::Compiled& rules, Slot slot, const std::string& property) {
   const auto readers = rules.readers.find(property);
-  return rules.rules[slot].kind == Rule::Kind::kPast && readers != rules.readers.end() &&
+  return readers != rules.readers.end() &&
          std::find(readers->second.begin(), readers->second.end(), slot) != readers->second.end();
 }
 

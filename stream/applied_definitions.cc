@@ -76,9 +76,7 @@ std::string Describe(const std::vector<Violation>& violations) {
 bool ReadsPast(const Segment& segment) {
   bool any = false;
   ForEachExpression(segment, [&](const std::string&, const Expression& e) {
-    // Those of a live segment are what the stream has said since its activation.
-    const bool common = segment.has_past_behavior() && e.has_property() &&
-                        e.property().property().starts_with(kContextPrefix);
+    const bool common = e.has_property() && e.property().property().starts_with(kContextPrefix);
     any = any || e.has_did() || e.has_did_not() || common;
   });
   return any;

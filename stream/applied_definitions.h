@@ -53,7 +53,8 @@ struct DefinitionStatus {
 using DefinitionStatuses = absl::flat_hash_map<std::string, DefinitionStatus>;
 
 // Whether the segment asks something of the records before it: it has conditions on events of the
-// past, or is of past behaviour and reads common properties.
+// past, or reads common properties, which the profile has only from when somebody began to read
+// them.
 bool ReadsPast(const segments::v1::Segment& segment);
 // The IDs of the segments that it refers to, each once.
 std::vector<std::string> ReferencedSegments(const segments::v1::Segment& segment);

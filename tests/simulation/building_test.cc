@@ -202,6 +202,47 @@ TEST_F(Building, KnowsCommonPropertiesOfThePast) {
   EXPECT_EQ(members("s"), 3);
 }
 
+// Whether or not some other segment has read the property before, and whatever was said since.
+TEST_F(Building, FiltersKnowCommonPropertiesOfThePast) {
+  const auto filtered = [](const std::string& id, int64_t version, const std::string& os) {
+    return Make(
+        id, version,
+        fmt::format("live: {{ actions: {{ any_of: [ {{ event: Go }} ] }}, filter: {{ property: "
+                    "{{ property: context.os.name, equals: {} }} }} }}",
+                    os));
+  };
+  want({Make("other", 1,
+             "past_behavior: { property: { property: context.os.name, equals: Android } }")});
+  turns_until_active("other");
+  append_from("Android", "u0");
+  append_from("Android", "u1");
+  turns(20);
+  want({});
+  turns_until([&] { return task()->engine().rules().find("other") == nullptr; });
+  append_from("iOS", "u0");
+  turns(20);
+  want({filtered("i", 1, "iOS"), filtered("a", 1, "Android")});
+  turns_until_active("i");
+  turns_until_active("a");
+  append("u0", "Go");
+  append("u1", "Go");
+  turns(20);
+  EXPECT_THAT(told("i"), ElementsAre("u0 ADD TRIGGER"));
+  EXPECT_THAT(told("a"), ElementsAre("u1 ADD TRIGGER"));
+
+  // Edited away and back, with something said in between.
+  want({filtered("i", 1, "iOS"), Make("a", 2, "live: { actions: { any_of: [ { event: B } ] } }")});
+  turns_until([&] { return process_->board().running("a").version == 2; });
+  append_from("Android", "u0");
+  turns(20);
+  want({filtered("i", 2, "Android"), filtered("a", 3, "Android")});
+  turns_until([&] { return process_->board().running("a").version == 3; });
+  turns_until_active("a");
+  append("u0", "Go");
+  turns(20);
+  EXPECT_EQ(told("a").back(), "u0 ADD TRIGGER");
+}
+
 TEST_F(Building, GoesOnAfterACrashAmidTheTurns) {
   for (int i = 0; i < 40; ++i) {
     append(fmt::format("u{}", i), "A");

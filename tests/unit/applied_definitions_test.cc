@@ -282,8 +282,8 @@ TEST_F(AppliedDefinitionsTest, WhoAsksForThePast) {
   const std::string on_ios = "{ property: { property: context.os.name, equals: iOS } }";
   EXPECT_TRUE(reads("past_behavior: { all_of: [ " + on_ios + " ] }"));
   EXPECT_FALSE(reads("past_behavior: { property: { property: city, equals: Pune } }"));
-  // The trigger says it.
-  EXPECT_FALSE(reads("live: { actions: { any_of: [ { event: A } ] }, filter: " + on_ios + " }"));
+  // The trigger need not say it.
+  EXPECT_TRUE(reads("live: { actions: { any_of: [ { event: A } ] }, filter: " + on_ios + " }"));
 }
 
 TEST_F(AppliedDefinitionsTest, WhereNobodyIsThereIsNoPast) {
