@@ -274,13 +274,23 @@ void AddDefinitions(const KafkaDefinitionLog& definitions, const KafkaChangeFeed
   page->add({}, static_cast<double>(changes.unreadable()));
 }
 
+void AddBuildInfo(Page* page) {
+  page->family("segmentd_build_info", MetricType::Gauge, "1, with the version.");
+  page->add({{"version", SEGMENTD_VERSION}}, 1);
+}
+
 }  // namespace
+
+std::string MetricsPage() {
+  Page page;
+  AddBuildInfo(&page);
+  return page.text();
+}
 
 std::string MetricsPage(const StreamInstance& instance, const KafkaDefinitionLog& definitions,
                         const KafkaChangeFeed& changes) {
   Page page;
-  page.family("segmentd_build_info", MetricType::Gauge, "1, with the version.");
-  page.add({{"version", SEGMENTD_VERSION}}, 1);
+  AddBuildInfo(&page);
   AddStates(instance.board(), &page);
   AddTasks(instance.board().all_metrics(), &page);
   AddPhases(instance.board().all_metrics(), &page);

@@ -11,7 +11,8 @@
 
 namespace segmentd {
 
-// Any thread.
+// Any thread, as the other one. Before there is an instance.
+std::string MetricsPage();
 std::string MetricsPage(const StreamInstance& instance, const KafkaDefinitionLog& definitions,
                         const KafkaChangeFeed& changes);
 

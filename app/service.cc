@@ -8,6 +8,7 @@
 #include <atomic>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -125,14 +126,17 @@ class Service {
   absl::Status start();
   absl::Status start_instance(int32_t partitions);
   absl::StatusOr<StreamInstance::Io> make_io(int worker);
-  absl::Status start_servers();
+  absl::Status start_grpc();
+  absl::Status start_http();
   void stop();
 
   // Tries until it works, or fails for good, or a stop is asked for (CANCELLED), or the time is
   // over. Says so meanwhile. `limit` is the time for one try.
   absl::Status keep_trying(absl::FunctionRef<absl::Status(absl::Duration limit)> work);
-  // Empty when ready.
+  void set_unreached(const absl::Status& why);
+  // The pages of HTTP, which is asked from the beginning on. `not_ready` is empty when ready.
   std::string not_ready() const;
+  std::string metrics() const;
   void tell_readiness();
 
   const Options& options_;
@@ -143,7 +147,12 @@ class Service {
   Signals& signals_;
   Names names_;
   absl::Time begun_ = absl::Now();
+  // All that follows from the clock on is there.
+  std::atomic<bool> started_{false};
   std::atomic<bool> stopping_{false};
+  mutable std::mutex mutex_;
+  // Of the last try to reach Kafka; guarded by the mutex.
+  absl::Status unreached_;
   std::string told_ = "starting";
 
   WallClock clock_;
@@ -157,11 +166,17 @@ class Service {
   std::unique_ptr<HttpServer> http_;
 };
 
+void Service::set_unreached(const absl::Status& why) {
+  const std::scoped_lock lock(mutex_);
+  unreached_ = why;
+}
+
 absl::Status Service::keep_trying(absl::FunctionRef<absl::Status(absl::Duration limit)> work) {
   const absl::Time until = options_.startup_timeout ? begun_ + ToAbsl(*options_.startup_timeout)
                                                     : absl::InfiniteFuture();
   for (;;) {
     absl::Status status = work(std::clamp(until - absl::Now(), kShortestTry, kTry));
+    set_unreached(status);
     if (!absl::IsUnavailable(status) && !absl::IsDeadlineExceeded(status)) return status;
     const absl::Duration waited = absl::Now() - begun_;
     if (absl::Now() >= until) {
@@ -169,8 +184,7 @@ absl::Status Service::keep_trying(absl::FunctionRef<absl::Status(absl::Duration 
           "gave up after ", absl::FormatDuration(absl::Floor(waited, absl::Seconds(1))), ": ",
           status.message()));
     }
-    spdlog::warn("waiting for Kafka at {}, for {} s so far: {}", kafka_.bootstrap_servers(),
-                 absl::ToInt64Seconds(waited), Text(status));
+    spdlog::warn("{}", not_ready());
     if (signals_.wait(std::min(kBetweenTries, until - absl::Now()))) {
       stopping_ = true;
       return absl::CancelledError("stopped while waiting for Kafka");
@@ -189,6 +203,8 @@ absl::Status Service::start() {
     const absl::Status free = address.ok() ? address->check_free() : address.status();
     if (!free.ok()) return absl::Status(free.code(), absl::StrCat(name, ": ", free.message()));
   }
+  // Before Kafka is waited for, however long: who watches over the process asks meanwhile.
+  if (absl::Status http = start_http(); !http.ok()) return http;
   TopicCreation creation;
   creation.enabled = options_.create_topics;
   creation.partitions = options_.partitions;
@@ -202,7 +218,9 @@ absl::Status Service::start() {
   if (!status.ok()) return status;
   status = start_instance(partitions);
   if (!status.ok()) return status;
-  return start_servers();
+  status = start_grpc();
+  started_ = status.ok();
+  return status;
 }
 
 absl::StatusOr<StreamInstance::Io> Service::make_io(int worker) {
@@ -284,7 +302,7 @@ absl::Status Service::start_instance(int32_t partitions) {
   return absl::OkStatus();
 }
 
-absl::Status Service::start_servers() {
+absl::Status Service::start_grpc() {
   changes_ = std::make_unique<KafkaChangeFeed>(
       kafka_, KafkaChangeFeed::Options{.topic = topics_.changes, .group = names_.group});
   const auto now = [] { return absl::Now(); };
@@ -297,22 +315,35 @@ absl::Status Service::start_servers() {
   absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(grpc, *segments_, *memberships_);
   if (!server.ok()) return server.status();
   server_ = *std::move(server);
-  if (!options_.http.empty()) {
-    const absl::StatusOr<ListenAddress> address = ListenAddress::Parse(options_.http);
-    if (!address.ok()) return address.status();
-    absl::StatusOr<std::unique_ptr<HttpServer>> http = HttpServer::Start(
-        *address, {.metrics = [this] { return MetricsPage(*instance_, *definitions_, *changes_); },
-                   .not_ready = [this] { return not_ready(); }});
-    if (!http.ok()) return http.status();
-    http_ = *std::move(http);
-  }
-  spdlog::info("gRPC on {} (port {}), HTTP on {}", options_.listen, server_->port(),
-               options_.http.empty() ? "nothing" : options_.http);
+  spdlog::info("gRPC on {} (port {})", options_.listen, server_->port());
   return absl::OkStatus();
+}
+
+absl::Status Service::start_http() {
+  if (options_.http.empty()) return absl::OkStatus();
+  const absl::StatusOr<ListenAddress> address = ListenAddress::Parse(options_.http);
+  if (!address.ok()) return address.status();
+  absl::StatusOr<std::unique_ptr<HttpServer>> http = HttpServer::Start(
+      *address,
+      {.metrics = [this] { return metrics(); }, .not_ready = [this] { return not_ready(); }});
+  if (!http.ok()) return http.status();
+  http_ = *std::move(http);
+  spdlog::info("HTTP on {} (port {})", options_.http, http_->port());
+  return absl::OkStatus();
+}
+
+std::string Service::metrics() const {
+  return started_ ? MetricsPage(*instance_, *definitions_, *changes_) : MetricsPage();
 }
 
 std::string Service::not_ready() const {
   if (stopping_) return "stopping";
+  if (!started_) {
+    const std::scoped_lock lock(mutex_);
+    return absl::StrCat("waiting for Kafka at ", kafka_.bootstrap_servers(), ", for ",
+                        absl::ToInt64Seconds(absl::Now() - begun_), " s so far",
+                        unreached_.ok() ? "" : ": ", unreached_.message());
+  }
   if (!instance_->assigned()) return "the consumer group is still giving out its partitions";
   const std::map<Partition, TaskBoard::Entry> entries = instance_->board().entries();
   if (entries.empty()) return "no partition is assigned to this instance";

@@ -1,5 +1,5 @@
-// segmentd's parts, put together: topics, definitions, workers, gRPC and HTTP, in the order in
-// which they start, and backwards at the end.
+// segmentd's parts, put together: HTTP, topics, definitions, workers and gRPC, in the order in which
+// they start.
 #pragma once
 
 #include "app/exit_status.h"

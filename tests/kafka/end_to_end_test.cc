@@ -44,6 +44,7 @@ namespace {
 namespace pb = segments::v1;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr absl::Duration kLimit = absl::Seconds(30);
 constexpr int32_t kPartitions = 4;
@@ -1052,7 +1053,34 @@ TEST_F(EndToEnd, CountsThePastThoughKilledWhileBuilding) {
   EXPECT_GE(backfilled, kUsers / 2);
 }
 
-// -- Topics ---------------------------------------------------------------------------------------
+// -- Without a broker -----------------------------------------------------------------------------
+
+TEST(Start, IsToldOverHttpWhileKafkaIsWaitedFor) {
+  ServerProcess segmentd("127.0.0.1:1", NewTopicPrefix());
+  segmentd.start();
+  ASSERT_TRUE(Eventually([&] { return segmentd.page("/healthz").status == 200; }))
+      << segmentd.log();
+  EXPECT_EQ(segmentd.page("/readyz").status, 503);
+  EXPECT_THAT(segmentd.page("/readyz").text, HasSubstr("waiting for Kafka at 127.0.0.1:1, for "));
+  EXPECT_EQ(segmentd.metric("segmentd_build_info"), 1);
+  // Once a try has failed.
+  EXPECT_TRUE(Eventually([&] {
+    return segmentd.page("/readyz").text.find(" s so far: ") != std::string::npos;
+  })) << segmentd.page("/readyz").text;
+  EXPECT_EQ(segmentd.stop(), 0) << segmentd.log();
+}
+
+TEST(Start, EndsAtOnceWhereAnAddressIsTaken) {
+  ServerProcess first("127.0.0.1:1", NewTopicPrefix());
+  first.start();
+  ASSERT_TRUE(Eventually([&] { return first.page("/healthz").status == 200; })) << first.log();
+  ServerProcess second("127.0.0.1:1", NewTopicPrefix());
+  second.use_http_address_of(first);
+  second.start();
+  EXPECT_EQ(second.await_end(), 3) << second.log();
+  EXPECT_THAT(second.log(), HasSubstr("--http: 127.0.0.1:"));
+  EXPECT_THAT(second.log(), Not(HasSubstr("waiting for Kafka")));
+}
 
 TEST(StartupTimeout, IsKeptWithoutABroker) {
   ServerProcess segmentd("127.0.0.1:1", NewTopicPrefix(), {"--startup-timeout", "1s"});
@@ -1063,6 +1091,8 @@ TEST(StartupTimeout, IsKeptWithoutABroker) {
   EXPECT_LT(absl::Now() - begun, absl::Seconds(4));
   EXPECT_THAT(segmentd.log(), HasSubstr("gave up after 1s"));
 }
+
+// -- Topics ---------------------------------------------------------------------------------------
 
 TEST_F(EndToEnd, WrongTopicsAreRefused) {
   KafkaHandle handle = *MakeKafkaHandle(

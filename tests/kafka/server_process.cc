@@ -30,6 +30,7 @@ namespace {
 
 constexpr absl::Duration kLimit = absl::Seconds(60);
 constexpr absl::Duration kBetweenLooks = absl::Milliseconds(10);
+constexpr std::string_view kVersion = "HTTP/1.1 ";
 
 std::string Program(std::string_view name) {
   const char* folder = getenv("SEGMENTD_BIN_DIR");
@@ -57,8 +58,7 @@ int BindFreePort(int* port) {
   return socket_fd;
 }
 
-// The body; empty when nobody answers, or not with 200.
-std::string Get(int port, std::string_view path) {
+Page Get(int port, std::string_view path) {
   const int socket_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const timeval limit{.tv_sec = 10, .tv_usec = 0};
   setsockopt(socket_fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
@@ -78,8 +78,8 @@ std::string Get(int port, std::string_view path) {
   }
   close(socket_fd);
   const size_t body = answer.find("\r\n\r\n");
-  if (!answer.starts_with("HTTP/1.1 200") || body == std::string::npos) return "";
-  return answer.substr(body + 4);
+  if (!answer.starts_with(kVersion) || body == std::string::npos) return {};
+  return {.status = std::atoi(answer.c_str() + kVersion.size()), .text = answer.substr(body + 4)};
 }
 
 }  // namespace
@@ -125,6 +125,14 @@ ServerProcess::~ServerProcess() {
   std::filesystem::remove_all(folder_);
 }
 
+void ServerProcess::use_http_address_of(const ServerProcess& other) {
+  const auto address = [](auto& command) {
+    return std::find(command.begin(), command.end(), "--http") + 1;
+  };
+  *address(command_) = *address(other.command_);
+  http_port_ = other.http_port_;
+}
+
 void ServerProcess::start() {
   if (pid_ > 0) Fail("segmentd runs already");
   std::vector<char*> arguments;
@@ -147,7 +155,7 @@ void ServerProcess::start() {
 
 bool ServerProcess::await_ready() {
   const absl::Time until = absl::Now() + kLimit;
-  while (Get(http_port_, "/readyz").empty()) {
+  while (page("/readyz").status != 200) {
     const bool ended = waitpid(pid_, nullptr, WNOHANG) == pid_;
     if (ended) pid_ = -1;
     if (ended || absl::Now() > until) {
@@ -206,11 +214,15 @@ std::string ServerProcess::log() const {
   return text.str();
 }
 
+Page ServerProcess::page(std::string_view path) const {
+  return Get(http_port_, path);
+}
+
 std::vector<double> ServerProcess::series(std::string_view begin) const {
-  std::istringstream page(Get(http_port_, "/metrics"));
+  std::istringstream lines(page("/metrics").text);
   std::vector<double> values;
   std::string line;
-  while (std::getline(page, line)) {
+  while (std::getline(lines, line)) {
     if (!line.starts_with(begin)) continue;
     if (begin.find('{') == std::string_view::npos && line[begin.size()] != ' ' &&
         line[begin.size()] != '{') {

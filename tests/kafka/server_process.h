@@ -20,6 +20,12 @@ struct CommandResult {
 // `arguments` go through a shell.
 CommandResult RunSegctl(const std::string& server, const std::string& arguments);
 
+struct Page {
+  // 0 when nobody answers.
+  int status = 0;
+  std::string text;
+};
+
 // On free ports. Throws Failure when it can't be started. One thread.
 class ServerProcess {
  public:
@@ -30,6 +36,9 @@ class ServerProcess {
   ~ServerProcess();
   ServerProcess(const ServerProcess&) = delete;
   ServerProcess& operator=(const ServerProcess&) = delete;
+
+  // Before start(): as a process does that was started a second time by mistake.
+  void use_http_address_of(const ServerProcess& other);
 
   // Does not wait: the server may be killed at any moment after.
   void start();
@@ -47,6 +56,8 @@ class ServerProcess {
 
   // Standard error of all starts.
   std::string log() const;
+  // Of HTTP: "/readyz".
+  Page page(std::string_view path) const;
   // Sum over all series that begin with `series`, a name or a name with the first labels; absent
   // while /metrics does not answer.
   std::optional<double> metric(std::string_view series) const;
