@@ -371,11 +371,12 @@ bool AppliedDefinitions::told(Slot slot, bool built) const {
   return !definition.untold() || (definition.phase() == AppliedDefinition::ACTIVATING && built);
 }
 
-std::optional<Slot> AppliedDefinitions::deleting() const {
+std::vector<Slot> AppliedDefinitions::deleting() const {
+  std::vector<Slot> slots;
   for (const auto& [slot, definition] : by_slot_) {
-    if (definition.deleting()) return slot;
+    if (definition.deleting()) slots.push_back(slot);
   }
-  return std::nullopt;
+  return slots;
 }
 
 DefinitionStatuses AppliedDefinitions::statuses() const {

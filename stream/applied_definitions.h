@@ -105,8 +105,8 @@ class AppliedDefinitions {
   // in the present version.
   bool told(Slot slot, bool built) const;
 
-  // A segment whose members are to be removed.
-  std::optional<Slot> deleting() const;
+  // The segments whose members are to be removed.
+  std::vector<Slot> deleting() const;
   // Nobody's state names the slot any more.
   void free(Slot slot) { by_slot_.erase(slot); }
 

@@ -196,7 +196,7 @@ absl::Status Task::load(Restored& restored, std::pair<Offset, Offset> held) {
   members_.assign(definitions_.slots(), 0);
   restore_guards();
   statuses_ = std::make_shared<const DefinitionStatuses>(definitions_.statuses());
-  scanned_slot_ = definitions_.deleting();
+  scanned_slots_ = definitions_.deleting();
   next_change_ = record_.next_change();
 
   users_ = std::move(restored.users);
@@ -494,7 +494,7 @@ void Task::want(WantedDefinitions definitions) {
 }
 
 bool Task::rules_pending() const {
-  return definitions_differ_ || freed_slot_.has_value() || !ready_.empty() || !over_.empty() ||
+  return definitions_differ_ || !freed_slots_.empty() || !ready_.empty() || !over_.empty() ||
          all_had_turn() || !Same(settings_, options_.settings);
 }
 
@@ -519,7 +519,7 @@ void Task::save(Step& step, absl::Duration now, bool everything) {
     marks_.push_back({position_, now});
   }
 
-  if (scanned_slot_ && !halted()) scan(step);
+  if (!scanned_slots_.empty() && !halted()) scan(step);
   if (!turns_.empty() && !halted()) take_turns(step);
   if (everything || rules_pending()) {
     save_oldest(options_.users_drained_per_step, false, step);
@@ -594,16 +594,18 @@ void Task::save_definition(const AppliedDefinition& definition, Step& step) {
 void Task::change_rules(Step& step) {
   bool edits = false;
   const bool all_fired = fired_ >= clock_.now();
-  if (freed_slot_) {
-    FormatChangelogKey({.kind = ChangelogKind::kDefinition, .slot = *freed_slot_}, &key_);
-    step.write({.topic = Write::Topic::kChangelog,
-                .partition = partition_,
-                .key = key_,
-                .has_value = false});
-    definitions_.free(*freed_slot_);
-    minutes_[*freed_slot_] = {};
-    freed_slot_.reset();
-    // What compiled with the segment compiles without it.
+  if (!freed_slots_.empty()) {
+    for (const Slot slot : freed_slots_) {
+      FormatChangelogKey({.kind = ChangelogKind::kDefinition, .slot = slot}, &key_);
+      step.write({.topic = Write::Topic::kChangelog,
+                  .partition = partition_,
+                  .key = key_,
+                  .has_value = false});
+      definitions_.free(slot);
+      minutes_[slot] = {};
+    }
+    freed_slots_.clear();
+    // What compiled with the segments compiles without them.
     if (absl::StatusOr<std::shared_ptr<const RuleSet>> left = definitions_.compile(); left.ok()) {
       rules_ = *std::move(left);
     }
@@ -664,12 +666,12 @@ void Task::change_rules(Step& step) {
   plan_builds();
   definitions_differ_ = wanted_ && definitions_.differ(*wanted_);
   statuses_changed_ = true;
-  if (!scanned_slot_) {
-    scanned_slot_ = definitions_.deleting();
+  if (scanned_slots_.empty()) {
+    scanned_slots_ = definitions_.deleting();
     scan_at_ = 0;
   }
   // As a restored task will, from images older than this.
-  if (!edits && !scanned_slot_) return;
+  if (!edits && scanned_slots_.empty()) return;
   for (UserIndex i = 0; i < users_->size(); ++i) {
     StoredUser& user = (*users_)[i];
     if (engine_->take_over(user.state)) settle(user, position_, step);
@@ -677,22 +679,29 @@ void Task::change_rules(Step& step) {
 }
 
 void Task::scan(Step& step) {
-  const size_t until = std::min(users_->size(), scan_at_ + options_.users_scanned_per_step);
+  const size_t portion =
+      std::max<size_t>(options_.users_scanned_per_step / scanned_slots_.size(), 1);
+  const size_t until = std::min(users_->size(), scan_at_ + portion);
   for (; scan_at_ < until && !step.full() && !halted(); ++scan_at_) {
     StoredUser& user = (*users_)[scan_at_];
-    // Where only the user's base has a state, there is nothing to tell.
-    const SegmentState* segment = user.state.present.segments.find(*scanned_slot_);
-    const bool built = segment != nullptr && segment->built &&
-                       segment->version == rules_->segment(*scanned_slot_)->segment.version();
-    const bool told = definitions_.told(*scanned_slot_, built);
-    if (!engine_->remove(*scanned_slot_, clock_.now(), user.state, changes_)) continue;
-    tell(user, step, told ? std::nullopt : scanned_slot_);
+    bool any = false;
+    for (const Slot slot : scanned_slots_) {
+      // Where only the user's base has a state, there is nothing to tell.
+      const SegmentState* segment = user.state.present.segments.find(slot);
+      const bool built = segment != nullptr && segment->built &&
+                         segment->version == rules_->segment(slot)->segment.version();
+      const bool told = definitions_.told(slot, built);
+      if (!engine_->remove(slot, clock_.now(), user.state, changes_)) continue;
+      any = true;
+      tell(user, step, told ? std::nullopt : std::optional(slot));
+    }
+    if (!any) continue;
     settle(user, position_, step);
     save_user(user, step);
   }
   if (scan_at_ < users_->size()) return;
-  freed_slot_ = scanned_slot_;
-  scanned_slot_.reset();
+  freed_slots_.swap(scanned_slots_);
+  scanned_slots_.clear();
   scan_at_ = 0;
 }
 

@@ -144,7 +144,7 @@ class Task {
   // Steps are waited for: by definitions to be applied, by members to be removed, by users to have
   // their turn.
   bool has_work() const {
-    return running() && (rules_pending() || scanned_slot_.has_value() || !turns_.empty());
+    return running() && (rules_pending() || !scanned_slots_.empty() || !turns_.empty());
   }
 
   // What is to be read of the input's past, for segments that are not ACTIVE; while RUNNING.
@@ -278,11 +278,12 @@ class Task {
 
   WantedDefinitions wanted_;
   bool definitions_differ_ = false;
-  // The slot whose segment is being taken out of the users' states, and the next user to look at.
-  std::optional<Slot> scanned_slot_;
+  // The slots whose segments are being taken out of the users' states, all in one go, and the next
+  // user to look at.
+  std::vector<Slot> scanned_slots_;
   UserIndex scan_at_ = 0;
   // Through with all users.
-  std::optional<Slot> freed_slot_;
+  std::vector<Slot> freed_slots_;
   // What segments that are not ACTIVE need of the past, how much of each is read, and what was.
   std::vector<HistoryRequest> histories_wanted_;
   std::vector<double> read_;

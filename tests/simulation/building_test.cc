@@ -570,6 +570,29 @@ TEST_F(Building, APausedSegmentStandsStill) {
   EXPECT_THAT(told("s"), ElementsAre("u ADD CONDITION_MET", "v ADD DEFINITION_CHANGED"));
 }
 
+TEST_F(Building, SegmentsDeletedTogetherEndInOneGo) {
+  constexpr int kSegments = 40;
+  std::vector<Segment> segments;
+  for (int i = 0; i < kSegments; ++i) {
+    segments.push_back(
+        Make(fmt::format("s{}", i), 1, "live: { actions: { any_of: [ { event: A } ] } }"));
+  }
+  want(segments);
+  turns(20);
+  for (int i = 0; i < 5; ++i) append(fmt::format("u{}", i), "A");
+  turns(20);
+  ASSERT_EQ(told("s39").size(), 5u);
+  want({});
+  turns(kSegments / 2);
+  for (const char* id : {"s0", "s39"}) {
+    EXPECT_EQ(told(id).size(), 10u) << id;
+    EXPECT_EQ(told(id).back().substr(2), " REMOVE SEGMENT_DELETED") << id;
+    EXPECT_EQ(task()->engine().rules().find(id), nullptr) << id;
+  }
+  restart();
+  EXPECT_EQ(told("s39").size(), 10u);
+}
+
 TEST_F(Building, EstimatesWithoutATrace) {
   want({Make("inner", 1, "past_behavior: { did: { event: B } }")});
   turns(20);

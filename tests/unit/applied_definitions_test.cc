@@ -78,12 +78,12 @@ TEST_F(AppliedDefinitionsTest, ADeletedSegmentKeepsItsSlotUntilItIsFreed) {
   EXPECT_TRUE(change.definitions[0].deleting());
   EXPECT_EQ(change.rules->find("a"), nullptr);
   EXPECT_NE(change.rules->segment(0), nullptr);
-  EXPECT_EQ(definitions_.deleting(), std::optional<Slot>(0));
+  EXPECT_THAT(definitions_.deleting(), ::testing::ElementsAre(0u));
   EXPECT_TRUE(definitions_.statuses().at("a").deleting);
 
   EXPECT_EQ(go_to({Make("b", 1), Make("c", 1)}).definitions[0].slot(), 2u);
   definitions_.free(0);
-  EXPECT_EQ(definitions_.deleting(), std::nullopt);
+  EXPECT_THAT(definitions_.deleting(), ::testing::IsEmpty());
   EXPECT_EQ(go_to({Make("b", 1), Make("c", 1), Make("d", 1)}).definitions[0].slot(), 0u);
 }
 
@@ -130,7 +130,7 @@ TEST_F(AppliedDefinitionsTest, AnUnreadableRecordLeavesTheOldVersionRunning) {
   unreadable.set_status(segments::v1::SEGMENT_STATUS_INVALID);
   const auto change = go_to({unreadable});
   EXPECT_TRUE(change.definitions.empty());
-  EXPECT_FALSE(definitions_.deleting().has_value());
+  EXPECT_THAT(definitions_.deleting(), ::testing::IsEmpty());
   EXPECT_EQ(definitions_.statuses().at("a").version, 3);
 }
 
