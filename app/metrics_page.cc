@@ -170,8 +170,11 @@ void AddTasks(const TasksMetrics& tasks, Page* page) {
     }
   }
   page->family("segmentd_lag_records", MetricType::Gauge,
-               "Records of the input that were not read yet.");
+               "Records of the input that were not read yet; of partitions that are read.");
   for (const auto& [partition, metrics] : tasks) {
+    // Nobody knows of the others, which read nothing: 0 would say that nothing waits.
+    const TaskState state = metrics->state;
+    if (state != TaskState::kRunning && state != TaskState::kReplaying) continue;
     const int64_t lag = metrics->end_offset.value() - metrics->next_offset.value();
     page->add({OfPartition(partition)}, static_cast<double>(std::max<int64_t>(lag, 0)));
   }
@@ -287,16 +290,20 @@ std::string MetricsPage() {
   return page.text();
 }
 
+std::string TasksPage(const TaskBoard& board) {
+  Page page;
+  AddStates(board, &page);
+  AddTasks(board.all_metrics(), &page);
+  AddPhases(board.all_metrics(), &page);
+  return page.text();
+}
+
 std::string MetricsPage(const StreamInstance& instance, const KafkaDefinitionLog& definitions,
                         const KafkaChangeFeed& changes) {
   Page page;
-  AddBuildInfo(&page);
-  AddStates(instance.board(), &page);
-  AddTasks(instance.board().all_metrics(), &page);
-  AddPhases(instance.board().all_metrics(), &page);
   AddWorkers(instance.worker_metrics(), &page);
   AddDefinitions(definitions, changes, &page);
-  return page.text();
+  return absl::StrCat(MetricsPage(), TasksPage(instance.board()), page.text());
 }
 
 }  // namespace segmentd

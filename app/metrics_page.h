@@ -3,16 +3,17 @@
 
 #include <string>
 
-#include "absl/time/time.h"
-
 #include "stream/instance.h"
 #include "stream/kafka_change_feed.h"
 #include "stream/kafka_definition_log.h"
+#include "stream/task_board.h"
 
 namespace segmentd {
 
-// Any thread, as the other one. Before there is an instance.
+// Any thread, as the others. Before there is an instance.
 std::string MetricsPage();
+// The part of the tasks.
+std::string TasksPage(const TaskBoard& board);
 std::string MetricsPage(const StreamInstance& instance, const KafkaDefinitionLog& definitions,
                         const KafkaChangeFeed& changes);
 
