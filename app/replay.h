@@ -60,6 +60,8 @@ class Replay {
     std::array<int64_t, 4> changes{};
   };
   const Counts& counts() const { return counts_; }
+  // What the bounds of what is kept per user cut off.
+  const EngineCounters& cut_off() const { return engine_.counters(); }
   // The first of them, at most kDeadLettersKept.
   static constexpr size_t kDeadLettersKept = 20;
   const std::vector<DeadLetter>& dead_letters() const { return dead_letters_; }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 #include "app/change_line.h"
 #include "app/console.h"
@@ -36,6 +37,20 @@ struct CloseFile {
   void operator()(FILE* file) const { fclose(file); }
 };
 
+// What was cut off, in words; empty for nothing. Memberships may differ from what they would be
+// without bounds.
+std::string CutOff(const EngineCounters& counters) {
+  std::vector<std::string> parts;
+  const auto add = [&](int64_t count, absl::string_view what) {
+    if (count > 0) parts.push_back(absl::StrCat(Grouped(count), " ", what));
+  };
+  add(counters.pendings_dropped, "pending values or sequences dropped");
+  add(counters.facts_dropped, "facts dropped");
+  add(counters.message_ids_dropped, "message IDs forgotten");
+  add(counters.profile_writes_refused, "writes to profiles refused");
+  return absl::StrJoin(parts, ", ");
+}
+
 void PrintSummary(const Replay& replay) {
   const Replay::Counts& counts = replay.counts();
   std::string text =
@@ -56,6 +71,11 @@ void PrintSummary(const Replay& replay) {
       ": ", Grouped(of(segments::v1::ADD)), " ADD, ", Grouped(of(segments::v1::REMOVE)), " REMOVE");
   if (of(segments::v1::QUALIFIED) > 0) {
     absl::StrAppend(&text, ", ", Grouped(of(segments::v1::QUALIFIED)), " QUALIFIED");
+  }
+  if (const std::string cut_off = CutOff(replay.cut_off()); !cut_off.empty()) {
+    absl::StrAppend(&text, "\n",
+                    Paint(absl::StrCat("Past the bounds of what is kept per user: ", cut_off),
+                          Color::kYellow, stderr));
   }
   if (counts.dead_letters > 0) {
     absl::StrAppend(&text, "\n",
@@ -111,6 +131,10 @@ void PrintSummaryJson(const Replay& replay) {
       .number("add", counts.changes[segments::v1::ADD])
       .number("remove", counts.changes[segments::v1::REMOVE])
       .number("qualified", counts.changes[segments::v1::QUALIFIED])
+      .number("pendings_dropped", replay.cut_off().pendings_dropped)
+      .number("facts_dropped", replay.cut_off().facts_dropped)
+      .number("message_ids_dropped", replay.cut_off().message_ids_dropped)
+      .number("profile_writes_refused", replay.cut_off().profile_writes_refused)
       .number("dead_letters", counts.dead_letters)
       .raw("first_dead_letters", JsonArray(letters))
       .raw("segments", JsonArray(segments));

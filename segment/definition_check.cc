@@ -242,7 +242,8 @@ void Check::ordered(const google::protobuf::Value& value) {
   }
   wrong(absl::StrCat("\"", value.string_value(),
                      "\" in quotes is a string, and strings are ordered byte by byte; write the "
-                     "number without quotes"));
+                     "number without quotes, and versions, dates or codes that are texts as "
+                     "`matches` or `in`"));
 }
 
 void Check::segment(const pb::Segment& segment) {

@@ -296,7 +296,7 @@ TEST(CheckSegment, ANumberInQuotesHasNoOrder) {
                              "at_most: '.5'", "at_most: ' 5'", "at_most: '5 '"}) {
     EXPECT_THAT(
         CheckCondition(absl::StrCat("property: p, ", quoted)),
-        ElementsAre(testing::AllOf(StartsWith(condition), testing::HasSubstr("without quotes"))))
+        ElementsAre(testing::AllOf(StartsWith(condition), testing::HasSubstr("without quotes, and versions"))))
         << quoted;
   }
   EXPECT_THAT(CheckCondition("property: p, between: [ '1', '5' ]"),

@@ -183,6 +183,22 @@ TEST(Segctl, ReplayReadsTheSampleData) {
   EXPECT_THAT(result.text, HasSubstr(R"("dead_letters":0)"));
 }
 
+TEST(Segctl, ReplayTellsWhatWasCutOff) {
+  const std::string segments = FileWith("cut_off.yaml", R"(
+name: Dates
+live: { date_time: { property: dates } }
+)");
+  std::string dates;
+  for (int i = 0; i < 1000; ++i) dates += (i == 0 ? "" : ",") + std::string("\"2026-01-01T00:00\"");
+  const std::string events = FileWith(
+      "cut_off.ndjson", R"({"type":"identify","userId":"u","timestamp":"2026-01-01T00:00:00Z",)"
+                        R"("traits":{"dates":[)" +
+                            dates + "]}}\n");
+  const std::string command = "replay --segments " + segments + " --events " + events;
+  EXPECT_THAT(Segctl(command + " 2>&1").text, HasSubstr("1 writes to profiles refused"));
+  EXPECT_THAT(Segctl(command + " --json 2>&1").text, HasSubstr(R"("profile_writes_refused":1)"));
+}
+
 TEST(Segctl, ReplaySaysWhatIsWrongWithItsFiles) {
   EXPECT_EQ(Segctl("replay --segments " + Wrong() + " --events /dev/null 2>&1").status, 2);
   EXPECT_EQ(Segctl("replay --segments " + Booked() + " --events /there/is/none 2>&1").status, 2);
