@@ -70,6 +70,11 @@ int64_t MinuteOf(Time time) {
   return time.millis() / 60'000;
 }
 
+// Where only some of these begin again, changes are told twice under one number.
+constexpr std::string_view kStartAnew =
+    "To start anew, delete the changelog, the changes, whose numbers begin with 0 again, and the "
+    "group's offsets, all three: see \"Starting anew\" in docs/operations.md.";
+
 std::atomic<uint64_t> lives{0};
 
 }  // namespace
@@ -103,10 +108,10 @@ absl::Status Task::start(std::unique_ptr<Restored> restored, std::optional<Offse
   if (committed && (!restored->record || *committed > recorded)) {
     return absl::AbortedError(fmt::format(
         "partition {}: the consumer group has committed offset {}, but the changelog {}. If the "
-        "changelog topic was deleted or emptied, restore it; to start anew, delete the group's "
-        "offsets and all of the changelog.",
+        "changelog topic was deleted or emptied, restore it. {}",
         partition_, committed->value(),
-        restored->record ? fmt::format("ends at {}", recorded.value()) : "has no task record"));
+        restored->record ? fmt::format("ends at {}", recorded.value()) : "has no task record",
+        kStartAnew));
   }
   if (committed && *committed < recorded) {
     spdlog::warn(
@@ -144,8 +149,8 @@ absl::Status Task::load(Restored& restored, std::pair<Offset, Offset> held) {
     if (next > held.second) {
       return absl::DataLossError(fmt::format(
           "partition {}: the input ends at offset {}, but records up to {} were already applied. "
-          "Was the topic made again? To start anew, delete the group's offsets and the changelog.",
-          partition_, held.second.value(), next.value()));
+          "Was the topic made again? {}",
+          partition_, held.second.value(), next.value(), kStartAnew));
     }
     if (position_ < held.first && position_ == next && options_.accept_lost_input) {
       spdlog::warn(
@@ -162,15 +167,15 @@ absl::Status Task::load(Restored& restored, std::pair<Offset, Offset> held) {
           position_ == next
               ? "were not yet read: the topic's retention is shorter than segmentd was stopped. To "
                 "go on without them, start with --accept-lost-input."
-              : "are needed to restore users' states. Raise the topic's retention; to start anew, "
-                "delete the group's offsets and the changelog."));
+              : fmt::format("are needed to restore users' states. Raise the topic's retention. {}",
+                            kStartAnew)));
     }
   } else {
     if (restored.users->size() != 0 || !restored.definitions.by_slot().empty()) {
       return absl::DataLossError(fmt::format(
           "partition {}: the changelog has users or definitions but no task record. Restore the "
-          "topic, or delete all of it to start anew.",
-          partition_));
+          "topic. {}",
+          partition_, kStartAnew));
     }
     position_ = options_.start_at_latest ? held.second : held.first;
     record_.set_next_offset(position_.value());

@@ -25,6 +25,9 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
+constexpr const char* kStartAnew =
+    "To start anew, delete the changelog, the changes, whose numbers begin with 0 again, and the "
+    "group's offsets, all three";
 constexpr const char* kCart =
     "id: cart\nname: Cart\nlive: { inaction: { trigger: { event: A }, does_not_do: [ { event: B } "
     "], within: 2s } }\n";
@@ -174,7 +177,21 @@ TEST_F(Recovery, RefusesALostChangelog) {
   turns(100);
   EXPECT_EQ(state(), TaskState::kFailed);
   EXPECT_THAT(failure(), AllOf(HasSubstr("changelog"), HasSubstr("has no task record"),
-                               HasSubstr("start anew")));
+                               HasSubstr(kStartAnew)));
+}
+
+// Why starting anew takes the changes, too: their numbers begin again.
+TEST_F(Recovery, BeginsTheChangesAgainWithoutItsChangelogAndTheGroupsOffsets) {
+  append("u", "A");
+  work_and_die();
+  const std::string first = *cluster_.read_committed(Topic::kChanges, 0).at(0)->value;
+  EXPECT_THAT(first, AllOf(HasSubstr("\"ADD\""), HasSubstr("\"events-0:0\"")));
+  changelog().clear();
+  cluster_.forget_committed(0);
+  work_and_die();
+  const auto changes = cluster_.read_committed(Topic::kChanges, 0);
+  ASSERT_EQ(changes.size(), 2u);
+  EXPECT_EQ(*changes[1]->value, first);
 }
 
 TEST_F(Recovery, RefusesAChangelogWithoutItsTaskRecord) {
@@ -188,7 +205,8 @@ TEST_F(Recovery, RefusesAChangelogWithoutItsTaskRecord) {
   start();
   turns(100);
   EXPECT_EQ(state(), TaskState::kFailed);
-  EXPECT_THAT(failure(), HasSubstr("users or definitions but no task record"));
+  EXPECT_THAT(failure(),
+              AllOf(HasSubstr("users or definitions but no task record"), HasSubstr(kStartAnew)));
 }
 
 TEST_F(Recovery, RefusesAnUnreadableImage) {
@@ -212,7 +230,8 @@ TEST_F(Recovery, RefusesAnInputThatWasMadeAgain) {
   start();
   turns(10);
   EXPECT_EQ(state(), TaskState::kFailed);
-  EXPECT_THAT(failure(), AllOf(HasSubstr("ends at offset 0"), HasSubstr("made again")));
+  EXPECT_THAT(failure(),
+              AllOf(HasSubstr("ends at offset 0"), HasSubstr("made again"), HasSubstr(kStartAnew)));
 }
 
 TEST_F(Recovery, RefusesToSkipDeletedRecordsUnlessTold) {
@@ -246,7 +265,8 @@ TEST_F(Recovery, RefusesToRestoreWithoutTheRecordsItNeeds) {
   start();
   turns(10);
   EXPECT_EQ(state(), TaskState::kFailed);
-  EXPECT_THAT(failure(), AllOf(HasSubstr("needed to restore"), Not(HasSubstr("--accept"))));
+  EXPECT_THAT(failure(), AllOf(HasSubstr("needed to restore"), HasSubstr(kStartAnew),
+                               Not(HasSubstr("--accept"))));
 }
 
 TEST_F(Recovery, TakesUpOtherSettings) {
