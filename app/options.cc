@@ -15,6 +15,7 @@
 #include "absl/strings/str_replace.h"
 
 #include "app/broker_addresses.h"
+#include "app/config_file.h"
 #include "app/duration_option.h"
 #include "app/help.h"
 #include "app/kafka_option.h"
@@ -33,7 +34,7 @@ constexpr char kDescription[] =
 constexpr char kExamples[] =
     "Each option can be given as a flag, as the environment variable named, or in the file of "
     "--config as a line\n"
-    "`name = value` without the dashes. A flag wins over the environment, which wins over the "
+    "`name = \"value\"` without the dashes. A flag wins over the environment, which wins over the "
     "file;\n"
     "of --kafka each setting by itself.\n"
     "\n"
@@ -62,11 +63,6 @@ std::string Redacted(const std::string& setting) {
   const size_t end = setting.find('=');
   if (end == std::string::npos || !IsSecretKafkaSetting(setting.substr(0, end))) return setting;
   return absl::StrCat(setting.substr(0, end + 1), AbslView(kRedacted));
-}
-
-std::string Quoted(const std::string& text) {
-  const char quote = text.find('"') == std::string::npos ? '"' : '\'';
-  return absl::StrCat(std::string(1, quote), text, std::string(1, quote));
 }
 
 // As TOML writes numbers: digits, with or without a point among them.
@@ -126,7 +122,7 @@ Declaration::Declaration(Options* options) : options_(options), app_(kDescriptio
   app_.formatter(std::make_shared<Help>());
   app_.footer(kExamples);
   app_.set_version_flag("--version", absl::StrCat("segmentd ", SEGMENTD_VERSION));
-  app_.add_option("--config", config_, "File with options, TOML or INI")
+  app_.add_option("--config", config_, "File with options, TOML")
       ->envname("SEGMENTD_CONFIG")
       ->type_name("FILE");
   app_.add_flag("--print-config", print_config_,
@@ -236,27 +232,26 @@ CLI::Option* Declaration::duration(const std::string& name, std::function<void(D
 }
 
 void Declaration::read_file(const std::string& path) {
-  for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_file(path)) {
-    // The marks of sections.
-    if (item.name == "++" || item.name == "--") continue;
-    CLI::Option* const option = app_.get_option_no_throw("--" + item.name);
-    if (option == nullptr || item.name == "help" || item.name == "config" ||
-        item.name == "print-config" || item.name == "version" || !item.parents.empty()) {
-      throw CLI::ConfigError(absl::StrCat(path, ": there is no option ", item.fullname(),
+  const absl::StatusOr<std::vector<ConfigLine>> lines = ReadConfigFile(path);
+  if (!lines.ok()) throw CLI::ConfigError(std::string(lines.status().message()));
+  for (const ConfigLine& line : *lines) {
+    CLI::Option* const option = app_.get_option_no_throw("--" + line.name);
+    if (option == nullptr || line.name == "help" || line.name == "config" ||
+        line.name == "print-config" || line.name == "version") {
+      throw CLI::ConfigError(absl::StrCat(path, ": there is no option ", line.name,
                                           "; `segmentd --help` names them all"));
     }
-    if (item.name == "kafka") {
-      for (const std::string& input : item.inputs) {
+    if (line.name == "kafka") {
+      for (const std::string& value : line.values) {
         kafka_in_file_ =
-            MergeKafkaSettings(std::move(kafka_in_file_), KafkaSettingLines(input.c_str()));
+            MergeKafkaSettings(std::move(kafka_in_file_), KafkaSettingLines(value.c_str()));
       }
       continue;
     }
     if (option->count() > 0) continue;
-    if (option->get_expected_min() == 0 && option->get_type_size() == 0) {
-      option->add_result(option->get_flag_value(item.name, CLI::ConfigTOML().to_flag(item)));
-    } else {
-      for (const std::string& input : item.inputs) option->add_result(input);
+    for (const std::string& value : line.values) {
+      option->add_result(flags_.contains(line.name) ? option->get_flag_value(line.name, value)
+                                                    : value);
     }
     option->run_callback();
   }
@@ -275,7 +270,7 @@ std::string Declaration::shown() const {
     if (name == "kafka") {
       std::vector<std::string> settings;
       for (const std::string& setting : options_->kafka) {
-        settings.push_back(Quoted(Redacted(setting)));
+        settings.push_back(QuoteForConfig(Redacted(setting)));
       }
       absl::StrAppend(&text, "kafka = [", absl::StrJoin(settings, ", "), "]\n");
       continue;
@@ -291,7 +286,7 @@ std::string Declaration::shown() const {
       absl::StrAppend(&text, "# ", name, " = \"\"\n");
       continue;
     }
-    absl::StrAppend(&text, name, " = ", IsNumber(value) ? value : Quoted(value), "\n");
+    absl::StrAppend(&text, name, " = ", IsNumber(value) ? value : QuoteForConfig(value), "\n");
   }
   return text;
 }

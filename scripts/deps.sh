@@ -16,7 +16,7 @@ packages=(
   protobuf-compiler protobuf-compiler-grpc python3 tzdata
   # Libraries.
   libabsl-dev libcli11-dev libcpp-httplib-dev libfmt-dev libgrpc++-dev libjemalloc-dev
-  libprotobuf-dev libre2-dev libsimdjson-dev libspdlog-dev libyaml-cpp-dev
+  libprotobuf-dev libre2-dev libsimdjson-dev libspdlog-dev libtomlplusplus-dev libyaml-cpp-dev
   prometheus-cpp-dev zlib1g-dev
   # What librdkafka is built with.
   liblz4-dev libsasl2-dev libssl-dev libzstd-dev

@@ -163,7 +163,7 @@ TEST(Options, WrongOnesSayWhatIsAllowed) {
   EXPECT_THAT(Wrong({"--listen", ""}), HasSubstr("--listen"));
   EXPECT_THAT(Wrong({"--config", "/there/is/none"}), HasSubstr("/there/is/none"));
   EXPECT_THAT(Wrong({"--config", FileWith("wrkers = 1\n")}), HasSubstr("wrkers"));
-  EXPECT_THAT(Wrong({"--config", FileWith("[kafka]\nworkers = 1\n")}), HasSubstr("workers"));
+  EXPECT_THAT(Wrong({"--config", FileWith("[kafka]\nworkers = 1\n")}), HasSubstr("line 1: kafka: no option is a table"));
   EXPECT_THAT(Wrong({"--config", FileWith("max-lateness = \"nonsense\"\n")}),
               HasSubstr("--max-lateness"));
 }
@@ -218,6 +218,47 @@ TEST(Options, PrintedConfigurationIsReadBackAndHidesSecrets) {
   EXPECT_EQ(options.listen, "127.0.0.1:7600");
   EXPECT_EQ(options.startup_timeout, std::nullopt);
   EXPECT_THAT(options.kafka, testing::ElementsAre("sasl.password=(redacted)", "client.rack=r1"));
+}
+
+TEST(Options, AFileIsReadAsToml) {
+  const std::string file = FileWith(
+      "group = 'a#b'  # not c\n"
+      "kafka = [\n"
+      "  \"sasl.password=s3cr#t\\\\99\",\n"
+      "  \"security.protocol=SASL_SSL\",\n"
+      "]\n"
+      "backfill-share = 0.8\nworkers = 3\ncreate-topics = false\n"
+      "max-lateness = \"30m\"\n");
+  const Options options = Good({"--config", file});
+  EXPECT_EQ(options.group, "a#b");
+  EXPECT_THAT(options.kafka,
+              testing::ElementsAre("sasl.password=s3cr#t\\99", "security.protocol=SASL_SSL"));
+  EXPECT_EQ(options.backfill_share, 0.8);
+  EXPECT_EQ(options.workers, 3);
+  EXPECT_FALSE(options.create_topics);
+  EXPECT_EQ(options.settings.max_lateness, Duration::Minutes(30));
+}
+
+TEST(Options, AFileThatIsNoTomlIsRefusedWithTheLine) {
+  EXPECT_THAT(Wrong({"--config", FileWith("workers = 1\nmax-lateness = 30m\n")}),
+              testing::AllOf(HasSubstr("options_test.toml, line 2: "), HasSubstr("need quotes")));
+  EXPECT_THAT(Wrong({"--config", FileWith("[kafka]\ngroup = \"a\"\n")}),
+              HasSubstr("line 1: kafka: no option is a table"));
+  EXPECT_THAT(Wrong({"--config", FileWith("kafka = [[\"a=b\"]]\n")}), HasSubstr("a list of texts"));
+  EXPECT_THAT(Wrong({"--config", "/there/is/none.toml"}), HasSubstr("/there/is/none.toml: "));
+}
+
+TEST(Options, WhatIsPrintedIsReadBack) {
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{},
+        {"--group", "a#\"b'\\c", "--kafka", "client.rack=x#1", "--http", "",
+         "--no-create-topics"}}) {
+    std::vector<std::string> printing = arguments;
+    printing.emplace_back("--print-config");
+    const std::string printed = ParseOptions(printing).text;
+    const std::string again = ParseOptions({"--config", FileWith(printed), "--print-config"}).text;
+    EXPECT_EQ(again, printed);
+  }
 }
 
 }  // namespace
