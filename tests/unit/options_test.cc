@@ -163,7 +163,8 @@ TEST(Options, WrongOnesSayWhatIsAllowed) {
   EXPECT_THAT(Wrong({"--listen", ""}), HasSubstr("--listen"));
   EXPECT_THAT(Wrong({"--config", "/there/is/none"}), HasSubstr("/there/is/none"));
   EXPECT_THAT(Wrong({"--config", FileWith("wrkers = 1\n")}), HasSubstr("wrkers"));
-  EXPECT_THAT(Wrong({"--config", FileWith("[kafka]\nworkers = 1\n")}), HasSubstr("line 1: kafka: no option is a table"));
+  EXPECT_THAT(Wrong({"--config", FileWith("[kafka]\nworkers = 1\n")}),
+              HasSubstr("line 1: kafka: no option is a table"));
   EXPECT_THAT(Wrong({"--config", FileWith("max-lateness = \"nonsense\"\n")}),
               HasSubstr("--max-lateness"));
 }
