@@ -127,7 +127,13 @@ std::string_view Token(simdjson::ondemand::value& value) {
 }  // namespace
 
 absl::Status ShiftEventTimes(std::string_view json, Duration shift, std::string* out) {
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
   thread_local simdjson::ondemand::parser parser;
+  out->clear();
+  if (json.starts_with(kByteOrderMark)) {
+    out->append(kByteOrderMark);
+    json.remove_prefix(kByteOrderMark.size());
+  }
   const simdjson::padded_string padded(json);
   const auto bad = [](simdjson::error_code error) {
     return absl::InvalidArgumentError(
@@ -141,7 +147,6 @@ absl::Status ShiftEventTimes(std::string_view json, Duration shift, std::string*
   if (auto error = FormatOf(object, &format)) return bad(error);
   document.rewind();
   if (auto error = document.get_object().get(object)) return bad(error);
-  out->clear();
   size_t copied = 0;
   for (auto each : object) {
     simdjson::ondemand::field field;

@@ -93,6 +93,12 @@ TEST(ShiftEventTimes, LeavesAllOtherBytes) {
             "\"n\":1.0e2,\"s\":\"\\u00e4 \\\"x\\\"\" } ");
 }
 
+// The decoder passes over one, too; files from Windows begin so.
+TEST(ShiftEventTimes, LeavesAByteOrderMark) {
+  EXPECT_EQ(Shifted("\xEF\xBB\xBF{\"type\":\"event\",\"ts\":1}", Duration::Seconds(1)),
+            "\xEF\xBB\xBF{\"type\":\"event\",\"ts\":2}");
+}
+
 TEST(ShiftEventTimes, MovesBackwardsAndAcrossYears) {
   EXPECT_EQ(Shifted(R"({"type":"track","timestamp":"2026-01-01"})", -Duration::Millis(1)),
             R"({"type":"track","timestamp":"2025-12-31T23:59:59.999Z"})");
