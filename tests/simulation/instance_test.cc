@@ -404,29 +404,38 @@ class GroupOnly final : public Source {
   Batch batch_;
 };
 
-TEST_F(InstanceTest, IsAssignedWhenEveryWorkerHasItsShare) {
-  InstanceOptions options;
-  options.partitions = kPartitions;
-  options.worker.restore_in_background = false;
-  options.worker.backfill.background = false;
-  std::vector<StreamInstance::Io> ios(2);
-  std::vector<GroupOnly*> groups;
-  for (StreamInstance::Io& io : ios) {
-    auto group = std::make_unique<GroupOnly>();
-    groups.push_back(group.get());
-    io.source = std::move(group);
-    io.transactions = std::make_unique<SimulatedTransactions>(cluster_, "one");
-    io.changelog = std::make_unique<SimulatedChangelog>(cluster_);
-    io.history = std::make_unique<SimulatedHistory>(cluster_);
+class GroupTest : public InstanceTest {
+ protected:
+  // So many workers, with nobody but the group to tell them anything.
+  void start(size_t workers) {
+    InstanceOptions options;
+    options.partitions = kPartitions;
+    options.worker.restore_in_background = false;
+    options.worker.backfill.background = false;
+    std::vector<StreamInstance::Io> ios(workers);
+    for (StreamInstance::Io& io : ios) {
+      auto group = std::make_unique<GroupOnly>();
+      groups_.push_back(group.get());
+      io.source = std::move(group);
+      io.transactions = std::make_unique<SimulatedTransactions>(cluster_, "one");
+      io.changelog = std::make_unique<SimulatedChangelog>(cluster_);
+      io.history = std::make_unique<SimulatedHistory>(cluster_);
+    }
+    instance_ = std::make_unique<StreamInstance>(options, std::move(ios), clock_);
+    instance_->start();
   }
-  instance_ = std::make_unique<StreamInstance>(options, std::move(ios), clock_);
-  instance_->start();
-  const auto give = [&](size_t worker, const std::vector<Partition>& partitions) {
-    groups[worker]->tell([&](const Source::Listener& listener) { listener.given(partitions); });
-  };
-  const auto revoke = [&](size_t worker, const std::vector<Partition>& partitions) {
-    groups[worker]->tell([&](const Source::Listener& listener) { listener.revoked(partitions); });
-  };
+  void give(size_t worker, const std::vector<Partition>& partitions) {
+    groups_[worker]->tell([&](const Source::Listener& listener) { listener.given(partitions); });
+  }
+  void revoke(size_t worker, const std::vector<Partition>& partitions) {
+    groups_[worker]->tell([&](const Source::Listener& listener) { listener.revoked(partitions); });
+  }
+
+  std::vector<GroupOnly*> groups_;
+};
+
+TEST_F(GroupTest, IsAssignedWhenEveryWorkerHasItsShare) {
+  start(2);
   EXPECT_FALSE(instance_->assigned());
   // The first to join has all.
   give(0, {0, 1, 2});
@@ -444,21 +453,9 @@ TEST_F(InstanceTest, IsAssignedWhenEveryWorkerHasItsShare) {
   EXPECT_TRUE(instance_->assigned());
 }
 
-TEST_F(InstanceTest, APartitionThatWasAddedToTheInputFails) {
-  InstanceOptions options;
-  options.partitions = kPartitions;
-  options.worker.restore_in_background = false;
-  options.worker.backfill.background = false;
-  std::vector<StreamInstance::Io> ios(1);
-  auto group = std::make_unique<GroupOnly>();
-  GroupOnly& told = *group;
-  ios[0].source = std::move(group);
-  ios[0].transactions = std::make_unique<SimulatedTransactions>(cluster_, "one");
-  ios[0].changelog = std::make_unique<SimulatedChangelog>(cluster_);
-  ios[0].history = std::make_unique<SimulatedHistory>(cluster_);
-  instance_ = std::make_unique<StreamInstance>(options, std::move(ios), clock_);
-  instance_->start();
-  told.tell([](const Source::Listener& listener) { listener.given({0, kPartitions}); });
+TEST_F(GroupTest, APartitionThatWasAddedToTheInputFails) {
+  start(1);
+  give(0, {0, kPartitions});
   EXPECT_EQ(instance_->board().find(0)->state, TaskState::kRestoring);
   const auto added = instance_->board().find(kPartitions);
   ASSERT_TRUE(added.has_value());
