@@ -34,6 +34,7 @@
 #include "stream/kafka_changelog.h"
 #include "stream/kafka_definition_log.h"
 #include "stream/kafka_history.h"
+#include "stream/kafka_pulse.h"
 #include "stream/kafka_settings.h"
 #include "stream/kafka_source.h"
 #include "stream/kafka_topics.h"
@@ -136,6 +137,7 @@ class Service {
   void set_unreached(const absl::Status& why);
   // The pages of HTTP, which is asked from the beginning on. `not_ready` is empty when ready.
   std::string not_ready() const;
+  std::string partitions_not_ready() const;
   std::string metrics() const;
   void tell_readiness();
 
@@ -160,6 +162,7 @@ class Service {
   // After the instance, which it tells of every change.
   std::unique_ptr<KafkaDefinitionLog> definitions_;
   std::unique_ptr<KafkaChangeFeed> changes_;
+  std::unique_ptr<KafkaPulse> pulse_;
   std::unique_ptr<SegmentService> segments_;
   std::unique_ptr<MembershipService> memberships_;
   std::unique_ptr<Server> server_;
@@ -218,6 +221,9 @@ absl::Status Service::start() {
   if (!status.ok()) return status;
   status = start_instance(partitions);
   if (!status.ok()) return status;
+  absl::StatusOr<std::unique_ptr<KafkaPulse>> pulse = KafkaPulse::Create(kafka_, {});
+  if (!pulse.ok()) return pulse.status();
+  pulse_ = *std::move(pulse);
   status = start_grpc();
   started_ = status.ok();
   return status;
@@ -344,6 +350,17 @@ std::string Service::not_ready() const {
                         absl::ToInt64Seconds(absl::Now() - begun_), " s so far",
                         unreached_.ok() ? "" : ": ", unreached_.message());
   }
+  std::string why = partitions_not_ready();
+  const std::optional<absl::Time> silent_since =
+      why.empty() ? std::nullopt : pulse_->silent_since();
+  if (!silent_since) return why;
+  // No length of time: what changes is logged.
+  return absl::StrCat("Kafka at ", kafka_.bootstrap_servers(), " has not answered since ",
+                      absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", *silent_since, absl::UTCTimeZone()),
+                      ": ", why);
+}
+
+std::string Service::partitions_not_ready() const {
   if (!instance_->assigned()) return "the consumer group is still giving out its partitions";
   const std::map<Partition, TaskBoard::Entry> entries = instance_->board().entries();
   if (entries.empty()) return "no partition is assigned to this instance";
@@ -393,6 +410,7 @@ void Service::stop() {
   server_->Shutdown(kCallsLimit);
   instance_->stop();
   http_.reset();
+  pulse_.reset();
   server_.reset();
   memberships_.reset();
   segments_.reset();

@@ -1070,6 +1070,27 @@ TEST(Start, IsToldOverHttpWhileKafkaIsWaitedFor) {
   EXPECT_EQ(segmentd.stop(), 0) << segmentd.log();
 }
 
+TEST(Outage, IsToldByReadiness) {
+  Broker broker;
+  ServerProcess segmentd(broker.address(), NewTopicPrefix(),
+                         {"--kafka", "session.timeout.ms=6000", "--partitions", "1"});
+  segmentd.start();
+  ASSERT_TRUE(segmentd.await_ready());
+  broker.kill();
+  // Until the session has timed out the partition is still its own.
+  EXPECT_TRUE(Eventually([&] {
+    const Page page = segmentd.page("/readyz");
+    return page.status == 503 &&
+           page.text.starts_with(
+               fmt::format("Kafka at {} has not answered since ", broker.address())) &&
+           page.text.ends_with(": no partition is assigned to this instance\n");
+  })) << segmentd.page("/readyz").text;
+  EXPECT_EQ(segmentd.page("/healthz").status, 200);
+  broker.start();
+  EXPECT_TRUE(segmentd.await_ready());
+  EXPECT_EQ(segmentd.stop(), 0) << segmentd.log();
+}
+
 TEST(Start, EndsAtOnceWhereAnAddressIsTaken) {
   ServerProcess first("127.0.0.1:1", NewTopicPrefix());
   first.start();

@@ -28,6 +28,7 @@
 #include "stream/kafka_changelog.h"
 #include "stream/kafka_definition_log.h"
 #include "stream/kafka_ends.h"
+#include "stream/kafka_pulse.h"
 #include "stream/kafka_source.h"
 #include "stream/kafka_topics.h"
 #include "stream/kafka_transactions.h"
@@ -850,6 +851,32 @@ TEST(KafkaOutage, StopsTheEndsAndThenAllGoesOn) {
       },
       [](int64_t, int64_t) {}));
   EXPECT_THAT(keys, ElementsAre("kept"));
+}
+
+TEST(KafkaOutage, IsToldFromItsBeginningToItsEnd) {
+  Broker broker;
+  const auto pulse = KafkaPulse::Create(
+      Settings(broker), {.every = absl::Milliseconds(100), .limit = absl::Milliseconds(500)});
+  ASSERT_OK(pulse.status());
+  const auto await = [&](bool silent) {
+    const absl::Time until = absl::Now() + kLimit;
+    while ((*pulse)->silent_since().has_value() != silent) {
+      if (absl::Now() > until) return false;
+      absl::SleepFor(absl::Milliseconds(10));
+    }
+    return true;
+  };
+  ASSERT_TRUE(await(false));
+  const absl::Time begun = absl::Now();
+  broker.kill();
+  ASSERT_TRUE(await(true));
+  const std::optional<absl::Time> since = (*pulse)->silent_since();
+  ASSERT_TRUE(since.has_value());
+  // A question may have been under way.
+  EXPECT_GE(*since, begun - absl::Seconds(1));
+  EXPECT_LE(*since, absl::Now());
+  broker.start();
+  EXPECT_TRUE(await(false));
 }
 
 segments::v1::Segment LiveSegment(std::string_view id, int64_t version = 1) {
