@@ -560,6 +560,11 @@ bool JsonDecoder::Core::malformed(simdjson::error_code error) {
   const size_t first = std::string_view(text_begin, text_size).find_first_not_of(kBlank);
   if (first == std::string_view::npos || text_begin[first] != '{')
     return fail(DecodeError::kMalformedJson, "the body is not a JSON object");
+  // Told before anything is looked at: the last of the body closes nothing.
+  if (error == simdjson::INCOMPLETE_ARRAY_OR_OBJECT) {
+    return fail(DecodeError::kMalformedJson,
+                "not JSON: it breaks off, a bracket is missing, or something follows the object");
+  }
   const char* at = nullptr;
   if (document.current_location().get(at) == simdjson::SUCCESS && at >= text_begin &&
       at < text_begin + text_size) {

@@ -605,6 +605,26 @@ TEST_F(DecoderTest, RefusesWhatIsNotJson) {
   EXPECT_EQ(
       decode(good + good),
       "malformed_json: something follows the object that is the body; send one record an event");
+  for (const std::string& cut : {good + " x", good + ",", good.substr(0, good.size() - 2)}) {
+    EXPECT_EQ(decode(cut),
+              "malformed_json: not JSON: it breaks off, a bracket is missing, or something follows "
+              "the object")
+        << cut;
+  }
+}
+
+// Where nothing is escaped, strings are not copied.
+TEST_F(DecoderTest, StringsOfAnyLengthAreTheSameWithAndWithoutEscapesBesideThem) {
+  for (size_t length = 1; length < 40; ++length) {
+    const std::string key(length, 'k');
+    const std::string text = std::string(length - 1, 'v') + "é";
+    refer({key.c_str()});
+    for (const char* beside : {"", R"("x":"\n",)"}) {
+      EXPECT_EQ(properties(fmt::format(R"({{{}"{}":"{}"}})", beside, key, text)),
+                fmt::format("u: E @0 {}='{}'", key, text))
+          << beside;
+    }
+  }
 }
 
 TEST_F(DecoderTest, RefusesWhatIsNotUtf8) {
