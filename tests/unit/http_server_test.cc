@@ -112,6 +112,7 @@ TEST(HttpServer, SaysWhyItIsNotReady) {
 TEST(HttpServer, AnswersBesideConnectionsThatSayNothing) {
   const auto server = Started();
   std::vector<std::unique_ptr<Client>> silent;
+  silent.reserve(200);
   for (int i = 0; i < 200; ++i) silent.push_back(std::make_unique<Client>(server->port()));
   ExpectAlive(*server);
 }
@@ -136,6 +137,7 @@ TEST(HttpServer, HasABoundForThreadsAndOpenConnections) {
   const auto threads = entries("/proc/self/task");
   const auto files = entries("/proc/self/fd");
   std::vector<std::unique_ptr<Client>> silent;
+  silent.reserve(100);
   for (int i = 0; i < 100; ++i) silent.push_back(std::make_unique<Client>(server->port()));
   // Accepted after all of them.
   ExpectAlive(*server);
@@ -159,6 +161,7 @@ TEST(HttpServer, EndsARequestWithoutAnEnd) {
 TEST(HttpServer, AnswersEachOfManyAtOnce) {
   const auto server = Started();
   std::vector<std::future<std::string>> answers;
+  answers.reserve(64);
   for (int i = 0; i < 64; ++i) {
     answers.push_back(std::async(std::launch::async, [&] { return Get(*server, "/metrics"); }));
   }
