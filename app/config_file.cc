@@ -2,9 +2,13 @@
 
 #include <toml++/toml.h>
 
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <optional>
 #include <sstream>
 #include <string_view>
+#include <system_error>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -30,14 +34,17 @@ std::optional<std::string> Text(const toml::node& node) {
 }  // namespace
 
 absl::StatusOr<std::vector<ConfigLine>> ReadConfigFile(const std::string& path) {
+  // As a stream, so that it may be a pipe.
+  std::ifstream file(path);
+  std::error_code ignored;
+  if (!file || std::filesystem::is_directory(path, ignored)) {
+    return absl::InvalidArgumentError(fmt::format("{}: can't be read", path));
+  }
+  const std::string content(std::istreambuf_iterator<char>(file), {});
   toml::table table;
   try {
-    table = toml::parse_file(path);
+    table = toml::parse(content, path);
   } catch (const toml::parse_error& error) {
-    // Without a line: the file itself can't be read.
-    if (!error.source().begin) {
-      return absl::InvalidArgumentError(fmt::format("{}: {}", path, error.description()));
-    }
     return At(path, error.source(),
               fmt::format("{}. Texts, addresses and durations need quotes: name = \"value\"",
                           error.description()));

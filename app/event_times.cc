@@ -84,7 +84,8 @@ bool AppendShifted(simdjson::ondemand::value value, Format format, Duration shif
     if (format == Format::kMessage) {
       // How Protobuf's JSON writes 64 bits.
       int64_t ms = 0;
-      if (!absl::SimpleAtoi(AbslView(text), &ms)) return false;
+      constexpr int64_t kMost = 1'000'000'000'000'000;
+      if (!absl::SimpleAtoi(AbslView(text), &ms) || ms > kMost || ms < -kMost) return false;
       absl::StrAppend(out, "\"", ms + shift.millis(), "\"");
       return true;
     }

@@ -17,7 +17,7 @@ absl::string_view NameOf(const std::string& setting) {
 
 std::vector<std::string> KafkaSettingLines(const char* text) {
   if (text == nullptr) return {};
-  return absl::StrSplit(text, '\n', absl::SkipEmpty());
+  return absl::StrSplit(text, absl::ByAnyChar("\r\n"), absl::SkipEmpty());
 }
 
 std::vector<std::string> MergeKafkaSettings(std::vector<std::string> weaker,

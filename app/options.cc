@@ -248,10 +248,13 @@ void Declaration::read_file(const std::string& path) {
       }
       continue;
     }
+    if (line.values.empty()) {
+      throw CLI::ConfigError(absl::StrCat(path, ": ", line.name, ": an empty list is no value"));
+    }
     if (option->count() > 0) continue;
+    const bool flag = flags_.contains(option->get_lnames().front());
     for (const std::string& value : line.values) {
-      option->add_result(flags_.contains(line.name) ? option->get_flag_value(line.name, value)
-                                                    : value);
+      option->add_result(flag ? option->get_flag_value(line.name, value) : value);
     }
     option->run_callback();
   }

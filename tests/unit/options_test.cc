@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <string>
@@ -247,6 +248,26 @@ TEST(Options, AFileThatIsNoTomlIsRefusedWithTheLine) {
               HasSubstr("line 1: kafka: no option is a table"));
   EXPECT_THAT(Wrong({"--config", FileWith("kafka = [[\"a=b\"]]\n")}), HasSubstr("a list of texts"));
   EXPECT_THAT(Wrong({"--config", "/there/is/none.toml"}), HasSubstr("/there/is/none.toml: "));
+  EXPECT_THAT(Wrong({"--config", testing::TempDir()}), HasSubstr("can't be read"));
+  for (const char* name : {"create-topics", "accept-lost-input", "group"}) {
+    EXPECT_THAT(Wrong({"--config", FileWith(std::string(name) + " = []\n")}),
+                HasSubstr("an empty list"));
+  }
+}
+
+TEST(Options, AFlagInAFileMayBeNamedByWhatItDenies) {
+  EXPECT_FALSE(Good({"--config", FileWith("no-create-topics = true\n")}).create_topics);
+  EXPECT_TRUE(Good({"--config", FileWith("no-create-topics = false\n")}).create_topics);
+}
+
+TEST(Options, AFileMayBeEmptyOrAPipe) {
+  EXPECT_EQ(Good({"--config", FileWith("")}).group, Good({}).group);
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  ASSERT_EQ(write(ends[1], "group = \"g\"\n", 12), 12);
+  close(ends[1]);
+  EXPECT_EQ(Good({"--config", "/dev/fd/" + std::to_string(ends[0])}).group, "g");
+  close(ends[0]);
 }
 
 TEST(Options, WhatIsPrintedIsReadBack) {
