@@ -390,10 +390,10 @@ absl::StatusOr<int32_t> PrepareKafkaTopics(const KafkaSettings& settings, const 
   const absl::StatusOr<Found> changelog =
       preparation.prepare(StateChangelog(topics, events->partitions));
   if (!changelog.ok()) return changelog.status();
-  // What is wrong then is told once, and not that the others are to be made to follow.
-  const int32_t followers = changelog->partitions < events->partitions ? 0 : events->partitions;
-  for (const Wanted& wanted : {Definitions(topics), Changes(topics, followers),
-                               DeadLetters(topics, followers, event_bytes)}) {
+  // The others are neither made nor to be made to follow then.
+  if (changelog->partitions < events->partitions) return preparation.problems();
+  for (const Wanted& wanted : {Definitions(topics), Changes(topics, events->partitions),
+                               DeadLetters(topics, events->partitions, event_bytes)}) {
     if (absl::Status status = preparation.prepare(wanted).status(); !status.ok()) return status;
   }
   if (absl::Status status = preparation.problems(); !status.ok()) return status;

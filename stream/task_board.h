@@ -3,6 +3,7 @@
 // Workers post; anybody reads. What is posted is committed.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <map>
@@ -39,6 +40,11 @@ class TaskBoard {
   // Without effect when another worker has the partition by now.
   void remove(Partition partition, const Worker* worker);
 
+  // The input has more partitions than it had at the start: no task can go on, for users' events
+  // come in other partitions than their states are in.
+  void stop_all() { stop_all_.store(true, std::memory_order_release); }
+  bool stopped_all() const { return stop_all_.load(std::memory_order_acquire); }
+
   std::optional<Entry> find(Partition partition) const;
   std::map<Partition, Entry> entries() const;
 
@@ -70,6 +76,8 @@ class TaskBoard {
   Running running(std::string_view id) const;
 
  private:
+  std::atomic<bool> stop_all_{false};
+
   bool applied(std::string_view id, int64_t version) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
 
   // Guards what follows.

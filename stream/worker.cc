@@ -69,6 +69,7 @@ Worker::~Worker() {
 
 bool Worker::turn() {
   const absl::Duration now = clock_.monotonic();
+  if (board_.stopped_all()) fail_all();
   // At least half of the last round went into work.
   backfill_.set_busy(behind_ || waited_ * 2 < now - turn_began_);
   turn_began_ = now;
@@ -110,6 +111,24 @@ void Worker::fail_to_poll(const absl::Status& status) {
   for (auto& [partition, seat] : seats_) {
     seat.tries = options_.attempts;
     retry_or_fail(partition, seat, status);
+  }
+}
+
+void Worker::fail_all() {
+  const auto runs = [](const auto& seat) {
+    return seat.second.task->state() != TaskState::kFailed;
+  };
+  if (std::none_of(seats_.begin(), seats_.end(), runs)) return;
+  // What is not committed may be of users who have moved already.
+  drop_all("partitions were added to the input");
+  for (auto& [partition, seat] : seats_) {
+    seat.tries = options_.attempts;
+    retry_or_fail(partition, seat,
+                  absl::FailedPreconditionError(fmt::format(
+                      "partitions were added to the input, which had {} when segmentd started: "
+                      "users' events come in other partitions than their states are in; see \"The "
+                      "number of partitions\" in docs/operations.md",
+                      options_.partitions)));
   }
 }
 
@@ -158,15 +177,7 @@ void Worker::give(const std::vector<Partition>& partitions) {
     Seat& seat = seats_[partition];
     seat = Seat();
     new_task(partition, seat);
-    if (partition >= options_.partitions) {
-      seat.tries = options_.attempts;
-      retry_or_fail(partition, seat,
-                    absl::FailedPreconditionError(fmt::format(
-                        "partition {} was added to the input, which had {} when segmentd started: "
-                        "users' events come in other partitions than their states are in; see "
-                        "\"The number of partitions\" in docs/operations.md",
-                        partition, options_.partitions)));
-    }
+    if (partition >= options_.partitions) board_.stop_all();
   }
   assigned_.store(true, std::memory_order_release);
 }

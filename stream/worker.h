@@ -40,8 +40,8 @@ namespace segmentd {
 
 struct WorkerOptions {
   TaskOptions task;
-  // Of the input when the program started. One that was added since has no state and takes users
-  // from those of others: it is FAILED.
+  // Of the input when the program started. One that was added since takes users from others,
+  // without their states: then all tasks of the process fail.
   int32_t partitions = INT32_MAX;
   Step::Bounds step;
   // Between commits, when there is something to tell.
@@ -187,6 +187,8 @@ class Worker {
   // With everything of the partitions named. False when the tasks were dropped.
   bool commit(absl::Span<const Partition> everything = {});
   void save_everything(absl::Span<const Partition> partitions);
+  // The input is not what it was at the start: no task goes on.
+  void fail_all();
   // Memory is not what is committed: all tasks are restored.
   void drop_all(std::string_view why);
   void post(Partition partition, const Seat& seat);

@@ -453,14 +453,21 @@ TEST_F(GroupTest, IsAssignedWhenEveryWorkerHasItsShare) {
   EXPECT_TRUE(instance_->assigned());
 }
 
-TEST_F(GroupTest, APartitionThatWasAddedToTheInputFails) {
-  start(1);
-  give(0, {0, kPartitions});
+TEST_F(GroupTest, NothingGoesOnWherePartitionsWereAddedToTheInput) {
+  start(2);
+  give(0, {0});
   EXPECT_EQ(instance_->board().find(0)->state, TaskState::kRestoring);
-  const auto added = instance_->board().find(kPartitions);
-  ASSERT_TRUE(added.has_value());
-  EXPECT_EQ(added->state, TaskState::kFailed);
-  EXPECT_THAT(added->failure, HasSubstr("partition 3 was added to the input, which had 3"));
+  give(1, {1, kPartitions});
+  // A second word to each: the turn before has ended.
+  for (int i = 0; i < 2; ++i) {
+    for (size_t worker : {0, 1}) give(worker, {});
+  }
+  for (const Partition partition : {0, 1, kPartitions}) {
+    const auto entry = instance_->board().find(partition);
+    ASSERT_TRUE(entry.has_value()) << partition;
+    EXPECT_EQ(entry->state, TaskState::kFailed) << partition;
+    EXPECT_THAT(entry->failure, HasSubstr("were added to the input, which had 3")) << partition;
+  }
 }
 
 }  // namespace
