@@ -62,8 +62,8 @@ class Fields {
     std::vector<uint32_t> slots = {kNoNode};
   };
 
-  // Of a key's size and its first and last eight bytes. Only definitions bring keys into the table,
-  // so that events can't make it slow.
+  // Of a key's size and its first, middle and last eight bytes. Only definitions bring keys into
+  // the table, so that events can't make it slow.
   static size_t Hash(std::string_view key) {
     uint64_t first = 0;
     uint64_t last = 0;
@@ -78,7 +78,11 @@ class Fields {
       last = static_cast<unsigned char>(key[key.size() / 2]) * uint64_t{256} +
              static_cast<unsigned char>(key.back());
     }
-    return ((first ^ std::rotl(last, 29) ^ key.size()) * 0x9e3779b97f4a7c15) >> 32;
+    uint64_t middle = 0;
+    if (key.size() > 16) std::memcpy(&middle, key.data() + key.size() / 2 - 4, 8);
+    return ((first ^ std::rotl(last, 29) ^ std::rotl(middle, 43) ^ key.size()) *
+            0x9e3779b97f4a7c15) >>
+           32;
   }
   static void Place(Children* children, size_t hash, uint32_t node);
   void add_child(uint32_t parent, std::string_view key);

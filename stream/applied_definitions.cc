@@ -74,7 +74,7 @@ std::string Describe(const std::vector<Violation>& violations) {
 }  // namespace
 
 bool ReadsPast(const Segment& segment) {
-  bool any = false;
+  bool any = segment.live().date_time().property().starts_with(kContextPrefix);
   ForEachExpression(segment, [&](const std::string&, const Expression& e) {
     const bool common = e.has_property() && e.property().property().starts_with(kContextPrefix);
     any = any || e.has_did() || e.has_did_not() || common;

@@ -243,6 +243,24 @@ TEST_F(Building, FiltersKnowCommonPropertiesOfThePast) {
   EXPECT_EQ(told("a").back(), "u0 ADD TRIGGER");
 }
 
+// Whoever else reads the property.
+TEST_F(Building, ADateOfTheContextIsKnownFromThePast) {
+  const std::string ends = FormatTimestamp(cluster_.wall + Duration::Hours(2));
+  cluster_.append(0, InputRecord{.key = "u0",
+                                 .value = fmt::format(
+                                     R"({{"type":"track","userId":"u0","event":"A","timestamp":{},)"
+                                     R"("context":{{"trial":{{"ends":"{}"}}}}}})",
+                                     cluster_.wall.millis(), ends),
+                                 .record_time = cluster_.wall});
+  turns(20);
+  want({Make("d", 1, "live: { date_time: { property: context.trial.ends } }")});
+  turns_until_active("d");
+  cluster_.pass(Duration::Hours(3));
+  append("u1", "A");
+  turns(20);
+  EXPECT_THAT(told("d"), ElementsAre("u0 ADD DATE_TIME"));
+}
+
 TEST_F(Building, GoesOnAfterACrashAmidTheTurns) {
   for (int i = 0; i < 40; ++i) {
     append(fmt::format("u{}", i), "A");
