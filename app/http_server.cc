@@ -45,31 +45,33 @@ struct Connection {
       if (ready >= 0 || errno != EINTR) return ready > 0;
     }
   }
-  // In this order: `heard` is set before what came is taken.
-  bool silent() const { return !wait(POLLIN, absl::InfinitePast()) && !heard; }
+  // It keeps its place only for more of its request to come.
+  bool evictable() const { return late && !complete; }
   // Its thread closes it then.
   void hang_up() const { ::shutdown(socket, SHUT_RDWR); }
 
   const socket_t socket;
   const absl::Time end;
-  // It has sent something.
-  std::atomic<bool> heard{false};
+  // All that had come was read once, and was not a request yet. Stays so: who sends byte by byte is
+  // no better than who sends nothing.
+  std::atomic<bool> late{false};
+  // The request is, and is being answered.
+  std::atomic<bool> complete{false};
 };
 
 // The library's own stream waits anew for every byte, and takes as many as come.
 class BoundedStream final : public httplib::Stream {
  public:
-  explicit BoundedStream(Connection& connection) : connection_(connection) {}
+  // `late` is called before it waits for more; it ends if that says so.
+  BoundedStream(Connection& connection, std::function<bool()> late)
+      : connection_(connection), late_(std::move(late)) {}
 
-  bool is_readable() const override {
-    return begin_ < end_ || connection_.wait(POLLIN, connection_.end);
-  }
+  bool is_readable() const override { return begin_ < end_ || more_comes(); }
   bool is_writable() const override { return connection_.wait(POLLOUT, connection_.end); }
 
   ssize_t read(char* to, size_t size) override {
     if (begin_ == end_) {
-      if (taken_ >= kMaxRequestBytes || !connection_.wait(POLLIN, connection_.end)) return -1;
-      connection_.heard = true;
+      if (taken_ >= kMaxRequestBytes || !more_comes()) return -1;
       const ssize_t got = recv(connection_.socket, buffer_.data(), buffer_.size(), MSG_DONTWAIT);
       if (got <= 0) return got;
       begin_ = 0;
@@ -92,23 +94,36 @@ class BoundedStream final : public httplib::Stream {
   socket_t socket() const override { return connection_.socket; }
 
  private:
+  bool more_comes() const {
+    if (connection_.wait(POLLIN, absl::InfinitePast())) return true;
+    return late_() && connection_.wait(POLLIN, connection_.end);
+  }
+
   Connection& connection_;
+  const std::function<bool()> late_;
   std::array<char, 4096> buffer_;
   size_t begin_ = 0;
   size_t end_ = 0;
   size_t taken_ = 0;
 };
 
+}  // namespace
+
 // The library's own handling gives each connection a thread for as long as it is kept alive, and
 // lets the others wait, without a bound: two scrapers that keep theirs would hide /healthz. Here
-// what is silent makes room for who comes.
-class PageServer final : public httplib::Server {
+// who has not said all makes room for who comes.
+class HttpServer::PageServer final : public httplib::Server {
  public:
   explicit PageServer(absl::Duration limit) : limit_(limit) {
     new_task_queue = [this] { return new Threads(*this); };
   }
 
   bool widen_backlog() { return ::listen(svr_sock_, kBacklog) == 0; }
+
+  size_t open() const {
+    const std::scoped_lock lock(mutex_);
+    return open_.size();
+  }
 
  private:
   // Accepted connections are handed over at once, by the accepting thread.
@@ -132,7 +147,7 @@ class PageServer final : public httplib::Server {
   bool process_and_close_socket(socket_t socket) override {
     std::unique_lock lock(mutex_);
     while (open_.size() >= kConnections) {
-      hang_up_silent();
+      hang_up_oldest();
       changed_.wait(lock);
     }
     waiting_.push_back(&open_.emplace_back(socket, limit_));
@@ -140,11 +155,19 @@ class PageServer final : public httplib::Server {
     return true;
   }
 
-  // The one that has been so for longest.
-  void hang_up_silent() {
-    const auto silent = std::find_if(open_.begin(), open_.end(),
-                                     [](const Connection& one) { return one.silent(); });
-    if (silent != open_.end()) silent->hang_up();
+  // Of those that may be. Until it is closed it is the oldest: no second one goes in its place.
+  void hang_up_oldest() {
+    const auto oldest = std::find_if(open_.begin(), open_.end(),
+                                     [](const Connection& one) { return one.evictable(); });
+    if (oldest != open_.end()) oldest->hang_up();
+  }
+
+  // Whether it may wait for more.
+  bool late(Connection& connection) {
+    const std::scoped_lock lock(mutex_);
+    connection.late = true;
+    changed_.notify_all();
+    return !ending_;
   }
 
   void serve() {
@@ -156,8 +179,12 @@ class PageServer final : public httplib::Server {
       waiting_.pop_front();
       lock.unlock();
       bool closed = false;
-      BoundedStream stream(connection);
-      process_request(stream, /*close_connection=*/true, closed, nullptr);
+      BoundedStream stream(connection, [&] { return late(connection); });
+      process_request(stream, /*close_connection=*/true, closed,
+                      [&connection](const httplib::Request& request) {
+                        // After its headers. No other method has a page, and they may have a body.
+                        connection.complete = request.method == "GET" || request.method == "HEAD";
+                      });
       connection.hang_up();
       lock.lock();
       // Not without the lock: its number may be another's at once.
@@ -170,15 +197,15 @@ class PageServer final : public httplib::Server {
   void end() {
     const std::scoped_lock lock(mutex_);
     ending_ = true;
-    // The others have their answer first.
+    // The others have their answer first, or end when they become late.
     for (const Connection& connection : open_) {
-      if (connection.silent()) connection.hang_up();
+      if (connection.evictable()) connection.hang_up();
     }
     changed_.notify_all();
   }
 
   const absl::Duration limit_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   // Of what follows.
   std::condition_variable changed_;
   std::list<Connection> open_;
@@ -187,26 +214,28 @@ class PageServer final : public httplib::Server {
   bool ending_ = false;
 };
 
-}  // namespace
-
-HttpServer::HttpServer(std::unique_ptr<httplib::Server> server) : server_(std::move(server)) {}
+HttpServer::HttpServer(std::unique_ptr<PageServer> server) : server_(std::move(server)) {}
 
 HttpServer::~HttpServer() {
   server_->stop();
   if (thread_.joinable()) thread_.join();
 }
 
+size_t HttpServer::open() const {
+  return server_->open();
+}
+
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const ListenAddress& address,
-                                                              Pages pages, absl::Duration limit) {
+                                                              Pages pages, absl::Duration limit,
+                                                              bool defer_accept) {
   auto owned = std::make_unique<PageServer>(limit);
   PageServer& server = *owned;
   std::unique_ptr<HttpServer> started(new HttpServer(std::move(owned)));
-  server.set_socket_options([](socket_t socket) {
+  server.set_socket_options([defer_accept](socket_t socket) {
     // The library's default would let two processes share the port.
     const int yes = 1;
     setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
-    // Accepted when its request comes, or is late: of many at once none seems to be silent that has
-    // only just begun.
+    if (!defer_accept) return;
     const int seconds = 1;
     setsockopt(socket, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof(seconds));
   });

@@ -1,6 +1,7 @@
 // /metrics, /healthz and /readyz.
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <string>
@@ -11,13 +12,10 @@
 
 #include "app/listen_address.h"
 
-namespace httplib {
-class Server;
-}
-
 namespace segmentd {
 
-// Answers one request a connection and closes it. Those that say nothing keep nobody waiting.
+// Answers one request a connection and closes it. Those whose request does not come to its end keep
+// nobody waiting.
 class HttpServer {
  public:
   struct Pages {
@@ -26,17 +24,23 @@ class HttpServer {
     std::function<std::string()> not_ready;
   };
   // UNAVAILABLE when the address is taken. Port 0 takes a free one. `pages` are called by any
-  // thread; `limit` is that of a connection, from its acceptance to its end.
+  // thread; `limit` is that of a connection, from its acceptance to its end. With `defer_accept` it
+  // is accepted once something came, or a second late: of many at once none seems to be late that
+  // has only just begun.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const ListenAddress& address,
                                                            Pages pages,
-                                                           absl::Duration limit = absl::Seconds(5));
+                                                           absl::Duration limit = absl::Seconds(5),
+                                                           bool defer_accept = true);
   ~HttpServer();
 
   int port() const { return port_; }
+  // Accepted connections that are not closed yet.
+  size_t open() const;
 
  private:
-  explicit HttpServer(std::unique_ptr<httplib::Server> server);
-  std::unique_ptr<httplib::Server> server_;
+  class PageServer;
+  explicit HttpServer(std::unique_ptr<PageServer> server);
+  std::unique_ptr<PageServer> server_;
   int port_ = 0;
   std::thread thread_;
 };
