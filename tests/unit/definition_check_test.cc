@@ -294,9 +294,9 @@ TEST(CheckSegment, ANumberInQuotesHasNoOrder) {
   const std::string condition(kCondition);
   for (const char* quoted : {"greater_than: '5'", "at_least: '-0.5'", "less_than: '1e3'",
                              "at_most: '.5'", "at_most: ' 5'", "at_most: '5 '"}) {
-    EXPECT_THAT(
-        CheckCondition(absl::StrCat("property: p, ", quoted)),
-        ElementsAre(testing::AllOf(StartsWith(condition), testing::HasSubstr("without quotes, and versions"))))
+    EXPECT_THAT(CheckCondition(absl::StrCat("property: p, ", quoted)),
+                ElementsAre(testing::AllOf(StartsWith(condition),
+                                           testing::HasSubstr("without quotes, and versions"))))
         << quoted;
   }
   EXPECT_THAT(CheckCondition("property: p, between: [ '1', '5' ]"),
