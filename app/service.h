@@ -1,5 +1,5 @@
-// segmentd's parts, put together: HTTP, topics, definitions, workers and gRPC, in the order in which
-// they start.
+// segmentd's parts, put together: HTTP, topics, definitions, workers and gRPC, in the order in
+// which they start.
 #pragma once
 
 #include "app/exit_status.h"

@@ -15,6 +15,8 @@ void SetTimestamp(Time time, google::protobuf::Timestamp* out) {
 }
 
 Time TimeOf(const google::protobuf::Timestamp& timestamp) {
+  // Of Time::Min(), which lies amid a second, the whole seconds are before all times.
+  if (timestamp.seconds() < INT64_MIN / 1000) return Time::Min();
   return Time::Millis(timestamp.seconds() * 1000 + timestamp.nanos() / 1'000'000);
 }
 

@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <future>
 #include <iterator>
+#include <latch>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -22,7 +23,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 
@@ -152,12 +152,12 @@ TEST(HttpServer, AnswersBesideConnectionsThatSayPartOfARequest) {
 
 // Also at the end of the server.
 TEST(HttpServer, HangsUpOnNobodyWhoseRequestIsComplete) {
-  absl::Notification asked;
-  absl::Notification answer;
+  std::latch asked(1);
+  std::latch answer(1);
   auto server = Started({.metrics =
                              [&] {
-                               asked.Notify();
-                               answer.WaitForNotification();
+                               asked.count_down();
+                               answer.wait();
                                return "one 1\n";
                              },
                          .not_ready = [] { return ""; }});
@@ -166,14 +166,14 @@ TEST(HttpServer, HangsUpOnNobodyWhoseRequestIsComplete) {
   scraper.send("GET /metrics HTTP/1.1\r\n");
   while (server->open() == 0) std::this_thread::yield();
   scraper.send("Host: localhost\r\n\r\n");
-  asked.WaitForNotification();
+  asked.wait();
   const auto begun = Clients(*server, 40, "G");
   ExpectAlive(*server);
 
   std::thread end([&] { server.reset(); });
   // It is under way once this is.
   begun.back()->rest();
-  answer.Notify();
+  answer.count_down();
   EXPECT_THAT(scraper.rest(), AllOf(StartsWith("HTTP/1.1 200"), EndsWith("one 1\n")));
   end.join();
 }
