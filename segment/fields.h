@@ -54,8 +54,7 @@ class Fields {
 
  private:
   // The nodes under a node by their keys, at least half of the slots kNoNode: open addressing with
-  // linear probing. Every key of every event is looked up, most in vain, for which a hash of the
-  // whole key and a general table cost three times as much.
+  // linear probing. Every key of every event is looked up, most in vain.
   struct Children {
     size_t mask = 0;
     uint32_t count = 0;
