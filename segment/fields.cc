@@ -59,7 +59,7 @@ void Fields::add_child(uint32_t parent, std::string_view key) {
   children_.emplace_back();
   Children& children = children_[parent];
   ++children.count;
-  if (children.count * 2 > children.slots.size()) {
+  if (children.count > children.slots.size() / 2) {
     std::vector<uint32_t> slots(children.slots.size() * 4, kNoNode);
     slots.swap(children.slots);
     children.mask = children.slots.size() - 1;
