@@ -24,16 +24,17 @@ void ForEachKey(std::string_view path, Descend descend) {
 
 }  // namespace
 
-Fields::Fields() : children_(1), keys_(1), nodes_(1) {}
+Fields::Fields() : nodes_(1), children_(1) {}
 
 FieldIndex Fields::add(std::string_view path) {
   uint32_t at = 0;
   uint32_t above = 0;
   ForEachKey(path, [&](std::string_view key) {
-    uint32_t next = child(at, key);
-    if (next == kNoNode) {
-      next = static_cast<uint32_t>(nodes_.size());
-      add_child(at, key);
+    const auto added = static_cast<uint32_t>(nodes_.size());
+    const uint32_t next = children_[at].try_emplace(std::string(key), added).first->second;
+    if (next == added) {
+      nodes_.emplace_back();
+      children_.emplace_back();
     }
     if (at != 0) nodes_[above].nested = true;
     above = at;
@@ -45,29 +46,6 @@ FieldIndex Fields::add(std::string_view path) {
     paths_.emplace_back(path);
   }
   return nodes_[at].field;
-}
-
-void Fields::Place(Children* children, size_t hash, uint32_t node) {
-  while (children->slots[hash & children->mask] != kNoNode) ++hash;
-  children->slots[hash & children->mask] = node;
-}
-
-void Fields::add_child(uint32_t parent, std::string_view key) {
-  const auto node = static_cast<uint32_t>(nodes_.size());
-  nodes_.emplace_back();
-  keys_.emplace_back(key);
-  children_.emplace_back();
-  Children& children = children_[parent];
-  ++children.count;
-  if (children.count > children.slots.size() / 2) {
-    std::vector<uint32_t> slots(children.slots.size() * 4, kNoNode);
-    slots.swap(children.slots);
-    children.mask = children.slots.size() - 1;
-    for (const uint32_t old : slots) {
-      if (old != kNoNode) Place(&children, Hash(keys_[old]), old);
-    }
-  }
-  Place(&children, Hash(key), node);
 }
 
 uint32_t Fields::find(uint32_t node, std::string_view path) const {
