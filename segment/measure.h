@@ -102,8 +102,8 @@ class Measure {
 
 // Sums and averages over a sliding window keep so many events each on their own, and so many
 // samples in all: past the first the oldest are joined by the minute, past the second by the hour,
-// then by the day.
+// then by the day. The second leaves room for each minute of a day.
 inline constexpr size_t kExactSamples = 256;
-inline constexpr size_t kMaxSamples = 1024;
+inline constexpr size_t kMaxSamples = 2048;
 
 }  // namespace segmentd

@@ -39,7 +39,7 @@ inline constexpr int kMinSteps = 2;
 inline constexpr int kMaxSteps = 10;
 // Values kept of a user for the conditions on past events of one definition: times of events for
 // counts, samples for sums and averages.
-inline constexpr int kMaxKeptPerUser = 10'000;
+inline constexpr int kMaxKeptPerUser = 20'000;
 inline constexpr int kMaxProfileProperties = 256;
 inline constexpr int kMaxProfileBytes = 16 * 1024;
 // Of the profile commands of a user that are kept for late events, their properties and values.

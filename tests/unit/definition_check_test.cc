@@ -550,42 +550,42 @@ TEST(CheckSegment, Did) {
 }
 
 TEST(CheckSegment, WhatIsKeptOfAUserIsBounded) {
-  EXPECT_THAT(CheckDid("within_last: 1d, count: { at_least: 10000 }"), IsEmpty());
+  EXPECT_THAT(CheckDid("within_last: 1d, count: { at_least: 20000 }"), IsEmpty());
   for (const char* op :
        {"equals", "not_equals", "greater_than", "at_least", "less_than", "at_most"}) {
-    EXPECT_THAT(CheckDid(std::string("count: { ") + op + ": 10001 }"), IsEmpty());
-    EXPECT_THAT(CheckDid(std::string("within_last: 1d, count: { ") + op + ": 10001 }"),
+    EXPECT_THAT(CheckDid(std::string("count: { ") + op + ": 20001 }"), IsEmpty());
+    EXPECT_THAT(CheckDid(std::string("within_last: 1d, count: { ") + op + ": 20001 }"),
                 ElementsAre(std::string("past_behavior.did.count.") + op +
-                            ": must be at most 10000: no more events are counted"));
+                            ": must be at most 20000: no more events are counted"));
   }
   // Sums are of any size.
   EXPECT_THAT(CheckDid("sum: { property: p, at_least: 1e12 }"), IsEmpty());
   const auto all_of = [](const std::string& text) {
     return Check("{ name: S, past_behavior: { all_of: [ " + text + " ] } }");
   };
-  const std::string counted = "{ did: { event: E, within_last: 90d, count: { at_least: 5000 } } }";
-  const std::string equal = "{ did_not: { event: E, within_last: 90d, count: { equals: 5000 } } }";
+  const std::string counted = "{ did: { event: E, within_last: 90d, count: { at_least: 10000 } } }";
+  const std::string equal = "{ did_not: { event: E, within_last: 90d, count: { equals: 10000 } } }";
   const std::string once = "{ did: { event: E, within_last: 1d } }";
   EXPECT_THAT(all_of(Repeat(2, counted)), IsEmpty());
   EXPECT_THAT(all_of(counted + ", " + counted + ", " + once),
-              ElementsAre(StartsWith("past_behavior: would keep up to 10001 values of each user, "
-                                     "most of them (5000) for past_behavior.all_of[0].did.count; "
-                                     "at most 10000 are allowed")));
+              ElementsAre(StartsWith("past_behavior: would keep up to 20001 values of each user, "
+                                     "most of them (10000) for past_behavior.all_of[0].did.count; "
+                                     "at most 20000 are allowed")));
   EXPECT_THAT(all_of(once + ", " + counted + ", { not: " + equal + " }"),
               ElementsAre(StartsWith(
-                  "past_behavior: would keep up to 10002 values of each user, most of them (5001) "
-                  "for past_behavior.all_of[2].not.did_not.count; at most 10000")));
+                  "past_behavior: would keep up to 20002 values of each user, most of them (10001) "
+                  "for past_behavior.all_of[2].not.did_not.count; at most 20000")));
   // Ranges that do not slide keep a number.
-  const std::string standing = "{ did: { event: E, during: today, count: { at_least: 9000 } } }";
+  const std::string standing = "{ did: { event: E, during: today, count: { at_least: 19000 } } }";
   EXPECT_THAT(all_of(Repeat(3, standing)), IsEmpty());
   const std::string summed =
       "{ did: { event: E, within_last: 90d, sum: { property: p, at_least: "
       "7 } } }";
   EXPECT_THAT(all_of(Repeat(9, summed)), IsEmpty());
-  EXPECT_THAT(all_of(Repeat(10, summed)), ElementsAre(HasSubstr("would keep up to 10240 values")));
+  EXPECT_THAT(all_of(Repeat(10, summed)), ElementsAre(HasSubstr("would keep up to 20480 values")));
   EXPECT_THAT(
       CheckLive(std::string(kActions) + ", filter: { all_of: [ " + Repeat(10, summed) + " ] }"),
-      ElementsAre(StartsWith("live.filter: would keep up to 10240 values")));
+      ElementsAre(StartsWith("live.filter: would keep up to 20480 values")));
 }
 
 TEST(CheckSegment, TellsAllThatIsWrongUpToAHundred) {

@@ -315,6 +315,9 @@ void ExpectJoined(int events, Duration every, Duration window, Duration unit) {
 TEST(Measure, ManyEventsAreJoinedByMinute) {
   ExpectJoined(3500, Duration::Seconds(1), Duration::Hours(1), Duration::Minutes(1));
 }
+TEST(Measure, ADayOfMinutesStaysSo) {
+  ExpectJoined(4000, Duration::Seconds(30), Duration::Days(1), Duration::Minutes(1));
+}
 TEST(Measure, VeryManyByHour) {
   ExpectJoined(2800, Duration::Minutes(1), Duration::Days(2), Duration::Hours(1));
 }
