@@ -105,6 +105,7 @@ struct Engine::Core {
   FoldState again;
   Changes transitions;
   std::vector<const Atom*> atoms;
+  std::vector<Fact> added;
   std::vector<ProfileCommand> commands;
   Event enriched;
 };
@@ -295,14 +296,17 @@ void Engine::Core::fire(Time until, UserState& user, Changes& out) {
 }
 
 void Engine::Core::insert_facts(const Event& event, EventOrder order, UserState& user) {
-  auto at = std::upper_bound(user.facts.begin(), user.facts.end(), order,
-                             [](const EventOrder& o, const Fact& f) { return o < f.order; });
+  const auto at = std::upper_bound(user.facts.begin(), user.facts.end(), order,
+                                   [](const EventOrder& o, const Fact& f) { return o < f.order; });
   const bool too_late = event.time < order.time;
+  added.clear();
   for (const Hit& hit : matcher.hits()) {
     const Atom& atom = rules->compiled().atoms[hit.atom];
     if (too_late ? !atom.measured : !atom.kept) continue;
-    at = std::next(user.facts.insert(at, {order, atom.fingerprint, hit.value, event.time}));
+    added.push_back({order, atom.fingerprint, hit.value, event.time});
   }
+  // At once: what stands behind is moved once.
+  user.facts.insert(at, added.begin(), added.end());
 }
 
 void Engine::Core::insert_writes(const Event& event, Time effective, UserState& user) {
@@ -417,17 +421,18 @@ void Engine::Core::fold_again(const Event& event, EventOrder order, Again why, U
   fold.run(input, std::max(user.now, event.time), order, again, user.decided, transitions, own);
   fold.counted_from = Offset();
   if (!with_profile) {
-    again.profile = user.present.profile;
+    again.profile = std::move(user.present.profile);
     again.writes_applied = user.present.writes_applied;
   }
 
   // Segments that the event does not concern; those whose facts are not kept: the event can only
-  // add a first qualification; and those being deleted: their members leave by remove().
-  for (const SegmentState& segment : user.present.segments) {
+  // add a first qualification; and those being deleted: their members leave by remove(). Moved, not
+  // copied: of the present only the memberships are looked at from here on.
+  for (SegmentState& segment : user.present.segments) {
     if (segment.slot >= compiled.rules.size()) continue;
     const Rule& rule = compiled.rules[segment.slot];
     if (fold.concerns(segment.slot) && rule.runs && !rule.order_free) continue;
-    again.segments.put(segment);
+    again.segments.put(std::move(segment));
   }
   fold.unrestrict();
   fold.note_deadlines(again);

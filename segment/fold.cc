@@ -58,7 +58,10 @@ bool SaysNothing(const Rule& rule, const SegmentState& segment) {
 }
 
 Fold::Fold(const RuleSet::Compiled& rules)
-    : rules_(&rules), place_(rules.rules.size(), 0), concerned_(rules.rules.size(), 0) {}
+    : rules_(&rules),
+      places_(rules.rules.size()),
+      concerned_(rules.rules.size(), 0),
+      turns_(rules.rules.size()) {}
 
 void Fold::restrict(const std::vector<const Atom*>& atoms,
                     absl::Span<const ProfileCommand> profile) {
@@ -101,29 +104,28 @@ void Fold::restrict_to(std::vector<Slot> slots) {
 }
 
 void Fold::begin_step() {
-  for (const Touch& touch : touched_) place_[touch.slot] = 0;
+  for (const Touch& touch : touched_) places_[touch.slot].touched = 0;
   touched_.clear();
   counted_.clear();
   wrote_ = false;
 }
 
-SegmentState* Fold::find(FoldState& state, Touch& touch) {
+SegmentState* Fold::find(FoldState& state, Slot slot) {
   SegmentStates& segments = state.segments;
-  if (touch.at < segments.size() && segments[touch.at].slot == touch.slot) {
-    return &segments[touch.at];
-  }
-  SegmentState* segment = segments.find(touch.slot);
-  if (segment != nullptr) touch.at = static_cast<size_t>(segment - &segments[0]);
+  uint32_t& at = places_[slot].state;
+  if (at < segments.size() && segments[at].slot == slot) return &segments[at];
+  SegmentState* segment = segments.find(slot);
+  if (segment != nullptr) at = static_cast<uint32_t>(segment - &segments[0]);
   return segment;
 }
 
 Fold::Touch& Fold::touch(Slot slot) {
-  uint32_t& place = place_[slot];
-  if (place == 0) {
+  uint32_t& touched = places_[slot].touched;
+  if (touched == 0) {
     touched_.emplace_back().slot = slot;
-    place = static_cast<uint32_t>(touched_.size());
+    touched = static_cast<uint32_t>(touched_.size());
   }
-  return touched_[place - 1];
+  return touched_[touched - 1];
 }
 
 void Fold::hit(const Atom& atom, uint64_t value, EventOrder order, Time at, Among among) {
@@ -184,13 +186,13 @@ void Fold::step(const FoldEvent& event, FoldState& state, Changes& out) {
     }
   }
   // What is remembered is out of the cache: all is asked for before the first is needed.
-  for (Touch& touch : touched_) {
-    const SegmentState* segment = find(state, touch);
+  for (const Touch& touch : touched_) {
+    const SegmentState* segment = find(state, touch.slot);
     if (segment != nullptr) segment->memory.prefetch();
   }
   for (const Counted& counted : counted_) {
     const Rule& rule = rules_->rules[counted.slot];
-    SegmentState* found = find(state, touch(counted.slot));
+    SegmentState* found = find(state, counted.slot);
     SegmentState& segment = found != nullptr ? *found : FindOrAdd(state, rule);
     Measures& measures = segment.memory.open().measures;
     if (measures.empty()) measures.resize(rule.measures.size());
@@ -201,19 +203,16 @@ void Fold::step(const FoldEvent& event, FoldState& state, Changes& out) {
 }
 
 void Fold::decide(const Moment& moment, FoldState& state, Changes& out) {
-  const auto turn = [&](const Touch& touch) {
-    return std::pair(rules_->rules[touch.slot].rank, static_cast<uint32_t>(place_[touch.slot] - 1));
-  };
   due_before_ = Time::Max();
   due_after_ = Time::Max();
-  queue_.clear();
-  for (const Touch& touch : touched_) queue_.push_back(turn(touch));
-  std::sort(queue_.begin(), queue_.end());
-  for (size_t next = 0; next < queue_.size(); ++next) {
-    Touch touch = touched_[queue_[next].second];
-    const Rule& rule = rules_->rules[touch.slot];
+  for (const Touch& touch : touched_) turns_.add(rules_->rules[touch.slot].rank);
+  for (uint32_t rank = 0; turns_.take(&rank); ++segments_decided) {
+    const Slot slot = rules_->by_rank[rank];
+    const Rule& rule = rules_->rules[slot];
+    // A copy: others may be touched below.
+    const Touch touch = this->touch(slot);
     const size_t told = out.size();
-    SegmentState* segment = find(state, touch);
+    SegmentState* segment = find(state, slot);
     if (segment != nullptr) due_before_ = std::min(due_before_, segment->due);
     if (rule.kind == Rule::Kind::kPast) {
       evaluate(rule, touch, moment, segment, state, out);
@@ -222,7 +221,7 @@ void Fold::decide(const Moment& moment, FoldState& state, Changes& out) {
     } else {
       fire_rule(rule, moment.at, *segment, state, out);
     }
-    segment = find(state, touch);
+    segment = find(state, slot);
     // Of a user who is not there yet a state says that the segment is evaluated when they come.
     if (segment != nullptr && state.exists && SaysNothing(rule, *segment)) {
       state.segments.erase(rule.slot);
@@ -237,17 +236,13 @@ void Fold::decide(const Moment& moment, FoldState& state, Changes& out) {
     if (std::none_of(out.begin() + static_cast<ptrdiff_t>(told), out.end(), joins_or_leaves)) {
       continue;
     }
-    for (Slot slot : rule.dependents) {
-      if (!concerns(slot)) continue;
-      const bool queued = place_[slot] != 0;
-      Touch& outer = this->touch(slot);
-      outer.roles |= kInner;
-      // It comes after this one: its rank is higher.
-      if (!queued)
-        queue_.insert(std::upper_bound(queue_.begin(), queue_.end(), turn(outer)), turn(outer));
+    for (Slot outer : rule.dependents) {
+      if (!concerns(outer)) continue;
+      this->touch(outer).roles |= kInner;
+      // After this one: its rank is higher.
+      turns_.add(rules_->rules[outer].rank);
     }
   }
-  segments_decided += static_cast<int64_t>(queue_.size());
 }
 
 void Fold::evaluate(const Rule& rule, const Touch& touch, const Moment& moment,
@@ -762,8 +757,7 @@ bool Fold::holds(const Scope& scope, uint32_t index, Time* until) {
         const bool empty = scope.segment == nullptr || scope.segment->memory->measures.empty();
         const MeasureState& counted = empty ? kNothing : scope.segment->memory->measures[i];
         const Time at = empty ? scope.at : std::max(scope.at, scope.segment->memory->counted_at);
-        *until = measure.next_change(counted, at);
-        if (!measure.holds(counted, at)) return false;
+        if (!measure.holds(counted, at, until)) return false;
         earliest = std::min(earliest, *until);
       }
       *until = earliest;

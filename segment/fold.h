@@ -15,6 +15,7 @@
 
 #include "segment/change.h"
 #include "segment/compiled_rules.h"
+#include "segment/turns.h"
 #include "segment/user_state.h"
 
 namespace segmentd {
@@ -126,8 +127,14 @@ class Fold {
     uint16_t events = 0;
     uint16_t absences = 0;
     uint64_t value = 0;
-    // Where the segment's state was last found.
-    size_t at = 0;
+  };
+  // Of a slot.
+  struct Places {
+    // In touched_, plus one; 0 for untouched.
+    uint32_t touched = 0;
+    // Where a state was last found, of whatever user: a guess, which is right as long as one user's
+    // past is folded.
+    uint32_t state = 0;
   };
   struct Counted {
     Slot slot;
@@ -155,8 +162,8 @@ class Fold {
   // The slots, all concerned, and those that they refer to.
   void restrict_to(std::vector<Slot> slots);
   Touch& touch(Slot slot);
-  // Null when there is none. It is looked for only where states have come or gone before it.
-  static SegmentState* find(FoldState& state, Touch& touch);
+  // Null when there is none.
+  SegmentState* find(FoldState& state, Slot slot);
   void decide(const Moment& moment, FoldState& state, Changes& out);
   // `segment`: null when there is none.
   void evaluate(const Rule& rule, const Touch& touch, const Moment& moment, SegmentState* segment,
@@ -181,8 +188,8 @@ class Fold {
 
   const RuleSet::Compiled* rules_;
   std::vector<Touch> touched_;
-  // By slot: place in touched_ plus one, 0 for untouched.
-  std::vector<uint32_t> place_;
+  // By slot.
+  std::vector<Places> places_;
   std::vector<Counted> counted_;
   // The present step changes the profile.
   bool wrote_ = false;
@@ -195,8 +202,7 @@ class Fold {
   // The earliest deadlines of the segments touched, before the step and after it.
   Time due_before_ = Time::Max();
   Time due_after_ = Time::Max();
-  // Of the segments touched, in order: rank, place in touched_.
-  std::vector<std::pair<uint32_t, uint32_t>> queue_;
+  Turns turns_;
   std::vector<Value> items_;
 };
 

@@ -125,8 +125,7 @@ bool Forecast::measure_holds(size_t index, Time* until) const {
   const Measure& measure = rule_.measures[index];
   const MeasureState& of = counted ? state->memory->measures[index] : kNothing;
   const Time at = counted ? std::max(now_, state->memory->counted_at) : now_;
-  *until = measure.next_change(of, at);
-  return measure.holds(of, at);
+  return measure.holds(of, at, until);
 }
 
 }  // namespace segmentd

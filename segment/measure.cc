@@ -19,11 +19,15 @@ constexpr int64_t kMillisPerMinute = 60'000;
 
 using Samples = decltype(MeasureState::samples);
 
-// The samples' part that is after `from` and not after `now`.
-auto Within(const Samples& samples, Time from, Time now) {
+// The samples' part that is after `from` and not after `now`: mostly all.
+std::pair<Samples::const_iterator, Samples::const_iterator> Within(const Samples& samples,
+                                                                   Time from, Time now) {
   const auto after = [](Time t, const Sample& s) { return t < s.at; };
-  const auto begin = std::upper_bound(samples.begin(), samples.end(), from, after);
-  return std::pair(begin, std::upper_bound(begin, samples.end(), now, after));
+  auto begin = samples.begin();
+  auto end = samples.end();
+  if (begin != end && begin->at <= from) begin = std::upper_bound(begin, end, from, after);
+  if (begin != end && std::prev(end)->at > now) end = std::upper_bound(begin, end, now, after);
+  return {begin, end};
 }
 
 int64_t FloorDiv(int64_t a, int64_t b) {
@@ -278,6 +282,22 @@ bool Measure::in_range(Time at, Time now) const {
   return false;
 }
 
+Measure::Reading Measure::read_sliding(Samples::const_iterator begin,
+                                       Samples::const_iterator end) const {
+  Reading out;
+  if (begin == end) return out;
+  out.oldest = begin->at;
+  out.newest = std::prev(end)->at;
+  if (number_ == Number::kCount) {
+    out.count = end - begin;
+    return out;
+  }
+  const Sample total = Total(begin, end);
+  out.count = total.count;
+  out.sum = total.sum;
+  return out;
+}
+
 Measure::Reading Measure::read(const MeasureState& state, Time now) const {
   Reading out;
   const auto& samples = state.samples;
@@ -294,15 +314,7 @@ Measure::Reading Measure::read(const MeasureState& state, Time now) const {
   switch (range_) {
     case Range::kSliding: {
       const auto [begin, end] = Within(samples, now - window_, now);
-      if (begin == end) return out;
-      out.oldest = begin->at;
-      out.newest = std::prev(end)->at;
-      if (number_ == Number::kCount) {
-        out.count = end - begin;
-        return out;
-      }
-      total(Total(begin, end));
-      return out;
+      return read_sliding(begin, end);
     }
     case Range::kEver:
     case Range::kBetween:
@@ -324,6 +336,29 @@ Measure::Reading Measure::read(const MeasureState& state, Time now) const {
 bool Measure::holds(const MeasureState& state, Time now) const {
   const Reading reading = read(state, now);
   return number_ == Number::kFirst ? reading.count > 0 : passes(reading.count, reading.sum);
+}
+
+bool Measure::holds(const MeasureState& state, Time now, Time* next) const {
+  if (range_ != Range::kSliding || number_ == Number::kFirst) {
+    *next = next_change(state, now);
+    return holds(state, now);
+  }
+  const auto [begin, end] = Within(state.samples, now - window_, now);
+  *next = next_sliding(state.samples, begin, end);
+  const Reading reading = read_sliding(begin, end);
+  return passes(reading.count, reading.sum);
+}
+
+Time Measure::next_sliding(const Samples& samples, Samples::const_iterator begin,
+                           Samples::const_iterator end) const {
+  // Events may lie ahead where a history was added to an older state.
+  const Time ahead = end != samples.end() ? end->at : Time::Max();
+  if (begin == end) return ahead;
+  if (number_ != Number::kCount) return std::min(ahead, begin->at + window_);
+  // Those before the latest that decide turn nothing.
+  const auto count = std::min<int64_t>(end - begin, deciding_);
+  const int32_t turn = turns_[static_cast<size_t>(count)];
+  return turn < 0 ? ahead : std::min(ahead, (end - (turn + 1))->at + window_);
 }
 
 Time Measure::next_change(const MeasureState& state, Time now) const {
@@ -351,14 +386,7 @@ Time Measure::next_change(const MeasureState& state, Time now) const {
       return Time::Max();
     case Range::kSliding: {
       const auto [begin, end] = Within(samples, now - window_, now);
-      // Events may lie ahead where a history was added to an older state.
-      const Time ahead = end != samples.end() ? end->at : Time::Max();
-      if (begin == end) return ahead;
-      if (number_ != Number::kCount) return std::min(ahead, begin->at + window_);
-      // Those before the latest that decide turn nothing.
-      const auto count = std::min<int64_t>(end - begin, deciding_);
-      const int32_t turn = turns_[static_cast<size_t>(count)];
-      return turn < 0 ? ahead : std::min(ahead, (end - (turn + 1))->at + window_);
+      return next_sliding(samples, begin, end);
     }
     case Range::kPeriod:
     case Range::kPeriodBefore: {

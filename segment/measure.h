@@ -59,6 +59,8 @@ class Measure {
   void forget(Time now, MeasureState& state) const;
 
   bool holds(const MeasureState& state, Time now) const;
+  // The same, and next_change(), for about the price of one.
+  bool holds(const MeasureState& state, Time now, Time* next) const;
   // The earliest moment after `now` at which holds() may turn without an event; Time::Max() for
   // none.
   Time next_change(const MeasureState& state, Time now) const;
@@ -77,6 +79,12 @@ class Measure {
   enum class Range : uint8_t { kEver, kSliding, kBetween, kPeriod, kPeriodBefore };
   enum class Number : uint8_t { kCount, kSum, kAverage, kFirst };
 
+  using Samples = decltype(MeasureState::samples);
+
+  Reading read_sliding(Samples::const_iterator begin, Samples::const_iterator end) const;
+  // Of samples [begin, end) in the window.
+  Time next_sliding(const Samples& samples, Samples::const_iterator begin,
+                    Samples::const_iterator end) const;
   // Of the number made of `count` events; users without one have their own rule.
   bool passes(int64_t count, double sum) const;
   bool in_range(Time at, Time now) const;

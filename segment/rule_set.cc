@@ -131,20 +131,21 @@ class Compiler {
     for (Slot slot = 0; slot < inner.size(); ++slot) {
       if (inner[slot] == 0) free.push(slot);
     }
-    uint32_t rank = 0;
+    out_.by_rank.reserve(inner.size());
     while (!free.empty()) {
-      Rule& rule = out_.rules[free.top()];
-      const std::vector<Slot>& next = outer[free.top()];
+      const Slot slot = free.top();
       free.pop();
-      rule.rank = rank++;
+      Rule& rule = out_.rules[slot];
+      rule.rank = static_cast<uint32_t>(out_.by_rank.size());
+      out_.by_rank.push_back(slot);
       if (rule.kind == Rule::Kind::kPast && rule.runs && rule.built && Begins(rule, 0)) {
-        out_.past.push_back(rule.slot);
+        out_.past.push_back(slot);
       }
-      for (Slot slot : next) {
-        if (--inner[slot] == 0) free.push(slot);
+      for (Slot next : outer[slot]) {
+        if (--inner[next] == 0) free.push(next);
       }
     }
-    if (rank == inner.size()) {
+    if (out_.by_rank.size() == inner.size()) {
       find_settled();
       return absl::OkStatus();
     }
