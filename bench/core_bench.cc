@@ -18,6 +18,13 @@
 #include "state/user_store.h"
 #include "stream/decoder.h"
 
+// jemalloc's settings. Memory stays with the process between the rounds, as with a program that has
+// run for a while; or each round would pay again for pages that the system gives out.
+extern "C" {
+// NOLINTNEXTLINE: jemalloc looks for a variable of this very name
+const char* malloc_conf = "dirty_decay_ms:-1,muzzy_decay_ms:-1";
+}
+
 namespace segmentd {
 namespace {
 
