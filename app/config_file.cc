@@ -4,7 +4,6 @@
 
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <optional>
 #include <sstream>
 #include <string_view>
@@ -40,10 +39,15 @@ absl::StatusOr<std::vector<ConfigLine>> ReadConfigFile(const std::string& path) 
   if (!file || std::filesystem::is_directory(path, ignored)) {
     return absl::InvalidArgumentError(fmt::format("{}: can't be read", path));
   }
-  const std::string content(std::istreambuf_iterator<char>(file), {});
+  std::ostringstream content;
+  // Unlike an iterator, this notes an error in reading instead of throwing it.
+  if (file.peek() != std::ifstream::traits_type::eof()) content << file.rdbuf();
+  if (file.bad() || !content) {
+    return absl::InvalidArgumentError(fmt::format("{}: can't be read", path));
+  }
   toml::table table;
   try {
-    table = toml::parse(content, path);
+    table = toml::parse(content.str(), path);
   } catch (const toml::parse_error& error) {
     return At(path, error.source(),
               fmt::format("{}. Texts, addresses and durations need quotes: name = \"value\"",

@@ -185,6 +185,7 @@ struct RuleSet::Compiled {
   absl::flat_hash_map<std::string, EventIndex> events;
   // By slot.
   std::vector<Rule> rules;
+  // By rank: its slot, of all slots, in use or not.
   std::vector<Slot> by_rank;
   // Past-behaviour segments, built for everybody, which a user of whom nothing is known is in: with
   // the user's first event these are evaluated, whatever the event.

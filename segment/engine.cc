@@ -464,7 +464,8 @@ void Engine::Core::fold_again(const Event& event, EventOrder order, Again why, U
   look_ahead(user);
 }
 
-// Tells the difference between the present and `again`, which a late event has made of it.
+// Tells the difference between the present and `again`, which a late event has made of it. Of the
+// present only the memberships are left: the rest may have been moved to `again`.
 void Engine::Core::correct(const Event& event, Fold::Marked own, const UserState& user,
                            Changes& out) {
   for (size_t i = own.begin; i < own.end; ++i) {

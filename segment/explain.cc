@@ -34,8 +34,8 @@ std::string KindOf(const pb::Live& live) {
 // no more.
 constexpr size_t kMostTurns = kMaxSamples + 8;
 
-// What one explanation may spend on the time to come, in Forecast's unit: about 10 ms. Enough for a
-// hundred conditions with a sum that turns with its last event; but a yearly date whose filter
+// What one explanation may spend on the time to come, in Forecast's unit: about 10 ms. Enough for
+// five sums of the most values that turn with their last event; but a yearly date whose filter
 // never holds has no end. Past it no `until` is told, rather than a wrong one.
 constexpr int64_t kMostToSpend = 200'000;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cassert>
 #include <cstdint>
 
 #include "segment/absl_view.h"
@@ -205,6 +206,7 @@ void Fold::step(const FoldEvent& event, FoldState& state, Changes& out) {
 void Fold::decide(const Moment& moment, FoldState& state, Changes& out) {
   due_before_ = Time::Max();
   due_after_ = Time::Max();
+  assert(turns_.empty());
   for (const Touch& touch : touched_) turns_.add(rules_->rules[touch.slot].rank);
   for (uint32_t rank = 0; turns_.take(&rank); ++segments_decided) {
     const Slot slot = rules_->by_rank[rank];

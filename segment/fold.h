@@ -35,7 +35,8 @@ struct FoldEvent {
 // there is anything to keep.
 bool SaysNothing(const Rule& rule, const SegmentState& segment);
 
-// Scratch and rules of one engine; no state of a user stays in it between calls.
+// Scratch and rules of one engine; nothing of a user's that a result depends on stays in it between
+// calls.
 class Fold {
  public:
   // `rules` outlives the fold.
@@ -132,8 +133,8 @@ class Fold {
   struct Places {
     // In touched_, plus one; 0 for untouched.
     uint32_t touched = 0;
-    // Where a state was last found, of whatever user: a guess, which is right as long as one user's
-    // past is folded.
+    // Where a state was last found, of whatever user: a guess, checked at each use, and mostly
+    // right while one user's past is folded.
     uint32_t state = 0;
   };
   struct Counted {

@@ -10,6 +10,8 @@ namespace {
 constexpr int64_t kCostOfADate = 32;
 constexpr int64_t kCostOfASegment = 8;
 constexpr int64_t kCostOfAMeasure = 2;
+// Added up in the time of a comparison.
+constexpr int64_t kSamplesAtOnce = 64;
 constexpr int64_t kBytesOfAnItem = 16;
 
 // Of comparing a value with something.
@@ -59,9 +61,8 @@ Forecast::Forecast(const RuleSet::Compiled& rules, Slot slot, const UserState& u
 int64_t Forecast::cost(const Rule& rule, int64_t of_property) const {
   int64_t cost = kCostOfASegment;
   for (const ExpressionNode& node : rule.expression) {
-    cost += node.kind == ExpressionNode::Kind::kProperty
-                ? of_property
-                : kCostOfAMeasure * (node.end_measure - node.first_measure) + 1;
+    cost +=
+        node.kind == ExpressionNode::Kind::kProperty ? of_property : cost_of_measures(rule, node);
   }
   if (rule.kind == Rule::Kind::kDateTime) cost += kCostOfADate * of_property;
   return cost;
@@ -74,7 +75,20 @@ int64_t Forecast::cost(uint32_t root) const {
     const ExpressionNode& node = rule_.expression[index];
     cost += node.kind == ExpressionNode::Kind::kProperty
                 ? CostOf(state_.profile.find(node.property, &items))
-                : kCostOfAMeasure * (node.end_measure - node.first_measure) + 1;
+                : cost_of_measures(rule_, node);
+  }
+  return cost;
+}
+
+int64_t Forecast::cost_of_measures(const Rule& rule, const ExpressionNode& node) const {
+  int64_t cost = 1;
+  const SegmentState* state = state_.segments.find(rule.slot);
+  const bool counted = state != nullptr && !state->memory->measures.empty();
+  for (uint16_t i = node.first_measure; i < node.end_measure; ++i) {
+    cost += kCostOfAMeasure;
+    if (!counted) continue;
+    const size_t samples = rule.measures[i].added_up(state->memory->measures[i]);
+    cost += static_cast<int64_t>(samples) / kSamplesAtOnce;
   }
   return cost;
 }

@@ -44,6 +44,7 @@ class Forecast {
 
  private:
   int64_t cost(const Rule& rule, int64_t of_property) const;
+  int64_t cost_of_measures(const Rule& rule, const ExpressionNode& node) const;
 
   const Rule& rule_;
   const UserState& user_;

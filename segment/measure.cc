@@ -266,6 +266,11 @@ bool Measure::passes(int64_t count, double sum) const {
   return true;
 }
 
+size_t Measure::added_up(const MeasureState& state) const {
+  const bool sums = number_ == Number::kSum || number_ == Number::kAverage;
+  return range_ == Range::kSliding && sums ? state.samples.size() : 0;
+}
+
 bool Measure::in_range(Time at, Time now) const {
   switch (range_) {
     case Range::kEver:

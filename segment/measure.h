@@ -65,6 +65,9 @@ class Measure {
   // none.
   Time next_change(const MeasureState& state, Time now) const;
 
+  // How many samples holds() adds up.
+  size_t added_up(const MeasureState& state) const;
+
   // For people: how many events count at `now` (at most as many as the test needs), and their sum.
   struct Reading {
     int64_t count = 0;

@@ -17,13 +17,14 @@ class Turns {
  public:
   explicit Turns(size_t ranks) : words_((ranks + kBits - 1) / kBits) {}
 
-  // While some are taken out: none below the last that was.
   void add(uint32_t rank) {
     const size_t word = rank / kBits;
     words_[word] |= uint64_t{1} << rank % kBits;
     begin_ = std::min(begin_, word);
     end_ = std::max(end_, word + 1);
   }
+
+  bool empty() const { return end_ == 0; }
 
   // Takes the lowest out. False when there is none.
   bool take(uint32_t* rank) {

@@ -42,8 +42,8 @@ class TaskBoard {
 
   // The input has more partitions than it had at the start: no task can go on, for users' events
   // come in other partitions than their states are in.
-  void stop_all() { stop_all_.store(true, std::memory_order_release); }
-  bool stopped_all() const { return stop_all_.load(std::memory_order_acquire); }
+  void stop_all() { no_task_runs_on_.store(true, std::memory_order_release); }
+  bool stopped_all() const { return no_task_runs_on_.load(std::memory_order_acquire); }
 
   std::optional<Entry> find(Partition partition) const;
   std::map<Partition, Entry> entries() const;
@@ -76,7 +76,7 @@ class TaskBoard {
   Running running(std::string_view id) const;
 
  private:
-  std::atomic<bool> stop_all_{false};
+  std::atomic<bool> no_task_runs_on_{false};
 
   bool applied(std::string_view id, int64_t version) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
 

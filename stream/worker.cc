@@ -89,6 +89,12 @@ bool Worker::turn() {
     return false;
   }
   poll_failures_ = 0;
+  // The poll may have found it: nothing of this batch is told.
+  if (board_.stopped_all()) {
+    fail_all();
+    answer();
+    return true;
+  }
   // Only what is long goes into the transaction before its commit.
   if (step_.held() && behind_ && clock_.monotonic() >= settled_at_) step_.release();
   if (!process(**batch) || !fire()) return true;

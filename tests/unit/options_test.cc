@@ -249,6 +249,8 @@ TEST(Options, AFileThatIsNoTomlIsRefusedWithTheLine) {
   EXPECT_THAT(Wrong({"--config", FileWith("kafka = [[\"a=b\"]]\n")}), HasSubstr("a list of texts"));
   EXPECT_THAT(Wrong({"--config", "/there/is/none.toml"}), HasSubstr("/there/is/none.toml: "));
   EXPECT_THAT(Wrong({"--config", testing::TempDir()}), HasSubstr("can't be read"));
+  // Opened, but each read of its beginning fails.
+  EXPECT_THAT(Wrong({"--config", "/proc/self/mem"}), HasSubstr("can't be read"));
   for (const char* name : {"create-topics", "accept-lost-input", "group"}) {
     EXPECT_THAT(Wrong({"--config", FileWith(std::string(name) + " = []\n")}),
                 HasSubstr("an empty list"));
