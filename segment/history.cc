@@ -33,6 +33,24 @@ History::History(std::shared_ptr<const RuleSet> rules, const Settings& settings)
 
 History::~History() = default;
 
+void History::Recent::repeat(Time again) {
+  if (has(again)) return;
+  if (repeats.size() == kMostRepeats) {
+    repeats.back() = again;
+  } else {
+    repeats.push_back(again);
+  }
+}
+
+bool History::Recent::has(Time time) const {
+  if (time == record_time || std::find(repeats.begin(), repeats.end(), time) != repeats.end()) {
+    return true;
+  }
+  // Which ones were between is not known any more.
+  return repeats.size() == kMostRepeats && time > repeats[kMostRepeats - 2] &&
+         time < repeats.back();
+}
+
 History::User& History::user_of(std::string_view id) {
   const auto it = index_.find(AbslView(id));
   if (it != index_.end()) return users_[it->second];
@@ -86,7 +104,7 @@ void History::add(std::string_view id, const Event& event) {
       return r.message == message && r.record_time >= oldest;
     });
     if (same != user.recent.end()) {
-      same->repeated_at = event.record_time;
+      same->repeat(event.record_time);
       return;
     }
   }
@@ -100,7 +118,7 @@ void History::add(std::string_view id, const Event& event) {
 
   event_ = {.message = message,
             .record_time = event.record_time,
-            .repeated_at = event.record_time,
+            .repeats = {},
             .at = event.time,
             .now = too_late ? std::max(event.record_time, user.newest) : event.time,
             .counted = {}};
@@ -156,8 +174,7 @@ bool History::take(std::string_view id, Slot slot, absl::Span<const SeenMessage>
   }
   for (const Recent& event : user.recent) {
     const bool again = std::any_of(seen.begin(), seen.end(), [&](const SeenMessage& s) {
-      return s.id == event.message && s.record_time != event.record_time &&
-             s.record_time != event.repeated_at &&
+      return s.id == event.message && !event.has(s.record_time) &&
              s.record_time >= event.record_time - settings_.max_lateness &&
              event.record_time >= s.record_time - settings_.max_lateness;
     });

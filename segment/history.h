@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/inlined_vector.h"
 #include "absl/types/span.h"
 
 #include "segment/event.h"
@@ -63,17 +64,24 @@ class History {
   bool take(std::string_view user, Slot slot, absl::Span<const SeenMessage> seen, Past* past) const;
 
  private:
+  static constexpr size_t kMostRepeats = 16;
+
   // An event counted that may still turn out to be one of two.
   struct Recent {
     uint64_t message = 0;
     Time record_time;
-    // Of the last record with the same message.
-    Time repeated_at;
+    // Of later records with the same message, at most kMostRepeats; past that the last is that of
+    // the newest.
+    absl::InlinedVector<Time, 1> repeats;
     Time at;
     // From which it counts.
     Time now;
     // By measure, the bits of the number.
     absl::InlinedVector<std::pair<uint32_t, uint64_t>, 1> counted;
+
+    void repeat(Time again);
+    // Whether a record of this time is one of them.
+    bool has(Time time) const;
   };
   struct User {
     Time newest = Time::Min();

@@ -138,6 +138,28 @@ TEST_F(HistoryTest, WhatHadASecondInThePastIsNotLeftOut) {
   EXPECT_EQ(read("u", 0, std::vector<SeenMessage>{{Id("m"), kStart + Duration::Minutes(1)}}), 1);
 }
 
+// The stream may know a message by any of its records: a segment that was there earlier asked for
+// it from one of them on.
+TEST_F(HistoryTest, NorWhatCameManyTimes) {
+  for (int i = 0; i <= 15; ++i) add("u", "A", kStart, kStart + Duration::Minutes(i), "m");
+  history_->finish();
+  for (int i = 0; i <= 15; ++i) {
+    EXPECT_EQ(read("u", 0, std::vector<SeenMessage>{{Id("m"), kStart + Duration::Minutes(i)}}), 1);
+  }
+  const Time since = kStart + Duration::Minutes(16);
+  EXPECT_EQ(read("u", 0, std::vector<SeenMessage>{{Id("m"), since}}), 0) << "counted again";
+}
+
+TEST_F(HistoryTest, NorWhatCameMoreOftenThanIsRemembered) {
+  for (int i = 0; i <= 50; ++i) add("u", "A", kStart, kStart + Duration::Minutes(i), "m");
+  history_->finish();
+  for (int i = 0; i <= 50; ++i) {
+    EXPECT_EQ(read("u", 0, std::vector<SeenMessage>{{Id("m"), kStart + Duration::Minutes(i)}}), 1);
+  }
+  const Time since = kStart + Duration::Minutes(51);
+  EXPECT_EQ(read("u", 0, std::vector<SeenMessage>{{Id("m"), since}}), 0) << "counted again";
+}
+
 TEST_F(HistoryTest, CountsWhatCameTooLate) {
   add("u", "A", kStart, kStart);
   add("u", "A", kStart - Duration::Hours(5), kStart);
