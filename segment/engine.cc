@@ -354,7 +354,7 @@ void Engine::Core::remember(const Event& event, UserState& user) {
       ++counters.message_ids_dropped;
     }
   }
-  user.seen.push_back({message, event.record_time});
+  user.seen.push_back({message, event.record_time, event.offset});
 }
 
 // A user whose first record came too late exists from its time on, though it counts later.

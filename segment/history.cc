@@ -33,24 +33,6 @@ History::History(std::shared_ptr<const RuleSet> rules, const Settings& settings)
 
 History::~History() = default;
 
-void History::Recent::repeat(Time again) {
-  if (has(again)) return;
-  if (repeats.size() == kMostRepeats) {
-    repeats.back() = again;
-  } else {
-    repeats.push_back(again);
-  }
-}
-
-bool History::Recent::has(Time time) const {
-  if (time == record_time || std::find(repeats.begin(), repeats.end(), time) != repeats.end()) {
-    return true;
-  }
-  // Which ones were between is not known any more.
-  return repeats.size() == kMostRepeats && time > repeats[kMostRepeats - 2] &&
-         time < repeats.back();
-}
-
 History::User& History::user_of(std::string_view id) {
   const auto it = index_.find(AbslView(id));
   if (it != index_.end()) return users_[it->second];
@@ -95,18 +77,16 @@ void History::settle(Time oldest, User& user) const {
 void History::add(std::string_view id, const Event& event) {
   ++records_;
   newest_record_ = std::max(newest_record_, event.record_time);
+  last_ = event.offset;
   User& user = user_of(id);
   const Time oldest = event.record_time - settings_.max_lateness;
   const uint64_t message =
       event.message_id.empty() ? 0 : ValueFingerprint(Value::String(event.message_id));
   if (message != 0) {
-    const auto same = std::find_if(user.recent.begin(), user.recent.end(), [&](const Recent& r) {
+    const auto same = [&](const Recent& r) {
       return r.message == message && r.record_time >= oldest;
-    });
-    if (same != user.recent.end()) {
-      same->repeat(event.record_time);
-      return;
-    }
+    };
+    if (std::any_of(user.recent.begin(), user.recent.end(), same)) return;
   }
   const Time before = user.newest;
   user.newest = std::max(before, event.time);
@@ -118,7 +98,7 @@ void History::add(std::string_view id, const Event& event) {
 
   event_ = {.message = message,
             .record_time = event.record_time,
-            .repeats = {},
+            .offset = event.offset,
             .at = event.time,
             .now = too_late ? std::max(event.record_time, user.newest) : event.time,
             .counted = {}};
@@ -174,7 +154,9 @@ bool History::take(std::string_view id, Slot slot, absl::Span<const SeenMessage>
   }
   for (const Recent& event : user.recent) {
     const bool again = std::any_of(seen.begin(), seen.end(), [&](const SeenMessage& s) {
-      return s.id == event.message && !event.has(s.record_time) &&
+      const bool since =
+          s.offset != SeenMessage::kUnknown ? s.offset > last_ : s.record_time != event.record_time;
+      return s.id == event.message && since &&
              s.record_time >= event.record_time - settings_.max_lateness &&
              event.record_time >= s.record_time - settings_.max_lateness;
     });
@@ -186,7 +168,7 @@ bool History::take(std::string_view id, Slot slot, absl::Span<const SeenMessage>
                               past->measures[measure - first]);
       counted = true;
     }
-    if (counted) past->messages.push_back({event.message, event.record_time});
+    if (counted) past->messages.push_back({event.message, event.record_time, event.offset});
   }
   return !user.measures.empty() || !user.recent.empty() || !past->common.empty();
 }

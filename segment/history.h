@@ -64,24 +64,16 @@ class History {
   bool take(std::string_view user, Slot slot, absl::Span<const SeenMessage> seen, Past* past) const;
 
  private:
-  static constexpr size_t kMostRepeats = 16;
-
   // An event counted that may still turn out to be one of two.
   struct Recent {
     uint64_t message = 0;
     Time record_time;
-    // Of later records with the same message, at most kMostRepeats; past that the last is that of
-    // the newest.
-    absl::InlinedVector<Time, 1> repeats;
+    Offset offset;
     Time at;
     // From which it counts.
     Time now;
     // By measure, the bits of the number.
     absl::InlinedVector<std::pair<uint32_t, uint64_t>, 1> counted;
-
-    void repeat(Time again);
-    // Whether a record of this time is one of them.
-    bool has(Time time) const;
   };
   struct User {
     Time newest = Time::Min();
@@ -107,6 +99,7 @@ class History {
   absl::flat_hash_map<std::string, uint32_t> index_;
   std::deque<User> users_;
   Time newest_record_ = Time::Min();
+  Offset last_ = SeenMessage::kUnknown;
   int64_t records_ = 0;
   // Scratch.
   Recent event_;

@@ -68,9 +68,13 @@ struct Base : FoldState {
 
 // A message ID seen, for the recognition of duplicates.
 struct SeenMessage {
+  static constexpr Offset kUnknown{-1};
+
   // Never 0.
   uint64_t id = 0;
   Time record_time;
+  // kUnknown in images of older formats.
+  Offset offset = kUnknown;
   bool operator==(const SeenMessage&) const = default;
 };
 

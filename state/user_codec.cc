@@ -19,7 +19,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "fixed numbers are copied as they stand");
 
-constexpr uint8_t kFormat = 3;
+constexpr uint8_t kFormat = 4;
 
 constexpr uint8_t kHasBase = 1;
 constexpr uint8_t kHasSettled = 2;
@@ -615,11 +615,14 @@ void AppendUserImage(const UserState& user, Offset included, std::string* out) {
   w.room(kNumber);
   w.number(user.seen.size());
   Time seen_before = near;
+  Offset offset_before = included;
   for (const SeenMessage& seen : user.seen) {
-    w.room(kNumber + 2 * sizeof(uint64_t));
+    w.room(2 * kNumber + 2 * sizeof(uint64_t));
     w.fixed(seen.id);
     w.time(seen.record_time, seen_before);
+    w.signed_number(Minus(seen.offset.value(), offset_before.value()));
     seen_before = Or(seen.record_time, near);
+    offset_before = seen.offset;
   }
 
   if (user.base != nullptr) PutFold(w, *user.base, EmptyFold(), near);
@@ -703,11 +706,16 @@ absl::Status ParseUserImage(std::string_view image, UserState* user, Offset* inc
   count = r.count(1 + sizeof(uint64_t));
   user->seen.resize(count);
   Time seen_before = near;
+  Offset offset_before = *included;
   for (size_t i = 0; i < count && !r.failed(); ++i) {
     SeenMessage& seen = user->seen[i];
     seen.id = r.fixed();
     if (seen.id == 0) r.fail("message ID 0");
     seen.record_time = r.time(seen_before);
+    if (format > 3) {
+      seen.offset = Offset(Plus(offset_before.value(), r.signed_number()));
+      offset_before = seen.offset;
+    }
     seen_before = Or(seen.record_time, near);
   }
 

@@ -1,6 +1,6 @@
 // The image of a user: a UserState as bytes, as the changelog keeps it.
 //
-// Layout, format 3. A number is a varint: 7 bits a byte, lowest first, the high bit set on all
+// Layout, format 4. A number is a varint: 7 bits a byte, lowest first, the high bit set on all
 // bytes but the last, at most 10 bytes. "Signed" is zigzag: 0, -1, 1, -2, 2 ... as 0, 1, 2, 3, 4.
 // "Fixed" is 8 bytes, little-endian. A text is its length as a number and its bytes. A list is its
 // length as a number and its items. A time is relative to another one, the reference R:
@@ -10,7 +10,8 @@
 //
 // A reference that is Min() or Max() gives way to the one that stands before it in "R or S".
 //
-//   byte     format, 3 (format 1 lacks what is marked *, formats 1 and 2 what is marked **)
+//   byte     format, 4 (format 1 lacks what is marked *, formats 1 and 2 what is marked **, formats
+//            1 to 3 what is marked ***)
 //   signed   included: the first input offset whose record is not in the state
 //   byte     1: there is a base; 0: none; **3: one with segments settled
 //   time     newest_event, R: 1970. From here on N is newest_event, or 1970
@@ -26,7 +27,8 @@
 //   offset before or 0
 //                   time effective                                      R: its time or N
 //                   byte operation, text property, value
-//   list     seen:  fixed id, time record_time                          R: seen before or N
+//   list     seen:  fixed id, time record_time, ***signed offset        R: seen before or N; offset
+//                   before or included
 //   fold     base, if there is one; relative to an empty one
 //   fold     present; relative to base, or to an empty one
 //

@@ -173,7 +173,7 @@ UserState FullOfFormat2() {
 }
 
 // And with what format 3 can.
-UserState Full() {
+UserState FullOfFormat3() {
   UserState user = FullOfFormat2();
   user.base->settled = {Offset(81'750), At(-3'600'000)};
   user.present.segments.put(
@@ -183,6 +183,16 @@ UserState Full() {
   user.present.segments.put(
       {.slot = 11, .version = 1, .memory = Memory{.measures = {{}}, .counted_at = At(-10'000)}});
   return user;
+}
+
+// Format 4 knows which records they were.
+UserState WithOffsets(UserState user) {
+  int64_t offset = 80'990;
+  for (SeenMessage& seen : user.seen) seen.offset = Offset(offset += 7);
+  return user;
+}
+UserState Full() {
+  return WithOffsets(FullOfFormat3());
 }
 
 // Before format 3 one number was the `match` value joined by, or the date's value that was read.
@@ -221,7 +231,7 @@ TEST(UserCodec, ExtremesRoundTrip) {
       user.present.segments = {
           {.memory = Memory{.measures = {measure},
                             .occurrences = {{.at = Time::Millis(a), .due = Time::Millis(b)}}}}};
-      user.seen = {{1, Time::Millis(a)}, {2, Time::Millis(b)}};
+      user.seen = {{1, Time::Millis(a), Offset(b)}, {2, Time::Millis(b), Offset(a)}};
       if (!std::is_sorted(user.facts.begin(), user.facts.end(),
                           [](const Fact& x, const Fact& y) { return x.order < y.order; })) {
         continue;
@@ -238,7 +248,7 @@ TEST(UserCodec, AppendsToWhatIsThere) {
 }
 
 TEST(UserCodec, ATypicalImageIsSmall) {
-  EXPECT_LT(Image(Typical(), Offset(81'735)).size(), 140u);
+  EXPECT_LT(Image(WithOffsets(Typical()), Offset(81'735)).size(), 145u);
 
   // What base and present have in common is there once.
   UserState user = Typical();
@@ -264,13 +274,13 @@ void ExpectGolden(const std::string& name, const UserState& user, Offset include
 }
 
 TEST(UserCodec, GoldenNewUser) {
-  ExpectGolden("user_image_3_new.hex", UserState(), Offset(0));
+  ExpectGolden("user_image_4_new.hex", UserState(), Offset(0));
 }
 TEST(UserCodec, GoldenTypicalUser) {
-  ExpectGolden("user_image_3_typical.hex", Typical(), Offset(81'735));
+  ExpectGolden("user_image_4_typical.hex", WithOffsets(Typical()), Offset(81'735));
 }
 TEST(UserCodec, GoldenFullUser) {
-  ExpectGolden("user_image_3_full.hex", Full(), Offset(81'801));
+  ExpectGolden("user_image_4_full.hex", Full(), Offset(81'801));
 }
 
 // Format 1 knew neither facts that lie ahead nor users who do not exist yet.
@@ -285,6 +295,12 @@ TEST(UserCodec, Format2StaysReadable) {
   ExpectReads(ReadGolden("user_image_2_new.hex"), UserState(), Offset(0));
   ExpectReads(ReadGolden("user_image_2_typical.hex"), Typical(), Offset(81'735));
   ExpectReads(ReadGolden("user_image_2_full.hex"), WithOneValue(FullOfFormat2()), Offset(81'801));
+}
+
+TEST(UserCodec, Format3StaysReadable) {
+  ExpectReads(ReadGolden("user_image_3_new.hex"), UserState(), Offset(0));
+  ExpectReads(ReadGolden("user_image_3_typical.hex"), Typical(), Offset(81'735));
+  ExpectReads(ReadGolden("user_image_3_full.hex"), FullOfFormat3(), Offset(81'801));
 }
 
 TEST(UserCodec, EveryCutIsAnError) {
@@ -311,7 +327,7 @@ absl::Status ParseStatus(std::string_view image) {
 TEST(UserCodec, ErrorsSayWhatAndWhere) {
   std::string image = Image(Typical(), Offset(1));
   EXPECT_THAT(std::string(ParseStatus(image + "x").message()), HasSubstr("bytes left over"));
-  for (const char format : {char{0}, char{4}}) {
+  for (const char format : {char{0}, char{5}}) {
     image[0] = format;
     const absl::Status unknown = ParseStatus(image);
     EXPECT_EQ(unknown.code(), absl::StatusCode::kUnimplemented);
@@ -401,7 +417,8 @@ class AnyUser {
         user.writes.begin(), user.writes.end(), [](const ProfileWrite& a, const ProfileWrite& b) {
           return std::tie(a.effective, a.order.offset) < std::tie(b.effective, b.order.offset);
         });
-    for (int i = below(4); i > 0; --i) user.seen.push_back({number() | 1, time()});
+    for (int i = below(4); i > 0; --i)
+      user.seen.push_back({number() | 1, time(), Offset(static_cast<int64_t>(number()))});
     user.present = fold(user);
     if (below(2) == 0) {
       user.base = std::make_unique<Base>(Base{fold(user), time()});
