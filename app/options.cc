@@ -157,11 +157,20 @@ Declaration::Declaration(Options* options) : options_(options), app_(kDescriptio
   value("--replication-factor", &o.replication_factor, "N",
         "Copies of topics that are created; 0 for 3, or as many as there are brokers")
       ->check(CLI::Range(0, 100).description(""));
-  value("--group", &o.group, "NAME",
-        "Consumer group; all instances that share the work have the same");
+  // Was an option. In the environment it would be passed over like anything unknown, and a second
+  // group read the same topics beside the one that it used to name. Hidden from the help.
+  app_.add_option_function<std::string>(
+          "--group",
+          [](const std::string&) {
+            throw CLI::ConfigError(
+                "there is no option --group: the consumer group follows from --topic-prefix");
+          })
+      ->envname(EnvironmentName("group"))
+      ->expected(0, 1)
+      ->group("");
   value("--instance-id", &o.instance_id, "NAME",
-        "This instance's name in the group, the same after a restart; host name and port of "
-        "--listen if not given");
+        "This instance's name in the consumer group, the same after a restart; host name and port "
+        "of --listen if not given");
   value("--start", &start_, "WHERE",
         "earliest or latest: where the very first start begins to read")
       ->check(CLI::IsMember({"earliest", "latest"}).description(""));
@@ -265,7 +274,7 @@ std::string Declaration::shown() const {
   std::string group;
   for (const CLI::Option* option : app_.get_options()) {
     const std::string& name = option->get_lnames().front();
-    if (option->get_group() == "Options") continue;
+    if (option->get_group().empty() || option->get_group() == "Options") continue;
     if (option->get_group() != group) {
       group = option->get_group();
       absl::StrAppend(&text, text.empty() ? "" : "\n", "# ", group, "\n");
@@ -313,7 +322,6 @@ std::string Declaration::check() const {
     }
   }
   if (o.listen.empty()) return "--listen: must not be empty";
-  if (o.group.empty()) return "--group: must not be empty";
   const absl::StatusOr<KafkaSettings> kafka = KafkaSettings::Parse(o.bootstrap_servers, o.kafka);
   if (!kafka.ok()) return std::string(kafka.status().message());
   return std::string(CheckBrokerAddresses(*kafka).message());

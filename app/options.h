@@ -22,7 +22,6 @@ struct Options {
   int32_t partitions = 4;
   // 0: 3, or as many as there are brokers.
   int32_t replication_factor = 0;
-  std::string group = "segmentd";
   // Empty: the host's name and the port of `listen`.
   std::string instance_id;
   bool start_at_latest = false;

@@ -101,8 +101,9 @@ class Service {
         access_(std::move(access)),
         tls_(std::move(tls)),
         signals_(signals) {
-    // Prefixed as the topics are, so that instances on other topics are strangers.
-    names_.group = absl::StrCat(options.topic_prefix, options.group);
+    // Of the topics and nothing else: who is on the same ones shares their partitions, who is on
+    // others is a stranger.
+    names_.group = absl::StrCat(options.topic_prefix, "segmentd");
     names_.instance = options.instance_id;
     if (names_.instance.empty()) {
       names_.instance =

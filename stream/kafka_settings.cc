@@ -72,7 +72,8 @@ constexpr std::array kRefused = {
     Refusal{"enable.partition.eof",
             "segmentd sets it itself: the clock needs to know the end of a "
             "partition"},
-    Refusal{"group.id", "give it with the option for the consumer group"},
+    Refusal{"group.id", "the consumer group follows from --topic-prefix"},
+    Refusal{"group.instance.id", "it follows from --instance-id"},
     Refusal{"group.*", "segmentd sets it itself: it makes each worker a static member"},
     Refusal{"isolation.level", kExactlyOnce},
     Refusal{"max.in.flight*", kExactlyOnce},

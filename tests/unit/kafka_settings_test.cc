@@ -52,7 +52,16 @@ TEST(KafkaSettings, RefusesWhatRunsCode) {
 TEST(KafkaSettings, SaysWhereElseASettingIsGiven) {
   EXPECT_THAT(ErrorOf({"bootstrap.servers=x:1"}), HasSubstr("--bootstrap-servers"));
   EXPECT_THAT(ErrorOf({"metadata.broker.list=x:1"}), HasSubstr("--bootstrap-servers"));
-  EXPECT_THAT(ErrorOf({"group.id=x"}), HasSubstr("option for the consumer group"));
+  EXPECT_THAT(ErrorOf({"group.id=x"}), HasSubstr("--topic-prefix"));
+  EXPECT_THAT(ErrorOf({" group.id = x"}), HasSubstr("--topic-prefix"));
+  EXPECT_THAT(ErrorOf({"group.instance.id=x"}), HasSubstr("--instance-id"));
+}
+
+TEST(KafkaSettings, RefusesWhatMakesAMemberOfTheGroup) {
+  for (const char* name : {"group.protocol=consumer", "group.protocol.type=x",
+                           "group.remote.assignor=range", "GROUP.ID=x"}) {
+    EXPECT_THAT(ErrorOf({name}), HasSubstr("can't be set")) << name;
+  }
 }
 
 TEST(KafkaSettings, RefusesTheUnknownAndListsTheKnown) {

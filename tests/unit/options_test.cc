@@ -14,6 +14,7 @@
 namespace segmentd {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -78,25 +79,24 @@ TEST(Options, FlagsAreTaken) {
 
 TEST(Options, FlagWinsOverEnvironmentWinsOverFile) {
   const std::string file = FileWith(
-      "group = \"from-file\"\n"
+      "instance-id = \"from-file\"\n"
       "topic-prefix = \"from-file.\"\n"
       "workers = 5\n"
       "backfill-share = 0.5\n"
       "create-topics = false\n"
       "max-lateness = \"3h\"\n"
       "kafka = [\"client.rack=r1\", \"client.id=x\"]\n");
-  const Environment group("SEGMENTD_GROUP", "from-environment");
+  const Environment instance("SEGMENTD_INSTANCE_ID", "from-environment");
   const Environment prefix("SEGMENTD_TOPIC_PREFIX", "from-environment.");
-  const Options options = Good({"--config", file, "--group", "from-flag"});
-  EXPECT_EQ(options.group, "from-flag");
+  const Options options = Good({"--config", file, "--instance-id", "from-flag"});
+  EXPECT_EQ(options.instance_id, "from-flag");
   EXPECT_EQ(options.topic_prefix, "from-environment.");
   EXPECT_EQ(options.workers, 5);
   EXPECT_EQ(options.backfill_share, 0.5);
   EXPECT_FALSE(options.create_topics);
   EXPECT_FALSE(options.accept_lost_input);
-  EXPECT_THAT(
-      ParseOptions({"--print-config", "--accept-lost-input"}).text,
-      testing::AllOf(HasSubstr("accept-lost-input = true"), HasSubstr("create-topics = true")));
+  EXPECT_THAT(ParseOptions({"--print-config", "--accept-lost-input"}).text,
+              AllOf(HasSubstr("accept-lost-input = true"), HasSubstr("create-topics = true")));
   EXPECT_EQ(options.settings.max_lateness, Duration::Hours(3));
   EXPECT_THAT(options.kafka, testing::ElementsAre("client.rack=r1", "client.id=x"));
 }
@@ -143,7 +143,7 @@ TEST(Options, AWrongKafkaSettingIsRefusedFromEverySource) {
               HasSubstr("\"acks\""));
   const Environment kafka("SEGMENTD_KAFKA", "hunter2");
   EXPECT_THAT(Wrong({"--kafka", "client.rack=r1"}),
-              testing::AllOf(HasSubstr("name=value"), Not(HasSubstr("hunter2"))));
+              AllOf(HasSubstr("name=value"), Not(HasSubstr("hunter2"))));
 }
 
 TEST(Options, WrongOnesSayWhatIsAllowed) {
@@ -168,6 +168,24 @@ TEST(Options, WrongOnesSayWhatIsAllowed) {
               HasSubstr("line 1: kafka: no option is a table"));
   EXPECT_THAT(Wrong({"--config", FileWith("max-lateness = \"nonsense\"\n")}),
               HasSubstr("--max-lateness"));
+}
+
+// Under another one the input would be read, and every change written, once more.
+TEST(Options, NoneNamesTheConsumerGroup) {
+  const auto refused = HasSubstr("consumer group follows from --topic-prefix");
+  EXPECT_THAT(Wrong({"--group", "g"}), refused);
+  EXPECT_THAT(Wrong({"--group", "segmentd"}), refused);
+  EXPECT_THAT(Wrong({"--group"}), refused);
+  EXPECT_THAT(Wrong({"--config", FileWith("group = \"g\"\n")}), refused);
+  EXPECT_THAT(Wrong({"--config", FileWith("group = \"\"\n")}), refused);
+  EXPECT_THAT(Wrong({"--kafka", "group.id=g"}), refused);
+  EXPECT_THAT(Wrong({"--kafka", "group.instance.id=i"}), HasSubstr("\"group.instance.id\""));
+  {
+    const Environment group("SEGMENTD_GROUP", "g");
+    EXPECT_THAT(Wrong({}), refused);
+  }
+  EXPECT_THAT(ParseOptions({"--help"}).text, Not(HasSubstr("--group")));
+  EXPECT_THAT(ParseOptions({"--print-config"}).text, Not(HasSubstr("group")));
 }
 
 TEST(Options, EachBrokerIsAHostWithOrWithoutAPort) {
@@ -201,7 +219,7 @@ TEST(Options, PrintedConfigurationIsReadBackAndHidesSecrets) {
   const ParsedOptions printed =
       ParseOptions({"--print-config", "--kafka", "sasl.password=hunter2", "--kafka",
                     "client.rack=r1", "--workers", "2", "--no-create-topics", "--max-lateness",
-                    "90m", "--group", "g", "--backfill-share", "0.25"});
+                    "90m", "--instance-id", "i", "--backfill-share", "0.25"});
   ASSERT_EQ(printed.status, kDone) << printed.text;
   EXPECT_THAT(printed.text, Not(HasSubstr("hunter2")));
   EXPECT_THAT(printed.text, HasSubstr("sasl.password=(redacted)"));
@@ -212,11 +230,10 @@ TEST(Options, PrintedConfigurationIsReadBackAndHidesSecrets) {
   EXPECT_EQ(options.backfill_share, 0.25);
   EXPECT_FALSE(options.create_topics);
   EXPECT_FALSE(options.accept_lost_input);
-  EXPECT_THAT(
-      ParseOptions({"--print-config", "--accept-lost-input"}).text,
-      testing::AllOf(HasSubstr("accept-lost-input = true"), HasSubstr("create-topics = true")));
+  EXPECT_THAT(ParseOptions({"--print-config", "--accept-lost-input"}).text,
+              AllOf(HasSubstr("accept-lost-input = true"), HasSubstr("create-topics = true")));
   EXPECT_EQ(options.settings.max_lateness, Duration::Minutes(90));
-  EXPECT_EQ(options.group, "g");
+  EXPECT_EQ(options.instance_id, "i");
   EXPECT_EQ(options.listen, "127.0.0.1:7600");
   EXPECT_EQ(options.startup_timeout, std::nullopt);
   EXPECT_THAT(options.kafka, testing::ElementsAre("sasl.password=(redacted)", "client.rack=r1"));
@@ -224,7 +241,7 @@ TEST(Options, PrintedConfigurationIsReadBackAndHidesSecrets) {
 
 TEST(Options, AFileIsReadAsToml) {
   const std::string file = FileWith(
-      "group = 'a#b'  # not c\n"
+      "instance-id = 'a#b'  # not c\n"
       "kafka = [\n"
       "  \"sasl.password=s3cr#t\\\\99\",\n"
       "  \"security.protocol=SASL_SSL\",\n"
@@ -232,7 +249,7 @@ TEST(Options, AFileIsReadAsToml) {
       "backfill-share = 0.8\nworkers = 3\ncreate-topics = false\n"
       "max-lateness = \"30m\"\n");
   const Options options = Good({"--config", file});
-  EXPECT_EQ(options.group, "a#b");
+  EXPECT_EQ(options.instance_id, "a#b");
   EXPECT_THAT(options.kafka,
               testing::ElementsAre("sasl.password=s3cr#t\\99", "security.protocol=SASL_SSL"));
   EXPECT_EQ(options.backfill_share, 0.8);
@@ -243,15 +260,15 @@ TEST(Options, AFileIsReadAsToml) {
 
 TEST(Options, AFileThatIsNoTomlIsRefusedWithTheLine) {
   EXPECT_THAT(Wrong({"--config", FileWith("workers = 1\nmax-lateness = 30m\n")}),
-              testing::AllOf(HasSubstr("options_test.toml, line 2: "), HasSubstr("need quotes")));
-  EXPECT_THAT(Wrong({"--config", FileWith("[kafka]\ngroup = \"a\"\n")}),
+              AllOf(HasSubstr("options_test.toml, line 2: "), HasSubstr("need quotes")));
+  EXPECT_THAT(Wrong({"--config", FileWith("[kafka]\nworkers = 1\n")}),
               HasSubstr("line 1: kafka: no option is a table"));
   EXPECT_THAT(Wrong({"--config", FileWith("kafka = [[\"a=b\"]]\n")}), HasSubstr("a list of texts"));
   EXPECT_THAT(Wrong({"--config", "/there/is/none.toml"}), HasSubstr("/there/is/none.toml: "));
   EXPECT_THAT(Wrong({"--config", testing::TempDir()}), HasSubstr("can't be read"));
   // Opened, but each read of its beginning fails.
   EXPECT_THAT(Wrong({"--config", "/proc/self/mem"}), HasSubstr("can't be read"));
-  for (const char* name : {"create-topics", "accept-lost-input", "group"}) {
+  for (const char* name : {"create-topics", "accept-lost-input", "workers"}) {
     EXPECT_THAT(Wrong({"--config", FileWith(std::string(name) + " = []\n")}),
                 HasSubstr("an empty list"));
   }
@@ -263,19 +280,19 @@ TEST(Options, AFlagInAFileMayBeNamedByWhatItDenies) {
 }
 
 TEST(Options, AFileMayBeEmptyOrAPipe) {
-  EXPECT_EQ(Good({"--config", FileWith("")}).group, Good({}).group);
+  EXPECT_EQ(Good({"--config", FileWith("")}).workers, Good({}).workers);
   int ends[2];
   ASSERT_EQ(pipe(ends), 0);
-  ASSERT_EQ(write(ends[1], "group = \"g\"\n", 12), 12);
+  ASSERT_EQ(write(ends[1], "workers = 3\n", 12), 12);
   close(ends[1]);
-  EXPECT_EQ(Good({"--config", "/dev/fd/" + std::to_string(ends[0])}).group, "g");
+  EXPECT_EQ(Good({"--config", "/dev/fd/" + std::to_string(ends[0])}).workers, 3);
   close(ends[0]);
 }
 
 TEST(Options, WhatIsPrintedIsReadBack) {
   for (const std::vector<std::string>& arguments :
        {std::vector<std::string>{},
-        {"--group", "a#\"b'\\c", "--kafka", "client.rack=x#1", "--http", "",
+        {"--instance-id", "a#\"b'\\c", "--kafka", "client.rack=x#1", "--http", "",
          "--no-create-topics"}}) {
     std::vector<std::string> printing = arguments;
     printing.emplace_back("--print-config");
