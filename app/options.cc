@@ -243,12 +243,18 @@ CLI::Option* Declaration::duration(const std::string& name, std::function<void(D
 void Declaration::read_file(const std::string& path) {
   const absl::StatusOr<std::vector<ConfigLine>> lines = ReadConfigFile(path);
   if (!lines.ok()) throw CLI::ConfigError(std::string(lines.status().message()));
+  std::map<const CLI::Option*, std::string_view> names;
   for (const ConfigLine& line : *lines) {
     CLI::Option* const option = app_.get_option_no_throw("--" + line.name);
     if (option == nullptr || line.name == "help" || line.name == "config" ||
         line.name == "print-config" || line.name == "version") {
       throw CLI::ConfigError(absl::StrCat(path, ": there is no option ", line.name,
                                           "; `segmentd --help` names them all"));
+    }
+    // A flag may be named by what it denies: the file has no order by which one of them would win.
+    if (const auto [first, only] = names.emplace(option, line.name); !only) {
+      throw CLI::ConfigError(absl::StrCat(path, ": ", AbslView(first->second), " and ", line.name,
+                                          " are one option: give one of them"));
     }
     if (line.name == "kafka") {
       for (const std::string& value : line.values) {

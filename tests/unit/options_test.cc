@@ -279,6 +279,25 @@ TEST(Options, AFlagInAFileMayBeNamedByWhatItDenies) {
   EXPECT_TRUE(Good({"--config", FileWith("no-create-topics = false\n")}).create_topics);
 }
 
+// By either name, but not by both, even if they agree, or a flag decides.
+TEST(Options, AFileNamesAnOptionOnce) {
+  for (const char* text : {"create-topics = true\nno-create-topics = true\n",
+                           "no-create-topics = false\ncreate-topics = true\n"}) {
+    for (const std::vector<std::string>& flags :
+         {std::vector<std::string>{}, {"--create-topics"}, {"--no-create-topics"}}) {
+      std::vector<std::string> arguments = {"--config", FileWith(text)};
+      arguments.insert(arguments.end(), flags.begin(), flags.end());
+      EXPECT_THAT(Wrong(arguments),
+                  HasSubstr("options_test.toml: create-topics and no-create-topics are one option"))
+          << text;
+    }
+  }
+  EXPECT_THAT(Wrong({"--config", FileWith("bootstrap-servers = \"a:1\"\nbootstrap = \"b:1\"\n")}),
+              HasSubstr("options_test.toml: bootstrap and bootstrap-servers are one option"));
+  EXPECT_TRUE(
+      Good({"--config", FileWith("no-create-topics = true\n"), "--create-topics"}).create_topics);
+}
+
 TEST(Options, AFileMayBeEmptyOrAPipe) {
   EXPECT_EQ(Good({"--config", FileWith("")}).workers, Good({}).workers);
   int ends[2];
