@@ -124,6 +124,11 @@ class HttpServer::PageServer final : public httplib::Server {
     const std::scoped_lock lock(mutex_);
     return open_.size();
   }
+  size_t late() const {
+    const std::scoped_lock lock(mutex_);
+    return static_cast<size_t>(std::count_if(
+        open_.begin(), open_.end(), [](const Connection& one) { return one.late.load(); }));
+  }
 
  private:
   // Accepted connections are handed over at once, by the accepting thread.
@@ -163,7 +168,7 @@ class HttpServer::PageServer final : public httplib::Server {
   }
 
   // Whether it may wait for more.
-  bool late(Connection& connection) {
+  bool set_late(Connection& connection) {
     const std::scoped_lock lock(mutex_);
     connection.late = true;
     changed_.notify_all();
@@ -179,7 +184,7 @@ class HttpServer::PageServer final : public httplib::Server {
       waiting_.pop_front();
       lock.unlock();
       bool closed = false;
-      BoundedStream stream(connection, [&] { return late(connection); });
+      BoundedStream stream(connection, [&] { return set_late(connection); });
       process_request(stream, /*close_connection=*/true, closed,
                       [&connection](const httplib::Request& request) {
                         // After its headers. No other method has a page, and they may have a body.
@@ -223,6 +228,10 @@ HttpServer::~HttpServer() {
 
 size_t HttpServer::open() const {
   return server_->open();
+}
+
+size_t HttpServer::late() const {
+  return server_->late();
 }
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const ListenAddress& address,

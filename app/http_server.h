@@ -36,6 +36,8 @@ class HttpServer {
   int port() const { return port_; }
   // Accepted connections that are not closed yet.
   size_t open() const;
+  // Of those, the ones that had not said all when all that had come was read.
+  size_t late() const;
 
  private:
   class PageServer;

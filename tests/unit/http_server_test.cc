@@ -162,11 +162,12 @@ TEST(HttpServer, HangsUpOnNobodyWhoseRequestIsComplete) {
                              },
                          .not_ready = [] { return ""; }});
   const Client scraper(server->port());
-  // In two parts: it is late before it is complete.
+  // It is late before it is complete: who only were late would be the first to make room.
   scraper.send("GET /metrics HTTP/1.1\r\n");
-  while (server->open() == 0) std::this_thread::yield();
+  while (server->late() == 0) std::this_thread::yield();
   scraper.send("Host: localhost\r\n\r\n");
   asked.wait();
+  EXPECT_EQ(server->late(), 1u);
   const auto begun = Clients(*server, 40, "G");
   ExpectAlive(*server);
 
