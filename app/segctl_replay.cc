@@ -1,5 +1,8 @@
 // segctl replay: segments tried on a file of events, without server and Kafka.
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
@@ -141,6 +144,30 @@ void PrintSummaryJson(const Replay& replay) {
   fputs((object.str() + "\n").c_str(), stderr);
 }
 
+// Opening the output would cut the file off before it is read; what is appended to it would be read
+// in turn. Asked before anything is opened. Whatever its names, a file is one by device and inode.
+absl::Status CheckOutput(const ReplayOptions& options) {
+  struct stat output {};
+  // A device or a pipe is not cut off.
+  const int known = options.output.empty() ? fstat(STDOUT_FILENO, &output)
+                                           : stat(options.output.c_str(), &output);
+  if (known != 0 || !S_ISREG(output.st_mode)) return absl::OkStatus();
+  std::vector<std::string> inputs = options.segments;
+  inputs.push_back(options.events);
+  for (const std::string& path : inputs) {
+    struct stat input {};
+    if ((path == "-" ? fstat(STDIN_FILENO, &input) : stat(path.c_str(), &input)) != 0 ||
+        input.st_dev != output.st_dev || input.st_ino != output.st_ino) {
+      continue;
+    }
+    return absl::InvalidArgumentError(absl::StrCat(
+        options.output.empty() ? "standard output" : absl::StrCat("--output ", options.output),
+        " is the same file as ", path == "-" ? "standard input" : path,
+        ": the changes would be written over what is read; give another file"));
+  }
+  return absl::OkStatus();
+}
+
 ExitStatus RunReplay(const GlobalOptions& global, const ReplayOptions& options) {
   Time until = Time::Min();
   if (!options.until.empty() && !ParseTimestamp(options.until, &until)) {
@@ -154,6 +181,7 @@ ExitStatus RunReplay(const GlobalOptions& global, const ReplayOptions& options) 
                     "--segments - and --events -: standard input can be read only once; give one "
                     "of them as a file");
   }
+  if (absl::Status apart = CheckOutput(options); !apart.ok()) return Complain(apart);
   absl::StatusOr<Definitions> definitions = ReadDefinitions(options.segments, References::kHere);
   if (!definitions.ok()) return Complain(definitions.status());
   if (absl::Status problems = ProblemsError(definitions->problems); !problems.ok()) {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <iterator>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -171,6 +172,50 @@ TEST(Segctl, ReplayWritesChangesToStandardOutputAndTheSummaryToStandardError) {
             changes.text);
   EXPECT_EQ(Segctl("replay --segments " + Booked() + " --events - 2>/dev/null < " + events).text,
             changes.text);
+}
+
+std::string Content(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+TEST(Segctl, ReplayDoesNotWriteOverWhatItReads) {
+  const std::string line =
+      R"({"type":"track","userId":"u1","event":"Booked","timestamp":"2026-01-01"})"
+      "\n";
+  const std::string events = FileWith("kept.ndjson", line);
+  const std::string segments = Booked();
+  const std::string definitions = Content(segments);
+  const std::string link = testing::TempDir() + "segctl_test_link";
+  const std::string hard_link = testing::TempDir() + "segctl_test_hard_link";
+  ASSERT_EQ(system(("ln -sf " + events + " " + link).c_str()), 0);
+  ASSERT_EQ(system(("ln -f " + events + " " + hard_link).c_str()), 0);
+  const std::string replay = "replay --segments " + segments + " --events ";
+  for (const std::string& arguments : {
+           events + " --output " + events,
+           events + " --output " + testing::TempDir() + "./segctl_test_kept.ndjson",
+           events + " --output " + link,
+           events + " --output " + hard_link,
+           link + " --output " + events,
+           "- --output " + events + " < " + events,
+           events + " --output " + segments,
+       }) {
+    const SegctlResult result = Segctl(replay + arguments + " 2>&1");
+    EXPECT_EQ(result.status, 2) << arguments;
+    EXPECT_THAT(result.text, HasSubstr("would be written over what is read")) << arguments;
+    EXPECT_EQ(Content(events), line) << arguments;
+    EXPECT_EQ(Content(segments), definitions) << arguments;
+  }
+  EXPECT_EQ(Segctl("replay --segments - --events " + events + " --output " + segments + " 2>&1 < " +
+                   segments)
+                .status,
+            2);
+  EXPECT_EQ(Content(segments), definitions);
+  // As cat does: it would read its own changes without end.
+  EXPECT_EQ(Segctl(replay + events + " 2>/dev/null >> " + events).status, 2);
+  EXPECT_EQ(Content(events), line);
+  // Nothing is lost where nothing is kept.
+  EXPECT_EQ(Segctl(replay + "/dev/null --output /dev/null 2>&1").status, 0);
 }
 
 TEST(Segctl, ReplayReadsTheSampleData) {
