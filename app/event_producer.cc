@@ -7,6 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
+#include "segment/absl_view.h"
+
 namespace segmentd {
 namespace {
 
@@ -45,6 +47,24 @@ std::vector<std::string> Objections(const TopicRetention& retention, Duration ag
   return objections;
 }
 
+// Of a record that was refused because of what it is; empty for every other error.
+std::string_view WayOut(rd_kafka_resp_err_t error) {
+  switch (error) {
+    case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
+      return "raise the topic's message.timestamp.after.max.ms, or for old events its "
+             "message.timestamp.before.max.ms, or leave out --keep-times";
+    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+    case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
+      return "raise the topic's max.message.bytes: it bounds a record, and up to 1 MB of records "
+             "that are written together";
+    case RD_KAFKA_RESP_ERR_INVALID_RECORD:
+    case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
+      return "the topic's settings or a policy of the broker's don't take such a record";
+    default:
+      return "";
+  }
+}
+
 }  // namespace
 
 absl::Status CheckRetention(const TopicRetention& retention, const std::string& topic,
@@ -52,12 +72,21 @@ absl::Status CheckRetention(const TopicRetention& retention, const std::string& 
   const Duration shifted = Duration::Millis(oldest.millis() - newest.millis());
   const Duration age = keep_times ? oldest : shifted;
   const std::vector<std::string> objections = Objections(retention, age);
-  if (objections.empty()) return absl::OkStatus();
+  const bool ahead = keep_times && !retention.append_time && retention.refused_after &&
+                     -newest > *retention.refused_after;
+  if (objections.empty() && !ahead) return absl::OkStatus();
   std::string way_out = ", or play the events as of now, with --speed 3600 (an hour in a second)";
   if (keep_times) {
     way_out = Objections(retention, shifted).empty()
                   ? ", or leave out --keep-times, and the newest event is now"
                   : ", or play the events as of now, with --speed 3600 instead of --keep-times";
+  }
+  if (objections.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the newest event would be ", FormatDuration(Rounded(-newest)),
+                     " ahead of the clock, but topic ", topic, " refuses records more than ",
+                     FormatDuration(*retention.refused_after),
+                     " ahead (message.timestamp.after.max.ms); raise that setting", way_out));
   }
   return absl::FailedPreconditionError(
       absl::StrCat("the oldest event would be ", FormatDuration(Rounded(age)), " old, but topic ",
@@ -103,9 +132,15 @@ void EventProducer::Delivered(rd_kafka_t*, const rd_kafka_message_t* message, vo
   auto* const producer = static_cast<EventProducer*>(opaque);
   if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
     ++producer->delivered_;
-  } else if (producer->first_error_.empty()) {
-    producer->first_error_ = rd_kafka_message_errstr(message);
+    return;
   }
+  const std::string_view way_out = WayOut(message->err);
+  if (!way_out.empty()) ++producer->refused_;
+  if (!producer->first_error_.empty()) return;
+  // Not rd_kafka_message_errstr(): of a record produced, that is the record's own value.
+  producer->first_error_ =
+      absl::StrCat(rd_kafka_err2name(message->err), ": ", rd_kafka_err2str(message->err),
+                   way_out.empty() ? "" : "; ", AbslView(way_out));
 }
 
 absl::StatusOr<TopicRetention> EventProducer::retention(absl::Duration timeout) {
@@ -140,6 +175,7 @@ absl::StatusOr<TopicRetention> EventProducer::retention(absl::Duration timeout) 
     if (name == "retention.ms") kept = Limit(value);
     if (name == "cleanup.policy") deletes = value.find("delete") != std::string_view::npos;
     if (name == "message.timestamp.before.max.ms") retention.refused_before = Limit(value);
+    if (name == "message.timestamp.after.max.ms") retention.refused_after = Limit(value);
     if (name == "message.timestamp.type") retention.append_time = value == "LogAppendTime";
   }
   if (deletes) retention.kept = kept;

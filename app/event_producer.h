@@ -17,7 +17,7 @@
 
 namespace segmentd {
 
-// What the topic does with old records.
+// What the topic does with records by their time.
 struct TopicRetention {
   // Absent: kept for ever.
   std::optional<Duration> kept;
@@ -25,11 +25,13 @@ struct TopicRetention {
   std::optional<Duration> refused_before;
   // The broker writes its own time over the record time.
   bool append_time = false;
+  // Records further ahead of the broker's clock are refused; absent: none.
+  std::optional<Duration> refused_after;
 };
 
-// FAILED_PRECONDITION when the topic would not keep what a file becomes: with the settings that
-// stand in the way, and only such advice as it would take. `oldest` and `newest` are how old the
-// file's events are now; without `keep_times` they are shifted until the newest is now.
+// FAILED_PRECONDITION when the topic would not take or keep what a file becomes: with the settings
+// that stand in the way, and only such advice as it would take. `oldest` and `newest` are how old
+// the file's events are now; without `keep_times` they are shifted until the newest is now.
 absl::Status CheckRetention(const TopicRetention& retention, const std::string& topic,
                             Duration oldest, Duration newest, bool keep_times);
 
@@ -56,7 +58,9 @@ class EventProducer {
   int64_t delivered() const { return delivered_; }
   // Those not delivered, after finish().
   int64_t failed() const { return sent_ - delivered_; }
-  // Why the first one failed; empty when none did.
+  // Those among them that Kafka would refuse again, being as they are.
+  int64_t refused() const { return refused_; }
+  // Why the first one failed, and what can be done; empty when none did.
   const std::string& first_error() const { return first_error_; }
 
  private:
@@ -67,6 +71,7 @@ class EventProducer {
   KafkaHandle handle_;
   int64_t sent_ = 0;
   int64_t delivered_ = 0;
+  int64_t refused_ = 0;
   std::string first_error_;
 };
 

@@ -231,13 +231,13 @@ ExitStatus Produce(const GlobalOptions& global, const ProduceOptions& options) {
   producer.finish(bound);
   const double seconds = absl::ToDoubleSeconds(absl::Now() - begun);
   if (global.json) {
-    Print(JsonObject()
-              .text("topic", options.topic)
-              .number("delivered", producer.delivered())
-              .number("failed", producer.failed())
-              .number("not_understood", survey->refused)
-              .str() +
-          "\n");
+    JsonObject object;
+    object.text("topic", options.topic)
+        .number("delivered", producer.delivered())
+        .number("failed", producer.failed())
+        .number("not_understood", survey->refused);
+    if (producer.failed() > 0) object.text("error", producer.first_error());
+    Print(object.str() + "\n");
   } else {
     fputs(absl::StrFormat("%s written to %s in %.1f s\n", Counted(producer.delivered(), "event"),
                           options.topic, seconds)
@@ -246,8 +246,10 @@ ExitStatus Produce(const GlobalOptions& global, const ProduceOptions& options) {
   }
   if (!played.ok()) return Complain(played);
   if (producer.failed() > 0) {
-    return Complain(kUnavailable, absl::StrCat(Counted(producer.failed(), "event"),
-                                               " not written: ", producer.first_error()));
+    // What Kafka refuses as it is, it would refuse again.
+    const ExitStatus exit = producer.failed() > producer.refused() ? kUnavailable : kWrongUse;
+    return Complain(exit, absl::StrCat(Counted(producer.failed(), "event"),
+                                       " not written: ", producer.first_error()));
   }
   if (survey->refused > 0) {
     return Complain(kWrongUse,

@@ -176,5 +176,18 @@ TEST(CheckRetention, AdvisesOnlyWhatWouldBeTaken) {
   EXPECT_THAT(short_file, Not(HasSubstr("--speed")));
 }
 
+TEST(CheckRetention, LooksAheadToo) {
+  const TopicRetention hour = {.refused_after = Duration::Hours(1)};
+  const std::string ahead = Refusal(hour, 5, -3, true);
+  EXPECT_THAT(ahead, HasSubstr("the newest event would be 3d ahead"));
+  EXPECT_THAT(ahead, HasSubstr("refuses records more than 1h ahead "
+                               "(message.timestamp.after.max.ms); raise that setting"));
+  EXPECT_THAT(ahead, HasSubstr("or leave out --keep-times, and the newest event is now"));
+  EXPECT_EQ(Refusal(hour, 5, -3, false), "");
+  EXPECT_EQ(Refusal(hour, 5, 0, true), "");
+  EXPECT_EQ(Refusal({.refused_after = Duration::Days(3)}, 5, -3, true), "");
+  EXPECT_EQ(Refusal({.append_time = true, .refused_after = Duration::Hours(1)}, 5, -3, true), "");
+}
+
 }  // namespace
 }  // namespace segmentd
