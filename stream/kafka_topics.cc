@@ -36,6 +36,7 @@ struct Wanted {
   Cleanup cleanup = Cleanup::kDelete;
   std::string why_cleanup;
   int64_t min_message_bytes = 0;
+  std::string why_message_bytes;
   Config config;
 };
 
@@ -278,13 +279,11 @@ void Preparation::check(const Wanted& wanted, const Found& found) {
     std::from_chars(bytes->second.data(), bytes->second.data() + bytes->second.size(), max_bytes);
   }
   if (max_bytes < wanted.min_message_bytes) {
-    problems_.push_back(
-        fmt::format("topic {} has max.message.bytes={}, but it must have at least {}: the largest "
-                    "record of the events "
-                    "topic must fit in, with what was wrong with it. Mend it: {}",
-                    wanted.name, max_bytes, wanted.min_message_bytes,
-                    config_command(wanted.name,
-                                   fmt::format("max.message.bytes={}", wanted.min_message_bytes))));
+    problems_.push_back(fmt::format(
+        "topic {} has max.message.bytes={}, but it must have at least {}: {}. Mend it: {}",
+        wanted.name, max_bytes, wanted.min_message_bytes, wanted.why_message_bytes,
+        config_command(wanted.name,
+                       fmt::format("max.message.bytes={}", wanted.min_message_bytes))));
   }
 }
 
@@ -333,17 +332,22 @@ Wanted Changes(const KafkaTopics& topics, int32_t partitions) {
           .partitions = partitions,
           .cleanup = Cleanup::kDelete,
           .why_cleanup = "compaction would leave gaps in the numbers of the changes",
+          .min_message_bytes = kMaxBatchBytes,
+          .why_message_bytes = "changes are written together, up to so many bytes at once",
           .config = {{"cleanup.policy", "delete"}}};
 }
 
 Wanted DeadLetters(const KafkaTopics& topics, int32_t partitions, int64_t event_bytes) {
-  const int64_t bytes = event_bytes + kDeadLetterOverhead;
+  const int64_t bytes = std::max(event_bytes + kDeadLetterOverhead, kMaxBatchBytes);
   return {
       .name = topics.dead_letters,
       .partitions = partitions,
       .cleanup = Cleanup::kDelete,
       .why_cleanup = "compaction would take away all but a user's last dead letter",
       .min_message_bytes = bytes,
+      .why_message_bytes =
+          "the largest record of the events topic must fit in, with what was wrong with it, and "
+          "records that are written together",
       .config = {{"cleanup.policy", "delete"}, {"max.message.bytes", fmt::format("{}", bytes)}}};
 }
 
@@ -353,6 +357,9 @@ Wanted StateChangelog(const KafkaTopics& topics, int32_t partitions) {
           .holds_states = true,
           .cleanup = Cleanup::kCompact,
           .why_cleanup = "it holds the newest state of every user, however old",
+          // A part of an image, or records together, with what is around them.
+          .min_message_bytes = kDefaultMessageBytes,
+          .why_message_bytes = "users' states are written in parts of up to 1 MB",
           .config = {{"cleanup.policy", "compact"},
                      {"max.message.bytes", fmt::format("{}", kMaxStateMessageBytes)},
                      // Only closed segments are compacted, and what is not compacted must be read

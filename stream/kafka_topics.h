@@ -13,6 +13,10 @@
 
 namespace segmentd {
 
+// Of records that are written together, as the broker counts them; a record larger than that goes
+// alone.
+inline constexpr int64_t kMaxBatchBytes = 1'000'000;
+
 struct KafkaTopics {
   explicit KafkaTopics(std::string_view prefix = "");
 

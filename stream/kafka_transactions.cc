@@ -69,6 +69,7 @@ absl::Status KafkaTransactions::open_session() {
                      {"transaction.timeout.ms", fmt::format("{}", timeout_ms())},
                      // A record that the broker does not take in this time fails the transaction.
                      {"message.timeout.ms", fmt::format("{}", timeout_ms())},
+                     {"batch.size", fmt::format("{}", kMaxBatchBytes)},
                      {"queue.buffering.max.messages", kQueueRecords},
                      {"queue.buffering.max.kbytes", kQueueKilobytes},
                      {"queue.buffering.max.ms", "100"}});

@@ -308,6 +308,29 @@ TEST(KafkaTopicCheck, TellsEveryWrongTopicAndHowToMendIt) {
   EXPECT_THAT(text, HasSubstr(topics.definitions + " has cleanup.policy=compact,delete"));
 }
 
+// What does not fit in would fail its transaction again and again.
+TEST(KafkaTopicCheck, RefusesTopicsThatDoNotTakeWhatIsWritten) {
+  const KafkaTopics topics(NewTopicPrefix());
+  CreateTopic(topics.events, 1, {{"max.message.bytes", "2000"}});
+  CreateTopic(topics.changelog, 1, {{"cleanup.policy", "compact"}, {"max.message.bytes", "2000"}});
+  CreateTopic(topics.changes, 1, {{"max.message.bytes", "999999"}});
+  // Enough for one.
+  CreateTopic(topics.dead_letters, 1, {{"max.message.bytes", "70000"}});
+  const auto result = PrepareKafkaTopics(Settings(), topics, {}, kLimit);
+  ASSERT_EQ(result.status().code(), absl::StatusCode::kFailedPrecondition) << result.status();
+  const std::string text(Text(result.status()));
+  EXPECT_THAT(text, HasSubstr(topics.changelog +
+                              " has max.message.bytes=2000, but it must have at least 1048588"));
+  EXPECT_THAT(text, HasSubstr("--entity-name " + topics.changelog +
+                              " --add-config max.message.bytes=1048588"));
+  EXPECT_THAT(text, HasSubstr(topics.changes +
+                              " has max.message.bytes=999999, but it must have at least 1000000"));
+  EXPECT_THAT(text, HasSubstr("--entity-name " + topics.changes +
+                              " --add-config max.message.bytes=1000000"));
+  EXPECT_THAT(text, HasSubstr(topics.dead_letters +
+                              " has max.message.bytes=70000, but it must have at least 1000000"));
+}
+
 // Adding partitions to the others as well would give every user who moved a second state.
 TEST(KafkaTopicCheck, RefusesPartitionsAddedToEvents) {
   const KafkaTopics topics(NewTopicPrefix());
