@@ -64,7 +64,8 @@ class Preparation {
   absl::StatusOr<int32_t> partitions(const std::string& topic);
   absl::StatusOr<int32_t> replication_factor();
   absl::Status create(const Wanted& wanted, int32_t partitions);
-  absl::Status wait_for(const std::string& topic, int32_t partitions);
+  // How many it has, when they have leaders or are other than `partitions`.
+  absl::StatusOr<int32_t> wait_for(const std::string& topic, int32_t partitions);
   absl::StatusOr<Config> config(const std::string& topic);
   void check(const Wanted& wanted, const Found& found);
   std::string create_command(const Wanted& wanted, int32_t partitions, int32_t replicas) const;
@@ -87,7 +88,9 @@ absl::StatusOr<Found> Preparation::prepare(const Wanted& wanted) {
     found.partitions = wanted.partitions > 0 ? wanted.partitions : creation_.partitions;
     if (absl::Status status = create(wanted, found.partitions); !status.ok()) return status;
     // Another instance may have been first, with another number.
-    if (absl::Status status = wait_for(wanted.name, found.partitions); !status.ok()) return status;
+    count = wait_for(wanted.name, found.partitions);
+    if (!count.ok()) return count.status();
+    found.partitions = *count;
   }
   absl::StatusOr<Config> config_found = config(wanted.name);
   if (!config_found.ok()) return config_found.status();
@@ -174,7 +177,7 @@ absl::Status Preparation::create(const Wanted& wanted, int32_t partitions) {
 }
 
 // A topic is created before its partitions have leaders, and before every broker knows of it.
-absl::Status Preparation::wait_for(const std::string& topic, int32_t partitions) {
+absl::StatusOr<int32_t> Preparation::wait_for(const std::string& topic, int32_t partitions) {
   std::vector<Partition> all(static_cast<size_t>(partitions));
   for (int32_t i = 0; i < partitions; ++i) all[static_cast<size_t>(i)] = i;
   while (true) {
@@ -183,13 +186,14 @@ absl::Status Preparation::wait_for(const std::string& topic, int32_t partitions)
     if (!count.ok()) {
       status = count.status();
     } else if (*count != partitions) {
-      return absl::OkStatus();
+      return *count;
     } else {
       status = KafkaOffsets(handle_.get(), topic, all, KafkaOffset::kStable,
                             std::min(left(), absl::Seconds(1)))
                    .status();
     }
-    if (status.ok() || absl::Now() >= deadline_) return status;
+    if (status.ok()) return *count;
+    if (absl::Now() >= deadline_) return status;
     absl::SleepFor(absl::Milliseconds(20));
   }
 }
