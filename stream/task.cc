@@ -103,15 +103,22 @@ void Task::fail(absl::Status cause) {
 absl::Status Task::start(std::unique_ptr<Restored> restored, std::optional<Offset> committed,
                          std::pair<Offset, Offset> held) {
   // The group's offset and the task record are committed together, so a group that is ahead means
-  // that the changelog showed less than was committed.
+  // that the changelog showed less than was committed, or that somebody moved the group.
   const Offset recorded(restored->record ? restored->record->next_offset() : 0);
   if (committed && (!restored->record || *committed > recorded)) {
+    if (!restored->record) {
+      return absl::AbortedError(fmt::format(
+          "partition {}: the consumer group has committed offset {}, but the changelog has no task "
+          "record. If the changelog topic was deleted or emptied, restore it. {}",
+          partition_, committed->value(), kStartAnew));
+    }
     return absl::AbortedError(fmt::format(
-        "partition {}: the consumer group has committed offset {}, but the changelog {}. If the "
-        "changelog topic was deleted or emptied, restore it. {}",
-        partition_, committed->value(),
-        restored->record ? fmt::format("ends at {}", recorded.value()) : "has no task record",
-        kStartAnew));
+        "partition {0}: the consumer group's offset is {1}, but the changelog ends at {2}. If the "
+        "group's offsets were moved, put them back while segmentd is stopped, and nothing is lost: "
+        "kafka-consumer-groups.sh --bootstrap-server … --group … --topic {3}:{0} --reset-offsets "
+        "--to-offset {2} --execute. If the changelog topic was deleted or emptied, restore it: "
+        "offsets put back would tell changes twice then. {4}",
+        partition_, committed->value(), recorded.value(), options_.events_topic, kStartAnew));
   }
   if (committed && *committed < recorded) {
     spdlog::warn(

@@ -129,6 +129,8 @@ class Cluster {
   void rebalance();
   // UNAVAILABLE while a transaction with the partition's offset is undecided.
   absl::StatusOr<std::optional<Offset>> committed(Partition partition) const;
+  // As an operator does, while nobody is in the group.
+  void move_committed(Partition partition, Offset offset) { offsets_[partition] = offset; }
   // As when the group was deleted or has expired.
   void forget_committed(Partition partition) { offsets_.erase(partition); }
 

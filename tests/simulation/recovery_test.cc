@@ -180,6 +180,32 @@ TEST_F(Recovery, RefusesALostChangelog) {
                                HasSubstr(kStartAnew)));
 }
 
+TEST_F(Recovery, RefusesGroupOffsetsThatWereMovedAheadUntilTheyArePutBack) {
+  append("u", "A");
+  append("v", "A");
+  work_and_die();
+  const int64_t saved = ParseTaskRecord(*latest(ChangelogKind::kTask).value)->next_offset();
+  append("w", "A");
+  append("x", "A");
+  cluster_.move_committed(0, Offset(saved + 1));
+  start();
+  turns(100);
+  EXPECT_EQ(state(), TaskState::kFailed);
+  EXPECT_THAT(
+      failure(),
+      AllOf(HasSubstr(fmt::format("the consumer group's offset is {}, but the changelog ends at {}",
+                                  saved + 1, saved)),
+            HasSubstr(fmt::format("kafka-consumer-groups.sh --bootstrap-server … --group … --topic "
+                                  "events:0 --reset-offsets --to-offset {} --execute",
+                                  saved)),
+            HasSubstr(kStartAnew)));
+  process_.reset();
+
+  cluster_.move_committed(0, Offset(saved));
+  work_and_die();
+  EXPECT_EQ(cluster_.read_committed(Topic::kChanges, 0).size(), 4u);
+}
+
 // Why starting anew takes the changes, too: their numbers begin again.
 TEST_F(Recovery, BeginsTheChangesAgainWithoutItsChangelogAndTheGroupsOffsets) {
   append("u", "A");
