@@ -406,6 +406,23 @@ TEST_F(AppliedDefinitionsTest, TheEndOfAShadowIsToldUserByUser) {
   EXPECT_TRUE(definitions_.differ({Make("a", 3)}));
 }
 
+TEST_F(AppliedDefinitionsTest, TheEndOfAPausedShadowIsToldOnceItIsResumed) {
+  Segment shadow = Make("a", 1);
+  shadow.set_shadow(true);
+  shadow.set_paused(true);
+  go_to({shadow});
+  Segment paused = Make("a", 2);
+  paused.set_paused(true);
+  const auto ended = go_to({paused});
+  EXPECT_EQ(ended.definitions[0].phase(), AppliedDefinition::ACTIVE);
+  EXPECT_TRUE(ended.definitions[0].untold());
+  EXPECT_FALSE(definitions_.told(0, true));
+  EXPECT_FALSE(definitions_.told(0, false));
+  const auto resumed = go_to({Resumed(Make("a", 3), 3)});
+  EXPECT_EQ(resumed.definitions[0].phase(), AppliedDefinition::BUILDING);
+  EXPECT_TRUE(resumed.definitions[0].untold());
+}
+
 TEST_F(AppliedDefinitionsTest, AShadowIsOneFromTheStartOrNever) {
   go_to({Make("a", 1)});
   Segment shadow = Make("a", 2);

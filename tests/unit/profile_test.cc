@@ -98,6 +98,9 @@ TEST(Profile, AddToAScalarMakesAList) {
   profile.apply(Write(At(1), kSet, "tags", Value::String("a")));
   profile.apply(Write(At(2), kAdd, "tags", Value::Number(5)));
   EXPECT_EQ(Find(profile, "tags"), List({Value::String("a"), Value::Number(5)}));
+  profile.apply(Write(At(3), kSet, "city", Value::String("Pune")));
+  profile.apply(Write(At(4), kAdd, "city", Value::String("Pune")));
+  EXPECT_EQ(Find(profile, "city"), List({Value::String("Pune")}));
 }
 
 TEST(Profile, RemoveTakesValuesOutOfAList) {
