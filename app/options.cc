@@ -146,7 +146,9 @@ Declaration::Declaration(Options* options) : options_(options), app_(kDescriptio
         });
         return good ? "" : "only letters, digits, '.', '_' and '-' can be in a topic's name";
       });
-  flags_ = {{"create-topics", &o.create_topics}, {"accept-lost-input", &o.accept_lost_input}};
+  flags_ = {{"create-topics", &o.create_topics},
+            {"accept-lost-input", &o.accept_lost_input},
+            {"accept-lost-definitions", &o.accept_lost_definitions}};
   app_.add_flag("--create-topics,!--no-create-topics", o.create_topics,
                 "Create topics that are missing (default); otherwise that is an error")
       ->envname("SEGMENTD_CREATE_TOPICS")
@@ -177,6 +179,11 @@ Declaration::Declaration(Options* options) : options_(options), app_(kDescriptio
   app_.add_flag("--accept-lost-input", o.accept_lost_input,
                 "Go on behind events that Kafka deleted before they were read, instead of refusing")
       ->envname("SEGMENTD_ACCEPT_LOST_INPUT")
+      ->group(group_);
+  app_.add_flag("--accept-lost-definitions", o.accept_lost_definitions,
+                "Go on with a definitions topic that was deleted or made again, which takes users "
+                "out of the segments that are not in it, instead of refusing")
+      ->envname("SEGMENTD_ACCEPT_LOST_DEFINITIONS")
       ->group(group_);
 
   group_ = "Memberships";

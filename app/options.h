@@ -26,6 +26,7 @@ struct Options {
   std::string instance_id;
   bool start_at_latest = false;
   bool accept_lost_input = false;
+  bool accept_lost_definitions = false;
 
   // 0: half of the processor's cores.
   int workers = 0;

@@ -268,6 +268,8 @@ absl::Status Service::start_instance(int32_t partitions) {
   worker.task.output_format = *format;
   worker.task.start_at_latest = options_.start_at_latest;
   worker.task.accept_lost_input = options_.accept_lost_input;
+  worker.task.accept_lost_definitions = options_.accept_lost_definitions;
+  worker.definitions_end = [this] { return definitions_->end(); };
   worker.task.max_replay_events = options_.max_replay_events;
   worker.task.max_replay_time = ToAbsl(options_.max_replay_time);
 
@@ -291,10 +293,8 @@ absl::Status Service::start_instance(int32_t partitions) {
       kafka_,
       {.topic = topics_.definitions,
        .group = names_.group,
-       .changed =
-           [this](const std::shared_ptr<const KafkaDefinitionLog::Segments>& all) {
-             instance_->want(all);
-           }},
+       .changed = [this](const std::shared_ptr<const KafkaDefinitionLog::Segments>& all,
+                         Offset end) { instance_->want(all, end); }},
       instance_->board());
   if (!definitions.ok()) return definitions.status();
   definitions_ = *std::move(definitions);

@@ -168,8 +168,8 @@ void StreamInstance::stop() {
   threads_.clear();
 }
 
-void StreamInstance::want(const WantedDefinitions& definitions) {
-  for (const std::unique_ptr<Worker>& worker : workers_) worker->want(definitions);
+void StreamInstance::want(const WantedDefinitions& definitions, Offset end) {
+  for (const std::unique_ptr<Worker>& worker : workers_) worker->want(definitions, end);
 }
 
 bool StreamInstance::assigned() const {

@@ -58,8 +58,8 @@ class StreamInstance final : public Queries, public Estimates {
   // Saves, commits and releases everything; returns when the threads have ended.
   void stop();
 
-  // The segments that should run.
-  void want(const WantedDefinitions& definitions);
+  // The segments that should run: what the definitions topic holds before `end`.
+  void want(const WantedDefinitions& definitions, Offset end = Offset());
 
   // Whether the group has given out its partitions since the start: every worker was told what is
   // its own, and none has so much more than another that the next rebalance is at hand. Workers

@@ -107,13 +107,6 @@ void Log(const rd_kafka_t* handle, int level, const char* facility, const char* 
               facility, text);
 }
 
-void ReportError(rd_kafka_t* handle, int error, const char* reason, void*) {
-  const auto code = static_cast<rd_kafka_resp_err_t>(error);
-  // Connections that fail are logged as such already.
-  spdlog::log(IsPassingKafkaError(code) ? spdlog::level::debug : spdlog::level::warn,
-              "kafka client {}: {}: {}", rd_kafka_name(handle), rd_kafka_err2name(code), reason);
-}
-
 int LogStatistics(rd_kafka_t* handle, char* json, size_t length, void*) {
   spdlog::debug("kafka client {}: statistics: {}", rd_kafka_name(handle),
                 std::string_view(json, length));
@@ -176,6 +169,13 @@ bool IsAsker(rd_kafka_t* handle) {
 }
 
 }  // namespace
+
+void ReportKafkaError(rd_kafka_t* handle, int error, const char* reason, void*) {
+  const auto code = static_cast<rd_kafka_resp_err_t>(error);
+  // Connections that fail are logged as such already.
+  spdlog::log(IsPassingKafkaError(code) ? spdlog::level::debug : spdlog::level::warn,
+              "kafka client {}: {}: {}", rd_kafka_name(handle), rd_kafka_err2name(code), reason);
+}
 
 bool IsPassingKafkaError(rd_kafka_resp_err_t error) {
   switch (error) {
@@ -269,7 +269,7 @@ absl::StatusOr<KafkaConf> MakeKafkaConf(
   for (const auto& [name, value] : more) set(name, value);
   if (!status.ok()) return status;
   rd_kafka_conf_set_log_cb(conf.get(), Log);
-  rd_kafka_conf_set_error_cb(conf.get(), ReportError);
+  rd_kafka_conf_set_error_cb(conf.get(), ReportKafkaError);
   rd_kafka_conf_set_stats_cb(conf.get(), LogStatistics);
   return conf;
 }

@@ -61,6 +61,10 @@ absl::StatusOr<KafkaConf> MakeKafkaConf(
     const KafkaSettings& settings, KafkaRole role,
     const std::vector<std::pair<std::string, std::string>>& more = {});
 
+// What a configuration calls with a client's errors that come with no record, unless it is given
+// another: logs them.
+void ReportKafkaError(rd_kafka_t* handle, int error, const char* reason, void* opaque);
+
 // Takes over the configuration.
 absl::StatusOr<KafkaHandle> MakeKafkaHandle(KafkaRole role, KafkaConf conf);
 

@@ -28,6 +28,7 @@ constexpr absl::Duration kLastRetry = absl::Seconds(5);
 constexpr absl::Duration kSnapshotAge = absl::Milliseconds(20);
 constexpr absl::Duration kWarmLimit = absl::Seconds(2);
 constexpr absl::Duration kWarmWriterLimit = absl::Seconds(10);
+constexpr absl::Duration kEndLimit = absl::Seconds(5);
 constexpr absl::Duration kCloseLimit = absl::Seconds(5);
 
 std::string Text(const absl::Status& status) {
@@ -83,10 +84,12 @@ absl::StatusOr<std::unique_ptr<KafkaDefinitionLog>> KafkaDefinitionLog::Create(
   absl::StatusOr<KafkaConf> conf =
       MakeKafkaConf(settings, KafkaRole::kReader, {{"group.id", options.group}});
   if (!conf.ok()) return conf.status();
-  absl::StatusOr<KafkaHandle> reader = MakeKafkaHandle(KafkaRole::kReader, *std::move(conf));
-  if (!reader.ok()) return reader.status();
   std::unique_ptr<KafkaDefinitionLog> log(
       new KafkaDefinitionLog(settings, std::move(options), board));
+  rd_kafka_conf_set_error_cb(conf->get(), NoteError);
+  rd_kafka_conf_set_opaque(conf->get(), log.get());
+  absl::StatusOr<KafkaHandle> reader = MakeKafkaHandle(KafkaRole::kReader, *std::move(conf));
+  if (!reader.ok()) return reader.status();
   log->reader_ = *std::move(reader);
   log->records_.reset(rd_kafka_queue_get_consumer(log->reader_.get()));
   {
@@ -98,6 +101,7 @@ absl::StatusOr<std::unique_ptr<KafkaDefinitionLog>> KafkaDefinitionLog::Create(
 }
 
 KafkaDefinitionLog::~KafkaDefinitionLog() {
+  if (!thread_.joinable()) return;  // There is no client.
   {
     const std::scoped_lock lock(mutex_);
     stop_ = true;
@@ -114,21 +118,54 @@ bool KafkaDefinitionLog::stopping() const {
   return stop_;
 }
 
+absl::StatusOr<Offset> KafkaDefinitionLog::end() const {
+  const auto end = KafkaOffsets(reader_.get(), options_.topic, {&kPartition, 1},
+                                KafkaOffset::kStable, kEndLimit);
+  if (!end.ok()) return end.status();
+  return Offset(end->at(kPartition));
+}
+
 bool KafkaDefinitionLog::wait_ready(absl::Time deadline) const {
   std::unique_lock lock(mutex_);
   return changed_.wait_until(lock, absl::ToChronoTime(deadline), [&] { return ready_; });
 }
 
+void KafkaDefinitionLog::NoteError(rd_kafka_t* handle, int error, const char* reason, void* log) {
+  const auto code = static_cast<rd_kafka_resp_err_t>(error);
+  if (absl::Status status = KafkaStatus(code, reason); absl::IsNotFound(status)) {
+    static_cast<KafkaDefinitionLog*>(log)->gone_ = std::move(status);
+  } else {
+    ReportKafkaError(handle, error, reason, nullptr);
+  }
+}
+
 void KafkaDefinitionLog::run() {
   absl::Duration retry = kFirstRetry;
+  std::string told;
   while (true) {
     const uint64_t before = generation();
     const absl::Status status = follow();
     if (stopping()) return;
     failures_.fetch_add(1, std::memory_order_relaxed);
-    if (generation() != before) retry = kFirstRetry;
-    spdlog::error("{}; the segments known stay, and it is read again from its start in {} ms",
-                  Text(status), absl::ToInt64Milliseconds(retry));
+    if (generation() != before) {
+      retry = kFirstRetry;
+      told.clear();
+    }
+    std::string cause =
+        absl::IsNotFound(status)
+            ? fmt::format(
+                  "the broker knows no topic {}: if it was deleted, restore its records "
+                  "from a copy",
+                  options_.topic)
+            : Text(status);
+    // What lasts is told once.
+    if (cause != told) {
+      spdlog::error(
+          "{}; the segments known stay, and it is read again from its start, as soon as "
+          "that can be done",
+          cause);
+      told = std::move(cause);
+    }
     std::unique_lock lock(mutex_);
     if (changed_.wait_for(lock, absl::ToChronoMilliseconds(retry), [&] { return stop_; })) return;
     retry = std::min(2 * retry, kLastRetry);
@@ -159,9 +196,12 @@ absl::Status KafkaDefinitionLog::follow() {
   };
   std::map<std::string, Newest> newest;
   absl::Status status;
+  gone_ = absl::OkStatus();
   KafkaMessages messages(kBatch);
   while (status.ok() && !stopping()) {
     messages.take(records_.get(), kWait);
+    status = gone_;
+    if (!status.ok()) break;
     bool changed = false;
     int64_t position = -1;
     for (const rd_kafka_message_t* message : messages.all()) {
@@ -277,7 +317,7 @@ void KafkaDefinitionLog::publish(bool changed, int64_t position) {
     published->segments = std::move(all);
   }
   // First to the tasks: whoever waits for the position finds them told.
-  if (changed && options_.changed) options_.changed(published->segments);
+  if (changed && options_.changed) options_.changed(published->segments, Offset(position));
   const std::scoped_lock lock(mutex_);
   if (changed) {
     stored_ = std::move(published);

@@ -39,7 +39,8 @@ class KafkaDefinitionLog final : public DefinitionLog {
     std::string group;
     // Called on the thread of the log, first when the topic was read to its end and then after
     // every change, with all segments, sorted by ID; one that is not to be run has status INVALID.
-    std::function<void(std::shared_ptr<const Segments>)> changed;
+    // They are what the topic holds before `end`.
+    std::function<void(std::shared_ptr<const Segments>, Offset end)> changed;
   };
 
   // `board` says what the running tasks have applied; it outlives the log.
@@ -48,6 +49,8 @@ class KafkaDefinitionLog final : public DefinitionLog {
                                                                     const TaskBoard& board);
   ~KafkaDefinitionLog() override;
 
+  // Any thread. Where the topic ends, as its broker says; UNAVAILABLE when it does not say in time.
+  absl::StatusOr<Offset> end() const;
   // False when the topic was not read to its end once by the deadline.
   bool wait_ready(absl::Time deadline) const;
 
@@ -80,6 +83,8 @@ class KafkaDefinitionLog final : public DefinitionLog {
   KafkaDefinitionLog(KafkaSettings settings, Options options, const TaskBoard& board)
       : settings_(std::move(settings)), options_(std::move(options)), board_(board) {}
 
+  // On the log's thread, while it waits for records.
+  static void NoteError(rd_kafka_t* handle, int error, const char* reason, void* log);
   void run();
   // Returns when told to stop (OK), or with what went wrong.
   absl::Status follow();
@@ -110,6 +115,8 @@ class KafkaDefinitionLog final : public DefinitionLog {
   std::thread thread_;
   // Of the thread.
   Table table_;
+  // The broker knows no such topic any more: told beside the records.
+  absl::Status gone_;
 
   // Guards what follows, up to snapshot_mutex_.
   mutable std::mutex mutex_;

@@ -152,6 +152,7 @@ absl::Status Task::load(Restored& restored, std::pair<Offset, Offset> held) {
           partition_, record_.settings().time_zone_data_version(), options_.time_zone_data_version);
     }
     position_ = Offset(record_.replay_offset());
+    definitions_end_ = Offset(record_.definitions_end());
     const Offset next(record_.next_offset());
     if (next > held.second) {
       return absl::DataLossError(fmt::format(
@@ -500,9 +501,31 @@ bool Task::fire(Step& step) {
   return fired_ == target || halted();
 }
 
-void Task::want(WantedDefinitions definitions) {
+void Task::want(WantedDefinitions definitions, Offset end) {
+  if (end < definitions_end_) return;
   wanted_ = std::move(definitions);
+  wanted_end_ = end;
   definitions_differ_ = wanted_ && definitions_.differ(*wanted_);
+  if (!definitions_differ_) definitions_end_ = wanted_end_;
+}
+
+absl::Status Task::check_definitions_end(Offset end) {
+  if (end >= definitions_end_) return absl::OkStatus();
+  if (options_.accept_lost_definitions) {
+    spdlog::warn(
+        "partition {}: the definitions topic ends at offset {}, but definitions up to {} were run; "
+        "going on with what it holds now",
+        partition_, end.value(), definitions_end_.value());
+    definitions_end_ = end;
+    return absl::OkStatus();
+  }
+  fail(absl::DataLossError(fmt::format(
+      "partition {}: the definitions topic ends at offset {}, but definitions up to {} were run: "
+      "it was deleted or made again. Restore its records from a copy. To go on with what it holds "
+      "now, which takes every user out of the segments that are not in it, start with "
+      "--accept-lost-definitions.",
+      partition_, end.value(), definitions_end_.value())));
+  return failure_;
 }
 
 bool Task::rules_pending() const {
@@ -512,7 +535,8 @@ bool Task::rules_pending() const {
 
 bool Task::has_progress() const {
   return running() && (told_ > 0 || position_ != Offset(record_.next_offset()) ||
-                       fired_ != Time::Millis(record_.clock_ms()) || has_work());
+                       fired_ != Time::Millis(record_.clock_ms()) ||
+                       definitions_end_ != Offset(record_.definitions_end()) || has_work());
 }
 
 void Task::save(Step& step, absl::Duration now, bool everything) {
@@ -657,6 +681,7 @@ void Task::change_rules(Step& step) {
                     status.rejected_version, id, status.rejected);
     }
     apply(std::move(change));
+    definitions_end_ = wanted_end_;
   }
   if (all_fired && !Same(settings_, options_.settings)) {
     settings_ = options_.settings;
@@ -933,6 +958,7 @@ void Task::write_record(Step& step) {
   record_.mutable_settings()->set_time_zone_data_version(std::move(zones));
   record_.mutable_counters()->set_changes(next_change_);
   record_.set_next_slot(definitions_.slots());
+  record_.set_definitions_end(definitions_end_.value());
   auto& members = *record_.mutable_members();
   for (Slot slot = 0; slot < members_.size(); ++slot) {
     if (members_[slot] != 0) {

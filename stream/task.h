@@ -76,6 +76,8 @@ struct TaskOptions {
   bool start_at_latest = false;
   // Go on behind records that the broker deleted before they were read, instead of failing.
   bool accept_lost_input = false;
+  // Go on with a definitions topic that ends before what was run of it, instead of failing.
+  bool accept_lost_definitions = false;
 
   // How far back a recovery may have to read: users unsaved for longer are saved.
   int64_t max_replay_events = 200'000;
@@ -132,8 +134,15 @@ class Task {
   // paused, which the next save() does or, where much is unsaved, one of the next.
   bool halted() const { return !over_.empty(); }
 
-  // The definitions that should run. save() applies them, as soon as all users are saved.
-  void want(WantedDefinitions definitions);
+  // The definitions that should run: what their topic holds before `end`. save() applies them, as
+  // soon as all users are saved. Without effect when the task has run later ones, here or
+  // elsewhere: those come yet.
+  void want(WantedDefinitions definitions, Offset end = Offset());
+  // Behind the last definition that was wanted and run.
+  Offset definitions_end() const { return definitions_end_; }
+  // RUNNING or REPLAYING, with nothing in a step: their topic ends at `end`, as its broker says.
+  // FAILED when that is before definitions_end(), unless that is accepted.
+  absl::Status check_definitions_end(Offset end);
 
   // The step holds something of this task that others wait for: changes, dead letters.
   bool has_told() const { return told_ > 0; }
@@ -277,6 +286,8 @@ class Task {
   Offset old_{-1};
 
   WantedDefinitions wanted_;
+  Offset wanted_end_;
+  Offset definitions_end_;
   bool definitions_differ_ = false;
   // The slots whose segments are being taken out of the users' states, all in one go, and the next
   // user to look at.

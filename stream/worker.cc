@@ -149,9 +149,10 @@ void Worker::stop() {
   answer();
 }
 
-void Worker::want(WantedDefinitions definitions) {
+void Worker::want(WantedDefinitions definitions, Offset end) {
   const std::scoped_lock lock(mutex_);
   wanted_ = std::move(definitions);
+  wanted_end_ = end;
   wanted_changed_ = true;
 }
 
@@ -243,13 +244,29 @@ void Worker::take_up_definitions() {
   {
     const std::scoped_lock lock(mutex_);
     definitions_ = wanted_;
+    definitions_end_ = wanted_end_;
     wanted_changed_ = false;
   }
+  bool lost = false;
   for (auto& [partition, seat] : seats_) {
-    if (seat.task->running() || seat.task->state() == TaskState::kReplaying) {
-      seat.task->want(definitions_);
-    }
+    Task& task = *seat.task;
+    if (!task.running() && task.state() != TaskState::kReplaying) continue;
+    const absl::StatusOr<Offset> end = definitions_end(task);
+    lost = lost || !end.ok() || *end < task.definitions_end();
+    task.want(definitions_, definitions_end_);
   }
+  // A task fails, or waits for the broker to say, with nothing in the step.
+  if (lost) drop_all("the definitions topic ends before what was run of it");
+}
+
+absl::StatusOr<Offset> Worker::definitions_end(const Task& task) {
+  if (!definitions_) return task.definitions_end();
+  if (definitions_end_ >= task.definitions_end() || !options_.definitions_end) {
+    return definitions_end_;
+  }
+  // Another instance may have read further than this one.
+  const BrokerWait::Call waiting(broker_wait_);
+  return options_.definitions_end();
 }
 
 void Worker::drop_all(std::string_view why) {
@@ -335,7 +352,14 @@ absl::Status Worker::begin_task(Partition partition, Seat& seat,
   if (!held.ok()) return held.status();
   absl::Status status = seat.task->start(std::move(restored), seat.committed, *held);
   if (!status.ok()) return status;
-  if (definitions_) seat.task->want(definitions_);
+  const absl::StatusOr<Offset> definitions_end = this->definitions_end(*seat.task);
+  if (!definitions_end.ok()) {
+    new_task(partition, seat);
+    return definitions_end.status();
+  }
+  status = seat.task->check_definitions_end(*definitions_end);
+  if (!status.ok()) return status;
+  if (definitions_) seat.task->want(definitions_, definitions_end_);
   status = source_.start(partition, seat.task->position());
   if (!status.ok()) {
     new_task(partition, seat);

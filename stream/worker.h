@@ -40,6 +40,9 @@ namespace segmentd {
 
 struct WorkerOptions {
   TaskOptions task;
+  // Asks the broker where the definitions topic ends. Called only when some task has run later
+  // definitions than want() brought; not set, those are all there are.
+  std::function<absl::StatusOr<Offset>()> definitions_end;
   // Of the input when the program started. One that was added since takes users from others,
   // without their states: then all tasks of the process fail.
   int32_t partitions = INT32_MAX;
@@ -84,8 +87,8 @@ class Worker {
   // Saves and commits everything. No turn() after it.
   void stop();
 
-  // Any thread. Taken up in the next turn.
-  void want(WantedDefinitions definitions);
+  // Any thread. What the definitions topic holds before `end`; taken up in the next turn.
+  void want(WantedDefinitions definitions, Offset end = Offset());
   // Any thread. `question` is called between steps, or, without tasks, when the worker stops. False
   // when too many wait or the worker has stopped.
   using Question = std::function<void(Worker&)>;
@@ -161,6 +164,8 @@ class Worker {
   void new_task(Partition partition, Seat& seat);
 
   void take_up_definitions();
+  // Where they end: no earlier than those of the task, or they are lost.
+  absl::StatusOr<Offset> definitions_end(const Task& task);
   // Goes on with a failed transaction session, and with tasks to be restored.
   void recover();
   void read_changelog(Partition partition, Seat& seat);
@@ -235,10 +240,12 @@ class Worker {
   absl::Duration asked_at_ = -absl::InfiniteDuration();
 
   WantedDefinitions definitions_;
+  Offset definitions_end_;
   std::atomic<bool> wanted_changed_{false};
   // Guards what follows, up to stopped_.
   std::mutex mutex_;
   WantedDefinitions wanted_;
+  Offset wanted_end_;
   std::deque<Question> questions_;
   // Whether there are any; read without the lock.
   std::atomic<bool> asked_{false};

@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
@@ -960,6 +961,78 @@ TEST_F(EndToEnd, DefinitionLife) {
       << segmentd.log();
   EXPECT_EQ(segmentd.stop(), 0) << segmentd.log();
   EXPECT_EQ(changes.look(), 122U);
+}
+
+// Deletes it, also at a broker that is slow to.
+void DeleteTopic(const std::string& address, const std::string& name) {
+  KafkaHandle handle = *MakeKafkaHandle(
+      KafkaRole::kReader, *MakeKafkaConf(*KafkaSettings::Parse(address), KafkaRole::kReader));
+  const KafkaPtr<rd_kafka_DeleteTopic_t, rd_kafka_DeleteTopic_destroy> topic(
+      rd_kafka_DeleteTopic_new(name.c_str()));
+  const KafkaQueue queue(rd_kafka_queue_new(handle.get()));
+  rd_kafka_DeleteTopic_t* list[] = {topic.get()};
+  rd_kafka_DeleteTopics(handle.get(), list, 1, nullptr, queue.get());
+  const KafkaEvent event(rd_kafka_queue_poll(queue.get(), KafkaTimeoutMs(kLimit)));
+  ASSERT_NE(event, nullptr);
+  ASSERT_EQ(rd_kafka_event_error(event.get()), RD_KAFKA_RESP_ERR_NO_ERROR);
+  ASSERT_TRUE(Eventually([&] {
+    return absl::IsNotFound(KafkaPartitionCount(handle.get(), name, absl::Seconds(1)).status());
+  }));
+}
+
+TEST_F(EndToEnd, LostDefinitionsEndNoMembershipUnlessTold) {
+  ServerProcess segmentd = server();
+  segmentd.start();
+  ASSERT_TRUE(segmentd.await_ready());
+  const std::string booked =
+      FileWith("booked.yaml",
+               "id: booked\nname: Booked\nlive: { actions: { any_of: [ { event: Booked } ] } }\n");
+  ASSERT_EQ(segmentd.segctl("segment create -f " + booked).status, 0);
+  ChangeReader changes(topics_);
+  std::vector<NewRecord> records;
+  constexpr size_t kUsers = 20;
+  for (size_t i = 0; i < kUsers; ++i) {
+    records.push_back(EventRecord(fmt::format("u{}", i), "Booked", Now(), fmt::format("m{}", i)));
+  }
+  TopicWriter(address_, topics_.events).append(records);
+  ASSERT_TRUE(Eventually([&] { return changes.look() == kUsers; }));
+
+  // While it runs that is told, and all goes on.
+  DeleteTopic(address_, topics_.definitions);
+  const std::string gone = fmt::format("the broker knows no topic {}", topics_.definitions);
+  ASSERT_TRUE(Eventually([&] { return absl::StrContains(segmentd.log(), gone); }))
+      << segmentd.log();
+  ASSERT_TRUE(Eventually(
+      [&] { return segmentd.metric("segmentd_definition_log_failures_total").value_or(0) >= 4; }));
+  EXPECT_EQ(segmentd.log().find(gone), segmentd.log().rfind(gone)) << segmentd.log();
+  EXPECT_EQ(segmentd.segctl("member check booked u0").status, 0);
+  // Made again it is not what was run.
+  prepare_topics({});
+  const auto failed = [&] {
+    return absl::StrContains(segmentd.page("/readyz").text, "partitions failed: 0, 1, 2, 3");
+  };
+  EXPECT_TRUE(Eventually(failed)) << segmentd.log() << segmentd.page("/readyz").text;
+  EXPECT_EQ(segmentd.stop(), 0) << segmentd.log();
+
+  // Nor after a start, which would have made it, too.
+  DeleteTopic(address_, topics_.definitions);
+  segmentd.start();
+  EXPECT_TRUE(Eventually(failed)) << segmentd.log();
+  EXPECT_THAT(segmentd.log(),
+              AllOf(HasSubstr("FAILED"), HasSubstr("ends at offset 0, but definitions up to 1 "),
+                    HasSubstr("--accept-lost-definitions")));
+  EXPECT_EQ(segmentd.stop(), 0) << segmentd.log();
+  EXPECT_EQ(changes.look(), kUsers);
+
+  ServerProcess told = server({"--accept-lost-definitions"});
+  told.start();
+  ASSERT_TRUE(told.await_ready());
+  EXPECT_TRUE(Eventually([&] { return changes.look() == 2 * kUsers; })) << told.log();
+  changes.expect_alternating();
+  EXPECT_EQ(told.stop(), 0) << told.log();
+  segmentd.start();
+  EXPECT_TRUE(segmentd.await_ready());
+  EXPECT_EQ(segmentd.stop(), 0) << segmentd.log();
 }
 
 // -- The past -------------------------------------------------------------------------------------

@@ -919,9 +919,10 @@ class KafkaDefinitions : public KafkaClient {
         {.topic = topics_.definitions,
          .group = "segmentd",
          .changed =
-             [this](std::shared_ptr<const KafkaDefinitionLog::Segments> all) {
+             [this](std::shared_ptr<const KafkaDefinitionLog::Segments> all, Offset end) {
                const std::scoped_lock lock(mutex_);
                told_ = std::move(all);
+               told_end_ = end;
              }},
         board_);
     EXPECT_TRUE(log.ok()) << log.status();
@@ -943,6 +944,7 @@ class KafkaDefinitions : public KafkaClient {
   TaskBoard board_;
   std::mutex mutex_;
   std::shared_ptr<const KafkaDefinitionLog::Segments> told_;
+  Offset told_end_;
 };
 
 TEST_F(KafkaDefinitions, ShowsWhatWasAppendedAndForgetsWhatWasDeleted) {
@@ -961,6 +963,8 @@ TEST_F(KafkaDefinitions, ShowsWhatWasAppendedAndForgetsWhatWasDeleted) {
   {
     const std::scoped_lock lock(mutex_);
     ASSERT_EQ(told_->size(), 2u);
+    EXPECT_EQ(told_end_, Offset(5));
+    EXPECT_EQ(definitions->end().value_or(Offset(-1)), Offset(5));
   }
   // A snapshot stays as it was.
   const auto snapshot = definitions->All();

@@ -88,7 +88,7 @@ class Recovery : public ::testing::Test {
 
   void start() {
     process_ = std::make_unique<Process>(cluster_, "one", options_);
-    process_->worker().want(definitions_);
+    process_->worker().want(definitions_, definitions_end_);
   }
   void turns(int n) {
     for (; n > 0; --n) {
@@ -126,6 +126,8 @@ class Recovery : public ::testing::Test {
   Cluster cluster_{1, 1};
   WorkerOptions options_;
   WantedDefinitions definitions_;
+  // What the process has read of their topic, or 0 for not known.
+  Offset definitions_end_;
   std::unique_ptr<Process> process_;
 };
 
@@ -293,6 +295,112 @@ TEST_F(Recovery, RefusesToRestoreWithoutTheRecordsItNeeds) {
   EXPECT_EQ(state(), TaskState::kFailed);
   EXPECT_THAT(failure(), AllOf(HasSubstr("needed to restore"), HasSubstr(kStartAnew),
                                Not(HasSubstr("--accept"))));
+}
+
+TEST_F(Recovery, RefusesDefinitionsThatWereMadeAgainUnlessTold) {
+  append("u", "A");
+  cluster_.pass(Duration::Seconds(10));
+  definitions_end_ = Offset(3);
+  work_and_die();
+  const size_t told = cluster_.read_committed(Topic::kChanges, 0).size();
+  ASSERT_EQ(told, 1u);
+  definitions_ = Definitions("");
+  definitions_end_ = Offset(0);
+  options_.task.accept_lost_input = true;
+  start();
+  turns(50);
+  EXPECT_EQ(state(), TaskState::kFailed);
+  EXPECT_THAT(failure(), AllOf(HasSubstr("partition 0"), HasSubstr("ends at offset 0"),
+                               HasSubstr("up to 3 were run"), HasSubstr("from a copy"),
+                               HasSubstr("--accept-lost-definitions")));
+  EXPECT_EQ(process_->board().all_metrics().at(0)->restores.value(), 0);
+  EXPECT_EQ(cluster_.read_committed(Topic::kChanges, 0).size(), told);
+
+  options_.task.accept_lost_definitions = true;
+  {
+    const Log log;
+    work_and_die();
+    EXPECT_THAT(log.text(), AllOf(HasSubstr("[warning]"), HasSubstr("partition 0"),
+                                  HasSubstr("up to 3 were run")));
+  }
+  const auto changes = cluster_.read_committed(Topic::kChanges, 0);
+  ASSERT_EQ(changes.size(), told + 1);
+  EXPECT_THAT(*changes.back()->value, HasSubstr("SEGMENT_DELETED"));
+  // Once: what is there now was run.
+  options_.task.accept_lost_definitions = false;
+  work_and_die();
+}
+
+TEST_F(Recovery, RefusesDefinitionsThatWereMadeAgainWhileItRan) {
+  append("u", "A");
+  definitions_end_ = Offset(3);
+  start();
+  turns(50);
+  ASSERT_EQ(state(), TaskState::kRunning) << failure();
+  const size_t told = cluster_.read_committed(Topic::kChanges, 0).size();
+  // Within a step.
+  append("v", "A");
+  process_->worker().turn();
+  process_->worker().want(Definitions(""), Offset(1));
+  turns(50);
+  EXPECT_EQ(state(), TaskState::kFailed);
+  EXPECT_THAT(failure(), AllOf(HasSubstr("ends at offset 1"), HasSubstr("up to 3 were run")));
+  EXPECT_EQ(cluster_.read_committed(Topic::kChanges, 0).size(), told);
+}
+
+TEST_F(Recovery, KnowsTheDefinitionsThatItRanWithoutAChange) {
+  append("u", "A");
+  work_and_die();
+  // An earlier version did not record how far they were.
+  alter_record([](segments::v1::TaskRecord& record) { record.clear_definitions_end(); });
+  definitions_end_ = Offset(3);
+  work_and_die();
+  EXPECT_EQ(ParseTaskRecord(*latest(ChangelogKind::kTask).value)->definitions_end(), 3);
+  // Never less.
+  definitions_end_ = Offset(7);
+  work_and_die();
+  EXPECT_EQ(ParseTaskRecord(*latest(ChangelogKind::kTask).value)->definitions_end(), 7);
+}
+
+TEST_F(Recovery, GoesOnWithItsDefinitionsWhileTheirLogIsBehind) {
+  append("u", "A");
+  definitions_end_ = Offset(3);
+  work_and_die();
+  // Another instance, which has read nothing of them yet but that there is more.
+  Offset end(3);
+  absl::Status answer = absl::UnavailableError("no broker");
+  options_.definitions_end = [&]() -> absl::StatusOr<Offset> {
+    if (!answer.ok()) return answer;
+    return end;
+  };
+  const WantedDefinitions newest = definitions_;
+  definitions_ = Definitions("");
+  definitions_end_ = Offset(1);
+  start();
+  turns(100);
+  EXPECT_EQ(state(), TaskState::kRestoring);
+  answer = absl::OkStatus();
+  turns(200);
+  ASSERT_EQ(state(), TaskState::kRunning) << failure();
+  process_->worker().want(definitions_, Offset(2));
+  turns(50);
+  ASSERT_EQ(state(), TaskState::kRunning) << failure();
+  EXPECT_EQ(process_->board().status("cart", 1).status, segments::v1::SEGMENT_STATUS_ACTIVE);
+  process_->worker().want(newest, Offset(4));
+  turns(50);
+  EXPECT_EQ(ParseTaskRecord(*latest(ChangelogKind::kTask).value)->definitions_end(), 4);
+  EXPECT_EQ(process_->board().all_metrics().at(0)->restores.value(), 0);
+  for (const OutputRecord* change : cluster_.read_committed(Topic::kChanges, 0)) {
+    EXPECT_THAT(*change->value, Not(HasSubstr("SEGMENT_DELETED")));
+  }
+  // Told so, it does not take what it has not read for lost.
+  process_.reset();
+  options_.task.accept_lost_definitions = true;
+  end = Offset(4);
+  start();
+  turns(50);
+  ASSERT_EQ(state(), TaskState::kRunning) << failure();
+  EXPECT_EQ(task()->definitions_end(), Offset(4));
 }
 
 TEST_F(Recovery, TakesUpOtherSettings) {

@@ -97,6 +97,9 @@ TEST(Options, FlagWinsOverEnvironmentWinsOverFile) {
   EXPECT_FALSE(options.accept_lost_input);
   EXPECT_THAT(ParseOptions({"--print-config", "--accept-lost-input"}).text,
               AllOf(HasSubstr("accept-lost-input = true"), HasSubstr("create-topics = true")));
+  EXPECT_FALSE(options.accept_lost_definitions);
+  EXPECT_TRUE(Good({"--accept-lost-definitions"}).accept_lost_definitions);
+  EXPECT_FALSE(Good({"--accept-lost-definitions"}).accept_lost_input);
   EXPECT_EQ(options.settings.max_lateness, Duration::Hours(3));
   EXPECT_THAT(options.kafka, testing::ElementsAre("client.rack=r1", "client.id=x"));
 }
@@ -268,7 +271,8 @@ TEST(Options, AFileThatIsNoTomlIsRefusedWithTheLine) {
   EXPECT_THAT(Wrong({"--config", testing::TempDir()}), HasSubstr("can't be read"));
   // Opened, but each read of its beginning fails.
   EXPECT_THAT(Wrong({"--config", "/proc/self/mem"}), HasSubstr("can't be read"));
-  for (const char* name : {"create-topics", "accept-lost-input", "workers"}) {
+  for (const char* name :
+       {"create-topics", "accept-lost-input", "accept-lost-definitions", "workers"}) {
     EXPECT_THAT(Wrong({"--config", FileWith(std::string(name) + " = []\n")}),
                 HasSubstr("an empty list"));
   }
