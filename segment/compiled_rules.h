@@ -127,6 +127,8 @@ struct Rule {
 
   // False: the slot is free, or its segment is paused or being deleted.
   bool runs = false;
+  // Does not run: see ActiveSegment.
+  bool telling = false;
   // For everybody. Otherwise only for users whose state says so: the history is being added.
   bool built = true;
   Kind kind = Kind::kActions;

@@ -192,6 +192,7 @@ void Engine::Core::settle(Offset before, UserState& user) {
     settled.version = rule.version;
     settled.built = present != nullptr ? present->built : rule.built;
     settled.member = present != nullptr && present->member;
+    settled.told = present != nullptr && present->told;
     settled.since = present != nullptr ? present->since : Time::Min();
     settled.exit_at = user.now;
     evaluate_outers_in_base(rule, user);
@@ -207,6 +208,11 @@ bool Engine::Core::take_over(UserState& user) {
     if (segment.slot >= compiled.rules.size()) continue;
     const Rule& rule = compiled.rules[segment.slot];
     if (!rule.runs) {
+      // Another version builds all anew.
+      if (rule.telling && segment.built && segment.member && !segment.told) {
+        segment.told = true;
+        changed = true;
+      }
       // Whatever is folded again finds the membership as it stands still.
       if (user.base) {
         user.base->segments.put(segment);
@@ -222,6 +228,7 @@ bool Engine::Core::take_over(UserState& user) {
     taken.since = segment.since;
     if (segment.member) {
       taken.member = true;
+      taken.told = segment.told;
       taken.trigger = kNoTrigger;
       taken.cause_at = segment.cause_at;
       // Images of older formats have a date's value in both.

@@ -643,6 +643,7 @@ void Fold::build(Slot slot, Time at, Reason reason, FoldState& state, Changes& o
   begin_step();
   SegmentState& segment = FindOrAdd(state, rule);
   segment.built = true;
+  segment.told = false;
   if (rule.kind == Rule::Kind::kDateTime) {
     read_date(rule, rule.activation_clock, state, segment);
     if (state.exists && SaysNothing(rule, segment)) state.segments.erase(slot);

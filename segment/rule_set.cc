@@ -564,7 +564,10 @@ absl::StatusOr<std::shared_ptr<const RuleSet>> RuleSet::Compile(
     compiled->by_slot[active.slot] = &active;
     if (active.deleting) continue;
     compiled->by_id[active.segment.id()] = &active;
-    if (active.paused) continue;
+    if (active.paused) {
+      compiled->rules[active.slot].telling = active.telling;
+      continue;
+    }
     const std::vector<Violation> violations = CheckSegment(active.segment);
     if (!violations.empty()) {
       return absl::InvalidArgumentError(absl::StrCat(

@@ -36,6 +36,8 @@ struct ActiveSegment {
   Offset history_offset;
   // Not evaluated; memberships stay.
   bool paused = false;
+  // Paused while consumers were being told of its members, each when their state was built.
+  bool telling = false;
   // Where the version or the pause began.
   Offset changed_offset;
 };

@@ -14,8 +14,8 @@ bool IsBefore(const SegmentState& state, Slot slot) {
 
 bool SegmentState::operator==(const SegmentState& other) const {
   const auto all = [](const SegmentState& s) {
-    return std::tie(s.slot, s.version, s.member, s.built, s.trigger, s.count, s.since, s.cause_at,
-                    s.exit_at, s.memory);
+    return std::tie(s.slot, s.version, s.member, s.built, s.trigger, s.told, s.count, s.since,
+                    s.cause_at, s.exit_at, s.memory);
   };
   return all(*this) == all(other);
 }

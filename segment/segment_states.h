@@ -63,6 +63,9 @@ struct SegmentState {
   bool built = true;
   // Index of the trigger behind the membership.
   uint8_t trigger = 0;
+  // Consumers know of the membership, though not of all in the segment: a pause came amid telling
+  // of them, and the user has not had their turn since.
+  bool told = false;
   // Pages in the session.
   uint32_t count = 0;
   // Joined at; of a former member, left at; Time::Min() of somebody who was never in.

@@ -43,6 +43,7 @@ enum SegmentBits : uint16_t {
   kMeasures = 512,
   kReadValue = 1024,
   kCountedAt = 2048,
+  kTold = 4096,
 };
 
 enum SequenceOp : uint8_t { kTake = 0, kLeaveOut = 1, kNew = 2 };
@@ -216,7 +217,7 @@ void PutSegment(Writer& w, const SegmentState& s, Time near) {
       (s.memory->session_at != Time::Min() ? kSessionAt : 0) |
       (s.memory->joined_value != 0 ? kJoinedValue : 0) | (s.built ? 0 : kNotBuilt) |
       (s.memory->measures.empty() ? 0 : kMeasures) | (s.memory->read_value != 0 ? kReadValue : 0) |
-      (s.memory->counted_at != Time::Min() ? kCountedAt : 0));
+      (s.memory->counted_at != Time::Min() ? kCountedAt : 0) | (s.told ? kTold : 0));
   w.number(bits);
   w.number(s.memory->occurrences.size());
   for (const Occurrence& occurrence : s.memory->occurrences) {
@@ -461,7 +462,7 @@ void Get(Reader& r, Layout layout, Time near, SegmentState* s) {
   s->slot = r.number32();
   s->version = static_cast<int32_t>(r.number32());
   const uint64_t bits = layout.format == 1 ? r.byte() : r.number();
-  const uint64_t known = layout.format < 3 ? kReadValue : kCountedAt * 2;
+  const uint64_t known = layout.format < 3 ? kReadValue : layout.format < 4 ? kTold : kTold * 2;
   if (bits >= known) r.fail("segment with unknown bits");
   const size_t occurrences = r.count(2);
   for (size_t i = 0; i < occurrences && !r.failed(); ++i) {
@@ -487,6 +488,7 @@ void Get(Reader& r, Layout layout, Time near, SegmentState* s) {
     s->memory.open().read_value = s->memory->joined_value;
   }
   s->built = (bits & kNotBuilt) == 0;
+  s->told = (bits & kTold) != 0;
   if (!(bits & kMeasures)) return;
   const size_t measures = r.count(1);
   if (measures > kMaxMeasures) r.fail("more measures than a definition has");

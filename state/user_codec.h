@@ -48,11 +48,11 @@
 //             offset relative to that one's
 //   segment:  number slot, number version, number (format 1: byte) of what differs from a new state
 //             (1 member, 2 trigger, 4 count, 8 since, 16 cause_at, 32 exit_at, 64 session_at, 128
-//             joined_value, *256 not built, *512 measures, **1024 read_value, **2048 counted_at),
-//             list of occurrences; then those that differ, but member and built: byte trigger,
-//             number count, times since, cause_at, exit_at, session_at (R: N), fixed joined_value,
-//             fixed read_value, time counted_at (R: N), list of measures. Formats 1 and 2 have
-//             read_value in the place of joined_value, for dates
+//             joined_value, *256 not built, *512 measures, **1024 read_value, **2048 counted_at,
+//             ***4096 told), list of occurrences; then those that differ, but member, built and
+//             told: byte trigger, number count, times since, cause_at, exit_at, session_at (R: N),
+//             fixed joined_value, fixed read_value, time counted_at (R: N), list of measures.
+//             Formats 1 and 2 have read_value in the place of joined_value, for dates
 //   *measure: list of samples: number 0 (one event, sum 0), or the count and fixed sum; time at (R:
 //             sample before or N)
 //   instance: byte 1: has a value, 2: has a deadline (or both); fixed value; time at (R: N); time

@@ -20,6 +20,16 @@ using segments::v1::Segment;
 
 using BySlot = std::map<Slot, AppliedDefinition>;
 
+// Consumers are being told of its members: of those whose state is built they were.
+bool EndsShadow(const AppliedDefinition& definition) {
+  return definition.untold() && definition.phase() == AppliedDefinition::ACTIVATING;
+}
+
+// No other version can follow yet, until all have had their turn.
+bool KeepsVersion(const AppliedDefinition& definition) {
+  return EndsShadow(definition) && !definition.paused();
+}
+
 ActiveSegment Active(const AppliedDefinition& definition) {
   return {.slot = definition.slot(),
           .segment = definition.segment(),
@@ -29,6 +39,7 @@ ActiveSegment Active(const AppliedDefinition& definition) {
           .built = definition.phase() == AppliedDefinition::ACTIVE,
           .history_offset = Offset(definition.history_offset()),
           .paused = definition.paused(),
+          .telling = definition.paused() && EndsShadow(definition),
           .changed_offset = Offset(definition.changed_offset())};
 }
 
@@ -54,12 +65,6 @@ bool Remade(const Segment& applied, const Segment& wanted) {
   return wanted.version() < applied.version() ||
          applied.create_time().seconds() != wanted.create_time().seconds() ||
          applied.create_time().nanos() != wanted.create_time().nanos();
-}
-
-// No other version can follow yet: which members were told is in the users' states only, until all
-// have had their turn.
-bool EndsShadow(const AppliedDefinition& definition) {
-  return definition.untold() && definition.phase() == AppliedDefinition::ACTIVATING;
 }
 
 std::string Describe(const std::vector<Violation>& violations) {
@@ -119,7 +124,7 @@ bool AppliedDefinitions::differ(const std::vector<Segment>& wanted) const {
       ++kept;
       if (Remade(it->second->segment(), segment)) return true;
       if (it->second->segment().version() == segment.version()) continue;
-      if (EndsShadow(*it->second)) continue;
+      if (KeepsVersion(*it->second)) continue;
     } else if (ending.contains(segment.id())) {
       continue;
     }
@@ -172,7 +177,7 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
     if (it != live.end()) {
       before = &by_slot_.at(it->second);
       if (before->segment().version() == segment.version()) continue;
-      if (EndsShadow(*before)) continue;
+      if (KeepsVersion(*before)) continue;
       candidate.set_slot(it->second);
     }
     const auto reject = [&](std::string why) {
@@ -311,7 +316,8 @@ AppliedDefinitions::Change AppliedDefinitions::pause(const std::vector<Slot>& sl
     definition.set_paused_by_guard(true);
     definition.set_changed_offset(offset.value());
     definition.clear_first();
-    definition.set_phase(AppliedDefinition::ACTIVE);
+    // Otherwise the phase says that some members were told.
+    if (!EndsShadow(definition)) definition.set_phase(AppliedDefinition::ACTIVE);
     change.definitions.push_back(definition);
   }
   change.rejected = rejected_;
@@ -363,12 +369,15 @@ absl::StatusOr<std::shared_ptr<const RuleSet>> AppliedDefinitions::compile(
   return Compile(some);
 }
 
-bool AppliedDefinitions::told(Slot slot, bool built) const {
+bool AppliedDefinitions::told(Slot slot, const SegmentState* state) const {
   const auto it = by_slot_.find(slot);
   if (it == by_slot_.end()) return true;
   const AppliedDefinition& definition = it->second;
   if (definition.segment().shadow()) return false;
-  return !definition.untold() || (definition.phase() == AppliedDefinition::ACTIVATING && built);
+  if (!definition.untold()) return true;
+  if (state == nullptr) return false;
+  const bool built = state->built && state->version == definition.segment().version();
+  return state->told || (built && EndsShadow(definition));
 }
 
 std::vector<Slot> AppliedDefinitions::deleting() const {
@@ -387,7 +396,7 @@ DefinitionStatuses AppliedDefinitions::statuses() const {
       status.deleting = true;
     } else {
       status.version = definition.segment().version();
-      status.building = definition.phase() != AppliedDefinition::ACTIVE;
+      status.building = definition.phase() != AppliedDefinition::ACTIVE && !definition.paused();
       status.paused = definition.paused();
       status.paused_by_guard = definition.paused_by_guard();
     }

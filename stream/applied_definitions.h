@@ -30,6 +30,7 @@
 #include "proto/segments/v1/definition.pb.h"
 #include "proto/segments/v1/state.pb.h"
 #include "segment/rule_set.h"
+#include "segment/segment_states.h"
 
 namespace segmentd {
 
@@ -101,9 +102,8 @@ class AppliedDefinitions {
   std::vector<Slot> ready(std::vector<Slot> slots) const;
   // Of the segments in `slots` the rules alone, to read their history by.
   absl::StatusOr<std::shared_ptr<const RuleSet>> compile(const std::vector<Slot>& slots) const;
-  // Whether consumers have been told of the members of the slot whose state is not, or is, `built`
-  // in the present version.
-  bool told(Slot slot, bool built) const;
+  // Whether consumers have been told of the slot's member with this state; null for none.
+  bool told(Slot slot, const SegmentState* state) const;
 
   // The segments whose members are to be removed.
   std::vector<Slot> deleting() const;

@@ -60,10 +60,8 @@ absl::StatusOr<bool> Listing::go_on(const Task& task, UserIndex count,
     if (!noted_[at_]) {
       const SegmentState* state =
           segment == nullptr ? nullptr : user.state.present.segments.find(segment->slot);
-      const bool built =
-          state != nullptr && state->built && state->version == segment->segment.version();
       member = state != nullptr && state->member &&
-               (shadow_ || task.definitions().told(segment->slot, built));
+               (shadow_ || task.definitions().told(segment->slot, state));
     }
     if (member) members->emplace_back(user.id());
   }

@@ -431,10 +431,8 @@ void Task::guard(const ActiveSegment& segment) {
   if (minute.version != segment.segment.version() || minute.minute < now) {
     minute = {segment.segment.version(), now, 0};
   }
-  // Told of once a minute; a segment whose members are just being told of can't be stopped.
+  // Told of once a minute.
   if (++minute.changes != segment.segment.max_changes_per_minute() + 1 || segment.deleting) return;
-  const AppliedDefinition& definition = definitions_.by_slot().at(segment.slot);
-  if (definition.untold()) return;
   if (std::find(over_.begin(), over_.end(), segment.slot) == over_.end()) {
     over_.push_back(segment.slot);
   }
@@ -654,7 +652,8 @@ void Task::change_rules(Step& step) {
     edits = edits || change.edits;
     if (change.rules) rules_ = std::move(change.rules);
   };
-  if (!over_.empty()) {
+  const bool pauses = !over_.empty();
+  if (pauses) {
     for (Slot slot : over_) {
       spdlog::warn("partition {}: segment {} is paused: more changes in a minute than {}",
                    partition_, rules_->segment(slot)->segment.id(),
@@ -673,7 +672,8 @@ void Task::change_rules(Step& step) {
     apply(definitions_.enter(AppliedDefinition::ACTIVATING, definitions_.ready(ready_), position_,
                              clock_.now()));
   }
-  if (wanted_ && all_fired) {
+  // Users' states are taken over to a pause before another version may end it.
+  if (wanted_ && all_fired && !pauses) {
     AppliedDefinitions::Change change =
         definitions_.plan(*wanted_, position_, clock_.now(), users_->size() == 0);
     for (const auto& [id, status] : change.rejected) {
@@ -724,10 +724,7 @@ void Task::scan(Step& step) {
     bool any = false;
     for (const Slot slot : scanned_slots_) {
       // Where only the user's base has a state, there is nothing to tell.
-      const SegmentState* segment = user.state.present.segments.find(slot);
-      const bool built = segment != nullptr && segment->built &&
-                         segment->version == rules_->segment(slot)->segment.version();
-      const bool told = definitions_.told(slot, built);
+      const bool told = definitions_.told(slot, user.state.present.segments.find(slot));
       if (!engine_->remove(slot, clock_.now(), user.state, changes_)) continue;
       any = true;
       tell(user, step, told ? std::nullopt : std::optional(slot));
@@ -865,15 +862,16 @@ bool Task::take_turn(StoredUser& user, Slot slot, Step& step) {
   const AppliedDefinition& definition = definitions_.by_slot().at(slot);
   const History* history = history_of(slot);
   const bool any = history && history->take(user.id(), slot, user.state.seen, &past_);
-  const Reason reason = definition.first() || definition.untold()
-                            ? segments::v1::BACKFILLED
-                            : segments::v1::DEFINITION_CHANGED;
+  const bool untold =
+      definition.untold() && !definitions_.told(slot, user.state.present.segments.find(slot));
+  const Reason reason =
+      definition.first() || untold ? segments::v1::BACKFILLED : segments::v1::DEFINITION_CHANGED;
   const bool was_member = IsMember(user.state, slot);
   const bool taken_over = engine_->take_over(user.state);
   const bool built =
       engine_->build(slot, fired_, any ? &past_ : nullptr, reason, user.state, changes_);
   if (!taken_over && !built && changes_.empty()) return false;
-  if (definition.untold()) {
+  if (untold) {
     // Whoever is a member becomes one for the consumers now, and was none before.
     changes_.erase(std::remove_if(changes_.begin(), changes_.end(),
                                   [&](const Change& change) { return change.slot == slot; }),

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -470,6 +471,220 @@ TEST_F(Building, TurnsStopAtTheLimit) {
   EXPECT_EQ(process_->board().status("s", 1).status, segments::v1::SEGMENT_STATUS_PAUSED);
   EXPECT_EQ(told("s").size(), 6u);
   EXPECT_EQ(told("t").size(), 40u);
+}
+
+// Of past behaviour and of a live segment alike.
+class ShadowEnds : public Building, public ::testing::WithParamInterface<const char*> {
+ protected:
+  static constexpr int kUsers = 40;
+  static constexpr size_t kLimit = 5;
+
+  // A turn could take all users in one step.
+  void SetUp() override {
+    options_.task.users_built_per_step = 1'000;
+    restart();
+    want({shadow()});
+    turns_until_active("s");
+    append_all();
+    turns_until([&] { return members("s") == kUsers; });
+    ASSERT_THAT(told("s"), IsEmpty());
+  }
+  void append_all() {
+    for (int i = 0; i < kUsers; ++i) append(fmt::format("u{}", i), "A");
+  }
+  static Segment limited(int64_t version, const std::string& rule = GetParam()) {
+    Segment segment = Make("s", version, rule);
+    segment.set_max_changes_per_minute(kLimit);
+    return segment;
+  }
+  static Segment shadow() {
+    Segment segment = limited(1);
+    segment.set_shadow(true);
+    return segment;
+  }
+  // Without the limit.
+  static Segment resumed(int64_t version, const std::string& rule = GetParam()) {
+    Segment segment = Make("s", version, rule);
+    segment.set_resumed_version(version);
+    return segment;
+  }
+  segments::v1::SegmentStatus status(int64_t version) const {
+    return process_->board().status("s", version).status;
+  }
+  void turns_until_paused(int64_t version) {
+    turns_until([&] { return status(version) == segments::v1::SEGMENT_STATUS_PAUSED; });
+    turns(20);
+    EXPECT_TRUE(task()->statuses()->at("s").paused_by_guard);
+  }
+  // Each user's changes, in their order.
+  std::map<std::string, std::vector<std::string>> told_by_user() const {
+    std::map<std::string, std::vector<std::string>> by_user;
+    for (const std::string& change : told("s")) {
+      const size_t space = change.find(' ');
+      by_user[change.substr(0, space)].push_back(change.substr(space + 1));
+    }
+    return by_user;
+  }
+  void expect_each_added_once() const {
+    const auto by_user = told_by_user();
+    EXPECT_EQ(by_user.size(), kUsers);
+    for (const auto& [user, changes] : by_user) {
+      EXPECT_THAT(changes, ElementsAre("ADD BACKFILLED")) << user;
+    }
+    EXPECT_EQ(members("s"), kUsers);
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(, ShadowEnds,
+                         ::testing::Values("past_behavior: { did: { event: A } }",
+                                           "live: { actions: { any_of: [ { event: A } ] } }"));
+
+TEST_P(ShadowEnds, StopsAtTheLimitAndGoesOnWhenResumed) {
+  want({limited(2)});
+  turns_until_paused(2);
+  EXPECT_EQ(told("s").size(), kLimit + 1);
+  restart();
+  turns(20);
+  EXPECT_EQ(told("s").size(), kLimit + 1);
+  EXPECT_EQ(members("s"), kUsers);
+
+  // Once more up to the limit, which counts anew.
+  Segment again = limited(3);
+  again.set_resumed_version(3);
+  want({again});
+  turns_until_paused(3);
+  EXPECT_EQ(told("s").size(), 2 * (kLimit + 1));
+  // Nor does an update while it is paused forget who was told.
+  want({limited(4)});
+  turns_until([&] { return process_->board().running("s").version == 4; });
+  restart();
+
+  // To the end, with a crash amid the turns.
+  options_.task.users_built_per_step = 2;
+  restart();
+  want({resumed(5)});
+  turns_until([&] { return told("s").size() > 2 * (kLimit + 1) + 4; });
+  ASSERT_LT(told("s").size(), kUsers);
+  restart();
+  turns_until_active("s");
+  turns(20);
+  expect_each_added_once();
+  EXPECT_EQ(status(5), segments::v1::SEGMENT_STATUS_ACTIVE);
+  append("new", "A");
+  restart();
+  turns(20);
+  EXPECT_EQ(told("s").size(), kUsers + 1);
+}
+
+TEST_P(ShadowEnds, StopsAtTheLimitAlsoWhenItEndedWhilePaused) {
+  Segment ended = limited(2);
+  ended.set_paused(true);
+  want({ended});
+  turns_until([&] { return status(2) == segments::v1::SEGMENT_STATUS_PAUSED; });
+  ended = limited(3);
+  ended.set_resumed_version(3);
+  want({ended});
+  turns_until_paused(3);
+  EXPECT_EQ(told("s").size(), kLimit + 1);
+  want({resumed(4)});
+  turns_until_active("s");
+  turns(20);
+  expect_each_added_once();
+}
+
+// The resume may be known before the pause that it ends is in force.
+TEST_P(ShadowEnds, AResumeThatComesWithThePauseForgetsNobody) {
+  options_.task.bytes_saved_per_step = 1;
+  restart();
+  want({limited(2)});
+  turns_until([&] { return told("s").size() == kLimit + 1; });
+  want({resumed(3)});
+  turns_until_active("s");
+  turns_until([&] {
+    return told("s").size() >= kUsers && status(3) == segments::v1::SEGMENT_STATUS_ACTIVE;
+  });
+  turns(20);
+  expect_each_added_once();
+}
+
+TEST_P(ShadowEnds, WhoWasNotToldOfAMemberIsNotToldOfItsEnd) {
+  want({limited(2)});
+  turns_until_paused(2);
+  restart();
+  want({});
+  turns_until([&] { return task()->engine().rules().segments().empty(); });
+  turns(20);
+  const auto by_user = told_by_user();
+  EXPECT_EQ(by_user.size(), kLimit + 1);
+  for (const auto& [user, changes] : by_user) {
+    EXPECT_THAT(changes, ElementsAre("ADD BACKFILLED", "REMOVE SEGMENT_DELETED")) << user;
+  }
+}
+
+// What comes while it is paused, and late, among users told and not told.
+TEST_P(ShadowEnds, EventsWhilePausedForgetNobody) {
+  want({limited(2)});
+  turns_until_paused(2);
+  append_all();
+  for (int i = 0; i < kUsers; ++i) append_from("iOS", fmt::format("u{}", i), Duration::Minutes(30));
+  turns(20);
+  restart();
+  want({limited(3)});
+  turns_until([&] { return process_->board().running("s").version == 3; });
+  append_all();
+  turns(20);
+  EXPECT_EQ(told("s").size(), kLimit + 1);
+  want({resumed(4)});
+  for (int i = 0; i < kUsers; ++i) append_from("iOS", fmt::format("u{}", i), Duration::Minutes(30));
+  turns_until_active("s");
+  turns(20);
+  expect_each_added_once();
+}
+
+TEST_F(Building, AShadowThatEndsWithAWrongRuleCanBeMended) {
+  options_.task.users_built_per_step = 1'000;
+  restart();
+  Segment segment = Make("s", 1, "past_behavior: { did: { event: B } }");
+  segment.set_shadow(true);
+  want({segment});
+  turns_until_active("s");
+  for (int i = 0; i < 40; ++i) {
+    append(fmt::format("u{}", i), "A");
+    if (i % 2 == 0) append(fmt::format("u{}", i), "B");
+  }
+  turns(20);
+  // Ended together with a changed rule.
+  segment = Make("s", 2, "past_behavior: { did: { event: A } }");
+  segment.set_max_changes_per_minute(5);
+  want({segment});
+  turns_until([&] {
+    return process_->board().status("s", 2).status == segments::v1::SEGMENT_STATUS_PAUSED;
+  });
+  turns(20);
+  ASSERT_EQ(told("s").size(), 6u);
+  restart();
+  segment = Make("s", 3, "past_behavior: { did: { event: B } }");
+  segment.set_resumed_version(3);
+  want({segment});
+  turns_until_active("s");
+  turns(20);
+  std::map<std::string, std::vector<std::string>> by_user;
+  for (const std::string& change : told("s")) {
+    const size_t space = change.find(' ');
+    by_user[change.substr(0, space)].push_back(change.substr(space + 1));
+  }
+  size_t left = 0;
+  for (int i = 0; i < 40; ++i) {
+    const auto& changes = by_user[fmt::format("u{}", i)];
+    if (i % 2 == 0) {
+      EXPECT_THAT(changes, ElementsAre("ADD BACKFILLED")) << i;
+    } else if (!changes.empty()) {
+      ++left;
+      EXPECT_THAT(changes, ElementsAre("ADD BACKFILLED", "REMOVE DEFINITION_CHANGED")) << i;
+    }
+  }
+  EXPECT_LE(left, 6u);
+  EXPECT_EQ(members("s"), 20);
 }
 
 TEST_F(Building, ALimitIsKeptOverACrash) {

@@ -288,7 +288,7 @@ class Trial {
         if (!state.member) continue;
         ++counts[state.slot];
         const auto& segment = running->engine().rules().segment(state.slot)->segment;
-        if (running->definitions().told(state.slot, state.built))
+        if (running->definitions().told(state.slot, &state))
           in_memory[{std::string(user.id()), segment.id()}] = true;
       }
     }

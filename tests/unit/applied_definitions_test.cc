@@ -387,22 +387,25 @@ TEST_F(AppliedDefinitionsTest, TheGuardsPauseLastsUntilItIsResumed) {
 }
 
 TEST_F(AppliedDefinitionsTest, TheEndOfAShadowIsToldUserByUser) {
+  const SegmentState before{.version = 1, .member = true};
+  const SegmentState waits{.version = 2, .member = true, .built = false};
+  const SegmentState had_turn{.version = 2, .member = true};
   Segment shadow = Make("a", 1);
   shadow.set_shadow(true);
   go_to({shadow});
-  EXPECT_FALSE(definitions_.told(0, true));
+  EXPECT_FALSE(definitions_.told(0, &before));
   const auto change = go_to({Make("a", 2)});
   EXPECT_EQ(change.definitions[0].phase(), AppliedDefinition::BUILDING);
   EXPECT_TRUE(change.definitions[0].untold());
-  EXPECT_FALSE(definitions_.told(0, true));
+  EXPECT_FALSE(definitions_.told(0, &waits));
   definitions_.apply(definitions_.enter(AppliedDefinition::ACTIVATING, {0}, kOffset, kClock));
-  EXPECT_TRUE(definitions_.told(0, true));
-  EXPECT_FALSE(definitions_.told(0, false));
+  EXPECT_TRUE(definitions_.told(0, &had_turn));
+  EXPECT_FALSE(definitions_.told(0, &waits));
   // Another version waits until all have had their turn.
   EXPECT_FALSE(definitions_.differ({Make("a", 3)}));
   EXPECT_THAT(definitions_.plan({Make("a", 3)}, kOffset, kClock).definitions, IsEmpty());
   definitions_.apply(definitions_.enter(AppliedDefinition::ACTIVE, {0}, kOffset, kClock));
-  EXPECT_TRUE(definitions_.told(0, false));
+  EXPECT_TRUE(definitions_.told(0, &waits));
   EXPECT_TRUE(definitions_.differ({Make("a", 3)}));
 }
 
@@ -416,11 +419,43 @@ TEST_F(AppliedDefinitionsTest, TheEndOfAPausedShadowIsToldOnceItIsResumed) {
   const auto ended = go_to({paused});
   EXPECT_EQ(ended.definitions[0].phase(), AppliedDefinition::ACTIVE);
   EXPECT_TRUE(ended.definitions[0].untold());
-  EXPECT_FALSE(definitions_.told(0, true));
-  EXPECT_FALSE(definitions_.told(0, false));
+  const SegmentState had_turn{.version = 2, .member = true};
+  const SegmentState waits{.version = 2, .member = true, .built = false};
+  EXPECT_FALSE(definitions_.told(0, &had_turn));
+  EXPECT_FALSE(definitions_.told(0, &waits));
   const auto resumed = go_to({Resumed(Make("a", 3), 3)});
   EXPECT_EQ(resumed.definitions[0].phase(), AppliedDefinition::BUILDING);
   EXPECT_TRUE(resumed.definitions[0].untold());
+}
+
+TEST_F(AppliedDefinitionsTest, APauseAmidTheEndOfAShadowLeavesWhoWasTold) {
+  const SegmentState waits{.version = 2, .member = true, .built = false};
+  const SegmentState had_turn{.version = 2, .member = true};
+  Segment shadow = Make("a", 1);
+  shadow.set_shadow(true);
+  go_to({shadow});
+  go_to({Make("a", 2)});
+  definitions_.apply(definitions_.enter(AppliedDefinition::ACTIVATING, {0}, kOffset, kClock));
+  const auto pause = definitions_.pause({0}, Offset(70));
+  EXPECT_TRUE(pause.rules->segment(0)->telling);
+  definitions_.apply(pause);
+  EXPECT_THAT(definitions_.in_phase(AppliedDefinition::ACTIVATING), IsEmpty());
+  EXPECT_FALSE(definitions_.statuses().at("a").building);
+  EXPECT_TRUE(definitions_.told(0, &had_turn));
+  EXPECT_FALSE(definitions_.told(0, &waits));
+
+  // The next version, which a state says of itself.
+  SegmentState was_told{.version = 2, .member = true, .told = true};
+  const auto update = go_to({Make("a", 3)});
+  EXPECT_TRUE(update.definitions[0].paused_by_guard());
+  EXPECT_FALSE(update.rules->segment(0)->telling);
+  EXPECT_TRUE(definitions_.told(0, &was_told));
+  EXPECT_FALSE(definitions_.told(0, &waits));
+  go_to({Resumed(Make("a", 4), 4)});
+  EXPECT_EQ(definitions_.in_phase(AppliedDefinition::BUILDING), std::vector<Slot>{0});
+  was_told.built = false;
+  was_told.version = 4;
+  EXPECT_TRUE(definitions_.told(0, &was_told));
 }
 
 TEST_F(AppliedDefinitionsTest, AShadowIsOneFromTheStartOrNever) {

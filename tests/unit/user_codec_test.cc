@@ -191,8 +191,12 @@ UserState WithOffsets(UserState user) {
   for (SeenMessage& seen : user.seen) seen.offset = Offset(offset += 7);
   return user;
 }
+// And which users consumers know of, amid a pause.
 UserState Full() {
-  return WithOffsets(FullOfFormat3());
+  UserState user = WithOffsets(FullOfFormat3());
+  user.present.segments.put(
+      {.slot = 12, .version = 3, .member = true, .built = false, .told = true});
+  return user;
 }
 
 // Before format 3 one number was the `match` value joined by, or the date's value that was read.
