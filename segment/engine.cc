@@ -72,6 +72,8 @@ struct Engine::Core {
   static bool unsettled(const UserState& user, Offset before);
   // See Settled; up to the user's now. What is older is late from here on.
   void settle(Offset before, UserState& user);
+  // All that is known of the user.
+  void settle(UserState& user);
   void look_ahead(UserState& user);
   // What came too late and lies ahead is among the user's deadlines.
   void look_at_late(UserState& user);
@@ -199,6 +201,16 @@ void Engine::Core::settle(Offset before, UserState& user) {
   }
 }
 
+void Engine::Core::settle(UserState& user) {
+  if (user.exists_since == Time::Max()) return;
+  Offset before = std::max(user.settled().before, user.exists_offset.next());
+  for (const Fact& fact : user.facts) before = std::max(before, fact.order.offset.next());
+  for (const ProfileWrite& write : user.writes) {
+    before = std::max(before, write.order.offset.next());
+  }
+  settle(before, user);
+}
+
 bool Engine::Core::take_over(UserState& user) {
   if (user.rules_generation == generation) return false;
   user.rules_generation = generation;
@@ -213,7 +225,9 @@ bool Engine::Core::take_over(UserState& user) {
         segment.told = true;
         changed = true;
       }
-      // Whatever is folded again finds the membership as it stands still.
+      // Whatever is folded again finds the membership as it stands still, and so do those that
+      // refer to it.
+      if (!rule.dependents.empty()) begin_base(user);
       if (user.base) {
         user.base->segments.put(segment);
         evaluate_outers_in_base(rule, user);
@@ -716,20 +730,30 @@ bool Engine::take_over(UserState& user) {
 }
 
 bool Engine::remove(Slot slot, Time clock, UserState& user, Changes& out) {
-  const bool member = IsMember(user, slot);
-  bool changed = user.present.segments.erase(slot);
-  if (user.base) changed = user.base->segments.erase(slot) || changed;
-  if (member) {
-    out.push_back({segments::v1::REMOVE,
-                   slot,
-                   std::max(clock, user.newest_event),
-                   segments::v1::SEGMENT_DELETED,
-                   {},
-                   Time(),
-                   {}});
+  Core& core = *core_;
+  core.take_over(user);
+  if (user.present.segments.find(slot) == nullptr &&
+      (!user.base || user.base->segments.find(slot) == nullptr)) {
+    return false;
   }
-  if (changed) core_->look_ahead(user);
-  return changed;
+  const Rule& rule = core.rules->compiled().rules[slot];
+  const Time at = std::max({clock, user.newest_event, user.now});
+  // Whatever is evaluated below is so as of then.
+  if (!rule.outer.empty()) core.fire(at, user, out);
+  const bool member = IsMember(user, slot);
+  user.present.segments.erase(slot);
+  if (user.base && user.base->segments.erase(slot)) core.evaluate_outers_in_base(rule, user);
+  if (member) {
+    out.push_back({segments::v1::REMOVE, slot, at, segments::v1::SEGMENT_DELETED, {}, Time(), {}});
+  }
+  if (!rule.dependents.empty()) {
+    core.fold.lose(slot, at, user.present, out);
+    // What is older is late.
+    if (user.present.exists) user.decided = std::max(user.decided, at);
+  }
+  core.look_ahead(user);
+  if (rule.followed) core.settle(user);
+  return true;
 }
 
 bool Engine::build(Slot slot, Time clock, const Past* past, Reason reason, UserState& user,
@@ -788,14 +812,7 @@ bool Engine::build(Slot slot, Time clock, const Past* past, Reason reason, UserS
   if (user.present.exists) {
     user.decided = std::max({user.decided, clock, user.newest_event});
   }
-  if (user.exists_since != Time::Max() && (rule.follows || rule.followed)) {
-    Offset before = std::max(user.settled().before, user.exists_offset.next());
-    for (const Fact& fact : user.facts) before = std::max(before, fact.order.offset.next());
-    for (const ProfileWrite& write : user.writes) {
-      before = std::max(before, write.order.offset.next());
-    }
-    core.settle(before, user);
-  }
+  if (rule.follows || rule.followed) core.settle(user);
   return true;
 }
 

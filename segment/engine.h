@@ -72,7 +72,8 @@ class Engine {
   bool build(Slot slot, Time clock, const Past* past, Reason reason, UserState& user, Changes& out);
 
   // Takes the segment in `slot`, which is being deleted, out of the user's state; a member gets a
-  // REMOVE at their now. False when the user had no state of it.
+  // REMOVE at their now, and past behaviour that refers to it is evaluated. False when the user had
+  // no state of it.
   bool remove(Slot slot, Time clock, UserState& user, Changes& out);
 
   // Why the user is or is not in the segment, at the latest of `clock`, the user's newest event and

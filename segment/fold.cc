@@ -654,6 +654,12 @@ void Fold::build(Slot slot, Time at, Reason reason, FoldState& state, Changes& o
   decide({at, nullptr, slot, reason}, state, out);
 }
 
+void Fold::lose(Slot slot, Time at, FoldState& state, Changes& out) {
+  begin_step();
+  for (Slot outer : rules_->rules[slot].dependents) touch(outer).roles |= kInner;
+  decide({at, nullptr, slot}, state, out);
+}
+
 void Fold::note_deadlines(FoldState& state) const {
   for (SegmentState& segment : state.segments) {
     segment.due = Due(rules_->rules[segment.slot], segment);

@@ -103,6 +103,9 @@ class Fold {
   // is told with `reason`, as of `at`.
   void build(Slot slot, Time at, Reason reason, FoldState& state, Changes& out);
 
+  // A segment is not in the state any more: past behaviour that refers to it is evaluated at `at`.
+  void lose(Slot slot, Time at, FoldState& state, Changes& out);
+
   // Whether one node of a rule's expression, with all below it, holds. `until` becomes the earliest
   // moment after `at` at which that may turn without an event.
   bool holds(const Rule& rule, uint32_t node, const FoldState& state, Time at, Time* until);
@@ -143,11 +146,12 @@ class Fold {
     Time at;
     uint64_t value;
   };
-  // A step: of an event, of a moment of deadlines (no event), or of a segment that is built.
+  // A step: of an event, of a moment of deadlines (no event), or of a segment that is built or
+  // lost.
   struct Moment {
     Time at;
     const FoldEvent* event = nullptr;
-    // Of the segment built, instead of the reason that it would have.
+    // The segment built or lost; of one built, `reason` instead of what it would have.
     Slot built = kNoSlot;
     Reason reason = segments::v1::REASON_UNSPECIFIED;
   };

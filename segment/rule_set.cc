@@ -101,15 +101,25 @@ class Compiler {
   absl::Status resolve() {
     std::vector<std::vector<Slot>> outer(out_.rules.size());
     std::vector<uint32_t> inner(out_.rules.size(), 0);
+    // Deleted from under those that refer to it: its members are that until they are removed.
+    absl::flat_hash_map<std::string_view, Slot> deleting;
+    for (const ActiveSegment& segment : out_.segments) {
+      if (segment.deleting) deleting.emplace(segment.segment.id(), segment.slot);
+    }
+    const auto find = [&](const std::string& id) {
+      const auto it = out_.by_id.find(id);
+      if (it != out_.by_id.end()) return it->second->slot;
+      const auto ending = deleting.find(id);
+      return ending != deleting.end() ? ending->second : kNoSlot;
+    };
     for (const Reference& reference : references_) {
-      const auto it = out_.by_id.find(reference.id);
       Rule& rule = out_.rules[reference.slot];
       ExpressionNode& node = rule.expression[reference.node];
       if (rule.kind != Rule::Kind::kPast && !rule.follows) {
         rule.follows = true;
         out_.following.push_back(rule.slot);
       }
-      node.slot = it == out_.by_id.end() ? kNoSlot : it->second->slot;
+      node.slot = find(reference.id);
       if (node.slot == kNoSlot) continue;
       outer[node.slot].push_back(rule.slot);
       ++inner[rule.slot];

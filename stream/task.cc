@@ -725,7 +725,7 @@ void Task::scan(Step& step) {
     for (const Slot slot : scanned_slots_) {
       // Where only the user's base has a state, there is nothing to tell.
       const bool told = definitions_.told(slot, user.state.present.segments.find(slot));
-      if (!engine_->remove(slot, clock_.now(), user.state, changes_)) continue;
+      if (!engine_->remove(slot, fired_, user.state, changes_)) continue;
       any = true;
       tell(user, step, told ? std::nullopt : std::optional(slot));
     }

@@ -312,6 +312,57 @@ TEST_F(Building, OuterSegmentsSeeInnerOnesBuilt) {
   EXPECT_THAT(told("outer"), ElementsAre("v ADD BACKFILLED"));
 }
 
+// As when somebody deletes its record from the definitions topic.
+TEST_F(Building, OuterSegmentsChangeWithAnInnerOneThatVanishes) {
+  constexpr int kMembers = 20;
+  options_.task.users_scanned_per_step = 3;
+  restart();
+  const Segment outer = Make("outer", 1, "past_behavior: { not: { in_segment: inner } }");
+  want({Make("inner", 1, "past_behavior: { did: { event: K } }"), outer});
+  turns_until_active("outer");
+  for (int i = 0; i < kMembers; ++i) append(fmt::format("u{}", i), "K");
+  for (int i = 0; i < 5; ++i) append(fmt::format("others{}", i), "A");
+  turns(20);
+  ASSERT_EQ(members("inner"), kMembers);
+  ASSERT_EQ(members("outer"), 5);
+
+  want({outer});
+  turns_until([&] { return told("inner").size() > kMembers + 4; });
+  ASSERT_LT(told("inner").size(), 2 * kMembers);
+  // Somebody comes before their turn, and late.
+  for (const char* user : {"u0", "u19"}) {
+    append(user, "K");
+    append_from("iOS", user, Duration::Minutes(30));
+  }
+  turns(1);
+  restart();
+  turns_until([&] { return task()->engine().rules().segments().size() == 1; });
+  turns(20);
+  EXPECT_EQ(members("outer"), kMembers + 5);
+  EXPECT_EQ(told("outer").size(), kMembers + 5u);
+
+  // Both in one transaction.
+  std::map<std::string, size_t> left;
+  for (const OutputRecord* record : cluster_.read_committed(Topic::kChanges, 0)) {
+    const auto change = DecodeChange(*record->value);
+    if (change->reason() == segments::v1::SEGMENT_DELETED) {
+      left[change->user_id()] = record->transaction;
+    } else if (change->segment_id() == "outer" && change->user_id()[0] == 'u') {
+      EXPECT_EQ(change->reason(), segments::v1::CONDITION_MET);
+      ASSERT_TRUE(left.contains(change->user_id()));
+      EXPECT_EQ(left[change->user_id()], record->transaction);
+    }
+  }
+  EXPECT_EQ(left.size(), kMembers);
+  // Nothing is left to come.
+  for (int i = 0; i < kMembers; ++i) append(fmt::format("u{}", i), "A");
+  append_from("iOS", "u7", Duration::Minutes(30));
+  cluster_.pass(Duration::Hours(48));
+  restart();
+  turns(20);
+  EXPECT_EQ(told("outer").size(), kMembers + 5u);
+}
+
 TEST_F(Building, ALiveSegmentCountsTriggersWhenItIsActive) {
   append("u", "B");
   append("v", "B");

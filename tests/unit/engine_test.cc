@@ -15,6 +15,7 @@
 #include "gtest/gtest.h"
 #include "rapidcheck/gtest.h"
 
+#include "segment/definition_text.h"
 #include "segment/history.h"
 #include "tests/unit/small_engine.h"
 
@@ -639,6 +640,117 @@ TEST(Engine, ASegmentThatIsBeingDeletedHasNoDeadlines) {
   ASSERT_EQ(changes.size(), 1u);
   EXPECT_EQ(changes[0].reason, segments::v1::SEGMENT_DELETED);
   EXPECT_FALSE(engine.remove(0, At("10:30"), user, changes)) << "gone";
+}
+
+// It can vanish from the definitions topic, whoever refers to it.
+constexpr const char* kInnerAndOuters =
+    "{ id: inner, name: I, past_behavior: { did: { event: K } } }\n---\n"
+    "{ id: outer, name: O, past_behavior: { any_of: [ { not: { in_segment: inner } }, { did: { "
+    "event: L, count: { at_least: 2 } } } ] } }\n---\n"
+    "{ id: most, name: M, past_behavior: { in_segment: outer } }\n---\n"
+    "{ id: with, name: W, past_behavior: { all_of: [ { in_segment: inner }, { not: { did: { event: "
+    "N } } } ] } }";
+
+TEST(Engine, WhoRefersToADeletedSegmentChangesWithIt) {
+  SmallEngine engine(kInnerAndOuters);
+  EXPECT_THAT(engine.send({"10:00", "K"}), ElementsAre("ADD 10:00 CONDITION_MET by K of 10:00",
+                                                       "3: ADD 10:00 CONDITION_MET by K of 10:00"));
+  engine.clock("10:10");
+  EXPECT_THAT(engine.erase(0),
+              ElementsAre("REMOVE 10:10 SEGMENT_DELETED", "1: ADD 10:10 CONDITION_MET",
+                          "2: ADD 10:10 CONDITION_MET", "3: REMOVE 10:10 CONDITION_LOST"));
+  for (Slot slot : {1, 2, 3}) EXPECT_EQ(engine.explain(slot).member(), slot != 3) << slot;
+  // What is folded again finds the same.
+  EXPECT_THAT(engine.send({"10:05", "L"}), IsEmpty());
+  EXPECT_THAT(engine.send({"10:06", "N"}), IsEmpty());
+  EXPECT_THAT(engine.send({"10:20", "L"}), IsEmpty());
+  for (Slot slot : {1, 2}) EXPECT_TRUE(engine.member(slot)) << slot;
+  EXPECT_FALSE(engine.member(3));
+}
+
+TEST(Engine, WhoRefersToADeletedSegmentGoesByTheMembershipUntilItEnds) {
+  std::vector<ActiveSegment> segments;
+  const auto documents = ReadSegmentDocuments(kInnerAndOuters);
+  for (const SegmentDocument& document : *documents) {
+    ActiveSegment& segment = segments.emplace_back();
+    segment.slot = static_cast<Slot>(segments.size() - 1);
+    segment.segment = document.segment;
+    segment.segment.set_version(1);
+  }
+  Engine engine(*RuleSet::Compile(segments), Settings());
+  UserState user;
+  Changes changes;
+  const auto send = [&](std::string_view name, std::string_view time, int64_t offset) {
+    changes.clear();
+    engine.apply(
+        {.name = name, .time = At(time), .record_time = At("10:30"), .offset = Offset(offset)},
+        Time::Min(), user, changes);
+  };
+  send("K", "10:00", 0);
+  send("other", "10:10", 1);
+  segments[0].deleting = true;
+  engine.use(*RuleSet::Compile(segments));
+  engine.take_over(user);
+  // In order and late, before the user's turn with the deletion comes.
+  send("L", "10:20", 2);
+  EXPECT_THAT(changes, IsEmpty());
+  send("L", "09:50", 3);
+  ASSERT_EQ(changes.size(), 2u);
+  EXPECT_EQ(changes[0].slot, 1u);
+  changes.clear();
+  send("N", "10:15", 4);
+  ASSERT_EQ(changes.size(), 1u);
+  EXPECT_EQ(changes[0].slot, 3u);
+  EXPECT_TRUE(IsMember(user, 0));
+  changes.clear();
+  EXPECT_TRUE(engine.remove(0, At("10:30"), user, changes));
+  ASSERT_EQ(changes.size(), 1u);
+  EXPECT_EQ(changes[0].reason, segments::v1::SEGMENT_DELETED);
+}
+
+// Nor does it come back by what is folded again.
+TEST(Engine, AFilterGoesByADeletedSegmentUntilItIsGone) {
+  SmallEngine engine(
+      "{ id: inner, name: I, past_behavior: { did: { event: K } } }\n---\n"
+      "{ name: S, live: { actions: { any_of: [ { event: A } ] }, filter: { in_segment: inner } } "
+      "}");
+  engine.send({"10:00", "K"});
+  EXPECT_THAT(engine.send({"10:10", "A"}), ElementsAre("1: ADD 10:10 TRIGGER by A of 10:10"));
+  engine.clock("10:20");
+  EXPECT_THAT(engine.erase(0), ElementsAre("REMOVE 10:20 SEGMENT_DELETED"));
+  EXPECT_THAT(engine.send({"10:05", "A"}), IsEmpty());
+  EXPECT_TRUE(engine.member(1));
+}
+
+// A paused one stays as it is, for what is folded again too.
+TEST(Engine, WhoRefersToAPausedSegmentGoesByItsMembers) {
+  std::vector<ActiveSegment> segments(3);
+  const char* const yaml[] = {
+      "{ id: inner, name: I, past_behavior: { did: { event: K } } }",
+      "{ id: outer, name: O, past_behavior: { any_of: [ { in_segment: inner }, { in_segment: also "
+      "} "
+      "] } }",
+      "{ id: also, name: T, past_behavior: { did: { event: L, count: { at_least: 5 } } } }"};
+  for (Slot slot = 0; slot < 3; ++slot) {
+    segments[slot].slot = slot;
+    segments[slot].segment = FromYaml(yaml[slot]);
+    segments[slot].segment.set_version(1);
+  }
+  Engine engine(*RuleSet::Compile(segments), Settings());
+  UserState user;
+  Changes changes;
+  engine.apply({.name = "K", .time = At("10:00"), .record_time = At("10:00")}, Time::Min(), user,
+               changes);
+  ASSERT_TRUE(IsMember(user, 1));
+  segments[0].paused = true;
+  segments[0].changed_offset = Offset(1);
+  engine.use(*RuleSet::Compile(segments));
+  engine.take_over(user);
+  changes.clear();
+  engine.apply({.name = "L", .time = At("09:00"), .record_time = At("10:00"), .offset = Offset(1)},
+               Time::Min(), user, changes);
+  EXPECT_THAT(changes, IsEmpty());
+  EXPECT_TRUE(IsMember(user, 1));
 }
 
 // -- Past behaviour -------------------------------------------------------------------------------
