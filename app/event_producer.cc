@@ -134,13 +134,19 @@ void EventProducer::Delivered(rd_kafka_t*, const rd_kafka_message_t* message, vo
     ++producer->delivered_;
     return;
   }
+  // Nothing is wrong with this one but the company that it went in; what is, another one tells.
+  if (message->err == RD_KAFKA_RESP_ERR__INVALID_DIFFERENT_RECORD) {
+    ++producer->refused_;
+    return;
+  }
   const std::string_view way_out = WayOut(message->err);
   if (!way_out.empty()) ++producer->refused_;
   if (!producer->first_error_.empty()) return;
   // Not rd_kafka_message_errstr(): of a record produced, that is the record's own value.
-  producer->first_error_ =
-      absl::StrCat(rd_kafka_err2name(message->err), ": ", rd_kafka_err2str(message->err),
-                   way_out.empty() ? "" : "; ", AbslView(way_out));
+  const char* const told = rd_kafka_message_produce_errstr(message);
+  producer->first_error_ = absl::StrCat(rd_kafka_err2name(message->err), ": ",
+                                        told != nullptr ? told : rd_kafka_err2str(message->err),
+                                        way_out.empty() ? "" : "; ", AbslView(way_out));
 }
 
 absl::StatusOr<TopicRetention> EventProducer::retention(absl::Duration timeout) {

@@ -165,7 +165,8 @@ Declaration::Declaration(Options* options) : options_(options), app_(kDescriptio
           "--group",
           [](const std::string&) {
             throw CLI::ConfigError(
-                "there is no option --group: the consumer group follows from --topic-prefix");
+                "there is no option --group: the consumer group follows from --topic-prefix. If "
+                "it was another than segmentd, stop all instances before you start one without it");
           })
       ->envname(EnvironmentName("group"))
       ->expected(0, 1)

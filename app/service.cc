@@ -111,6 +111,13 @@ class Service {
     }
   }
 
+  // Where it did not come to stop(): the workers ask the definitions, which go before them.
+  ~Service() {
+    if (instance_ != nullptr) instance_->stop();
+  }
+  Service(const Service&) = delete;
+  Service& operator=(const Service&) = delete;
+
   ExitStatus run() {
     const absl::Status started = start();
     if (stopping_) return kDone;
@@ -160,7 +167,8 @@ class Service {
 
   WallClock clock_;
   std::unique_ptr<StreamInstance> instance_;
-  // After the instance, which it tells of every change.
+  // After the instance, which it tells of every change. The instance's workers ask it in turn, so
+  // they are stopped before either goes.
   std::unique_ptr<KafkaDefinitionLog> definitions_;
   std::unique_ptr<KafkaChangeFeed> changes_;
   std::unique_ptr<KafkaPulse> pulse_;

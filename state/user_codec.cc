@@ -705,8 +705,8 @@ absl::Status ParseUserImage(std::string_view image, UserState* user, Offset* inc
     before = write.order;
   }
 
-  count = r.count(1 + sizeof(uint64_t));
-  user->seen.resize(count);
+  count = r.count((format > 3 ? 2 : 1) + sizeof(uint64_t));
+  user->seen.assign(count, SeenMessage());
   Time seen_before = near;
   Offset offset_before = *included;
   for (size_t i = 0; i < count && !r.failed(); ++i) {

@@ -338,7 +338,8 @@ Wanted Changes(const KafkaTopics& topics, int32_t partitions) {
           .why_cleanup = "compaction would leave gaps in the numbers of the changes",
           .min_message_bytes = kMaxBatchBytes,
           .why_message_bytes = "changes are written together, up to so many bytes at once",
-          .config = {{"cleanup.policy", "delete"}}};
+          .config = {{"cleanup.policy", "delete"},
+                     {"max.message.bytes", fmt::format("{}", kDefaultMessageBytes)}}};
 }
 
 Wanted DeadLetters(const KafkaTopics& topics, int32_t partitions, int64_t event_bytes) {
