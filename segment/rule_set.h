@@ -38,7 +38,7 @@ struct ActiveSegment {
   bool paused = false;
   // Paused while consumers were being told of its members, each when their state was built.
   bool telling = false;
-  // Where the version or the pause began.
+  // Where the version, the pause or the deletion began.
   Offset changed_offset;
 };
 

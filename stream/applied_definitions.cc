@@ -154,6 +154,8 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
 
   const auto retire = [&](Slot slot) {
     next[slot].set_deleting(true);
+    // From here on, not from a user's turn on, the segment is what it was.
+    next[slot].set_changed_offset(activation_offset.value());
     change.definitions.push_back(next[slot]);
   };
   absl::flat_hash_map<std::string_view, const Segment*> by_id;

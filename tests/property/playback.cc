@@ -233,6 +233,7 @@ Playback::Step Playback::step(const Item& item, Offset offset) {
       advance_all();
       if (!segments_.contains(item.slot)) break;
       segments_[item.slot].deleting = true;
+      segments_[item.slot].changed_offset = offset;
       use_rules();
       settle_some(in_portions_);
       break;

@@ -177,6 +177,7 @@ std::string Scenario::remove(std::string_view input) {
       continue;
     }
     known->deleting = true;
+    known->changed_offset = Offset(next_offset_);
     const Slot slot = known->slot;
     if (absl::Status status = use_rules(std::move(active)); !status.ok()) {
       return absl::StrCat(status.message(), "\n");

@@ -73,9 +73,12 @@ TEST_F(AppliedDefinitionsTest, AnEditKeepsTheSlot) {
 
 TEST_F(AppliedDefinitionsTest, ADeletedSegmentKeepsItsSlotUntilItIsFreed) {
   go_to({Make("a", 1), Make("b", 1)});
-  const auto change = go_to({Make("b", 1)});
+  const auto change = definitions_.plan({Make("b", 1)}, Offset(70), kClock);
+  definitions_.apply(change);
   ASSERT_EQ(change.definitions.size(), 1u);
   EXPECT_TRUE(change.definitions[0].deleting());
+  EXPECT_EQ(change.rules->segment(0)->changed_offset, Offset(70));
+  EXPECT_EQ(change.rules->segment(0)->activation_offset, kOffset);
   EXPECT_EQ(change.rules->find("a"), nullptr);
   EXPECT_NE(change.rules->segment(0), nullptr);
   EXPECT_THAT(definitions_.deleting(), ::testing::ElementsAre(0u));

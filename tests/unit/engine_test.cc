@@ -722,6 +722,48 @@ TEST(Engine, AFilterGoesByADeletedSegmentUntilItIsGone) {
   EXPECT_TRUE(engine.member(1));
 }
 
+// Before the user's turn too: earlier triggers were judged by what the segment was then.
+TEST(Engine, ALateEventWhileASegmentIsDeletedLeavesEarlierTriggersAsTheyWere) {
+  std::vector<ActiveSegment> segments(2);
+  const char* const yaml[] = {
+      "{ id: inner, name: I, past_behavior: { did: { event: K, within_last: 5m } } }",
+      "{ name: S, live: { actions: { any_of: [ { event: A } ] }, filter: { in_segment: inner }, "
+      "exit: { on: [ { event: X } ] } } }"};
+  for (Slot slot = 0; slot < 2; ++slot) {
+    segments[slot].slot = slot;
+    segments[slot].segment = FromYaml(yaml[slot]);
+    segments[slot].segment.set_version(1);
+  }
+  Engine engine(*RuleSet::Compile(segments), Settings());
+  UserState user;
+  Changes changes;
+  Offset offset;
+  const auto send = [&](const char* name, const char* time) {
+    changes.clear();
+    engine.apply({.name = name, .time = At(time), .record_time = At("10:12"), .offset = offset},
+                 Time::Min(), user, changes);
+    offset = offset.next();
+  };
+  send("A", "10:10");
+  send("K", "10:12");
+  ASSERT_TRUE(IsMember(user, 0));
+  ASSERT_FALSE(IsMember(user, 1));
+
+  segments[0].deleting = true;
+  segments[0].changed_offset = offset;
+  engine.use(*RuleSet::Compile(segments));
+  send("X", "10:09");
+  EXPECT_THAT(changes, IsEmpty());
+  EXPECT_FALSE(IsMember(user, 1));
+
+  changes.clear();
+  EXPECT_TRUE(engine.remove(0, Time::Min(), user, changes));
+  EXPECT_EQ(changes.size(), 1u);
+  send("X", "10:08");
+  EXPECT_THAT(changes, IsEmpty());
+  EXPECT_FALSE(IsMember(user, 1));
+}
+
 // A paused one stays as it is, for what is folded again too.
 TEST(Engine, WhoRefersToAPausedSegmentGoesByItsMembers) {
   std::vector<ActiveSegment> segments(3);
