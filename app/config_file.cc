@@ -36,13 +36,11 @@ absl::StatusOr<std::vector<ConfigLine>> ReadConfigFile(const std::string& path) 
   // As a stream, so that it may be a pipe.
   std::ifstream file(path);
   std::error_code ignored;
-  if (!file || std::filesystem::is_directory(path, ignored)) {
-    return absl::InvalidArgumentError(fmt::format("{}: can't be read", path));
-  }
+  const bool readable = file && !std::filesystem::is_directory(path, ignored);
   std::ostringstream content;
   // Unlike an iterator, this notes an error in reading instead of throwing it.
-  if (file.peek() != std::ifstream::traits_type::eof()) content << file.rdbuf();
-  if (file.bad() || !content) {
+  if (readable && file.peek() != std::ifstream::traits_type::eof()) content << file.rdbuf();
+  if (!readable || file.bad() || !content) {
     return absl::InvalidArgumentError(fmt::format("{}: can't be read", path));
   }
   toml::table table;

@@ -271,14 +271,14 @@ void Declaration::read_file(const std::string& path) {
       }
       continue;
     }
-    if (line.values.empty()) {
-      throw CLI::ConfigError(absl::StrCat(path, ": ", line.name, ": an empty list is no value"));
+    if (line.values.size() != 1) {
+      throw CLI::ConfigError(
+          absl::StrCat(path, ": ", line.name, ": one value is meant, not ", line.values.size()));
     }
     if (option->count() > 0) continue;
     const bool flag = flags_.contains(option->get_lnames().front());
-    for (const std::string& value : line.values) {
-      option->add_result(flag ? option->get_flag_value(line.name, value) : value);
-    }
+    const std::string& value = line.values.front();
+    option->add_result(flag ? option->get_flag_value(line.name, value) : value);
     option->run_callback();
   }
 }

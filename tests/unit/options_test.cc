@@ -274,7 +274,9 @@ TEST(Options, AFileThatIsNoTomlIsRefusedWithTheLine) {
   for (const char* name :
        {"create-topics", "accept-lost-input", "accept-lost-definitions", "workers"}) {
     EXPECT_THAT(Wrong({"--config", FileWith(std::string(name) + " = []\n")}),
-                HasSubstr("an empty list"));
+                HasSubstr("one value is meant, not 0"));
+    EXPECT_THAT(Wrong({"--config", FileWith(std::string(name) + " = [true, false]\n")}),
+                HasSubstr("one value is meant, not 2"));
   }
 }
 
