@@ -738,21 +738,23 @@ bool Engine::remove(Slot slot, Time clock, UserState& user, Changes& out) {
   }
   const Rule& rule = core.rules->compiled().rules[slot];
   const Time at = std::max({clock, user.newest_event, user.now});
-  // Whatever is evaluated below is so as of then.
-  if (!rule.outer.empty()) core.fire(at, user, out);
   const bool member = IsMember(user, slot);
+  // For those that refer to it nothing changes otherwise.
+  const bool changes = member && !rule.outer.empty();
+  // Whatever is evaluated below is so as of then.
+  if (changes) core.fire(at, user, out);
   user.present.segments.erase(slot);
   if (user.base && user.base->segments.erase(slot)) core.evaluate_outers_in_base(rule, user);
   if (member) {
     out.push_back({segments::v1::REMOVE, slot, at, segments::v1::SEGMENT_DELETED, {}, Time(), {}});
   }
-  if (!rule.dependents.empty()) {
+  if (changes) {
     core.fold.lose(slot, at, user.present, out);
     // What is older is late.
     if (user.present.exists) user.decided = std::max(user.decided, at);
   }
   core.look_ahead(user);
-  if (rule.followed) core.settle(user);
+  if (changes && rule.followed) core.settle(user);
   return true;
 }
 

@@ -764,6 +764,45 @@ TEST(Engine, ALateEventWhileASegmentIsDeletedLeavesEarlierTriggersAsTheyWere) {
   EXPECT_FALSE(IsMember(user, 1));
 }
 
+// Whatever was counted of them: what came in since the deletion keeps its order.
+TEST(Engine, WhoWasNotInADeletedSegmentIsSettledByTheDeletionAlone) {
+  std::vector<ActiveSegment> segments(2);
+  const char* const yaml[] = {
+      "{ id: inner, name: I, past_behavior: { did: { event: K, count: { at_least: 2 } } } }",
+      "{ name: S, live: { actions: { any_of: [ { event: A } ] }, filter: { not: { in_segment: "
+      "inner } }, exit: { on: [ { event: X } ] } } }"};
+  for (Slot slot = 0; slot < 2; ++slot) {
+    segments[slot].slot = slot;
+    segments[slot].segment = FromYaml(yaml[slot]);
+    segments[slot].segment.set_version(1);
+  }
+  for (const char* const first : {"other", "K"}) {
+    Engine engine(*RuleSet::Compile(segments), Settings());
+    UserState user;
+    Changes changes;
+    Offset offset;
+    const auto send = [&](const char* name, const char* time) {
+      changes.clear();
+      engine.apply({.name = name, .time = At(time), .record_time = At("10:30"), .offset = offset},
+                   Time::Min(), user, changes);
+      offset = offset.next();
+    };
+    send(first, "10:00");
+    std::vector<ActiveSegment> deleting = segments;
+    deleting[0].deleting = true;
+    deleting[0].changed_offset = offset;
+    engine.use(*RuleSet::Compile(deleting));
+    send("A", "10:20");
+    ASSERT_TRUE(IsMember(user, 1));
+    changes.clear();
+    engine.remove(0, At("10:30"), user, changes);
+    EXPECT_THAT(changes, IsEmpty());
+    send("X", "10:15");
+    EXPECT_THAT(changes, IsEmpty()) << first;
+    EXPECT_TRUE(IsMember(user, 1)) << first;
+  }
+}
+
 // A paused one stays as it is, for what is folded again too.
 TEST(Engine, WhoRefersToAPausedSegmentGoesByItsMembers) {
   std::vector<ActiveSegment> segments(3);
