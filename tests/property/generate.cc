@@ -21,6 +21,12 @@ namespace pb = segments::v1;
 // 2026-03-01T12:00Z.
 constexpr Time kStart = Time::Millis(1'772'366'400'000);
 
+std::string IdOf(Slot slot) {
+  return absl::StrCat("s", slot);
+}
+
+constexpr int kSlots = 4;
+
 class Generator {
  public:
   Generator(uint64_t seed, const Shape& shape) : random_(seed), shape_(shape) {}
@@ -290,7 +296,10 @@ pb::Did Generator::did() {
 
 bool Generator::reaches(Slot from, Slot to) const {
   if (from == to) return true;
+  if (!defined_.contains(from)) return false;
   const auto& references = References(ExpressionOf(defined_.at(from)));
+  // Of one that was deleted the references stay, and it may come again.
+  if (references.contains(IdOf(to))) return true;
   return std::any_of(defined_.begin(), defined_.end(), [&](const auto& other) {
     return references.contains(other.second.id()) && reaches(other.first, to);
   });
@@ -312,12 +321,13 @@ pb::Expression Generator::past(int depth, Slot slot) {
   } else if (form == 6) {
     e = filter(2);
   } else if (form == 7 && !defined_.empty()) {
-    auto inner = defined_.begin();
-    std::advance(inner, random_.below(static_cast<int>(defined_.size())));
-    if (reaches(inner->first, slot)) {
+    const auto one = std::next(defined_.begin(), random_.below(static_cast<int>(defined_.size())));
+    // One that is not there may come, or come again.
+    const Slot inner = percent(90) ? one->first : static_cast<Slot>(random_.below(kSlots));
+    if (reaches(inner, slot)) {
       *e.mutable_did() = did();
     } else {
-      e.set_in_segment(inner->second.id());
+      e.set_in_segment(IdOf(inner));
     }
   } else {
     *e.mutable_did() = did();
@@ -375,7 +385,7 @@ pb::Segment Generator::other_segment(Slot slot) {
       kinds[static_cast<size_t>(random_.below(static_cast<int>(kinds.size())))];
   pb::Segment out;
   if (kind == "past") {
-    out.set_id(absl::StrCat("s", slot));
+    out.set_id(IdOf(slot));
     out.set_name(absl::StrCat("Segment ", slot));
     *out.mutable_past_behavior() = past(1, slot);
     return out;
@@ -401,7 +411,7 @@ pb::Segment Generator::other_segment(Slot slot) {
 
 pb::Segment Generator::segment(Slot slot) {
   pb::Segment segment;
-  segment.set_id(absl::StrCat("s", slot));
+  segment.set_id(IdOf(slot));
   segment.set_name(absl::StrCat("Segment ", slot));
   pb::Live& live = *segment.mutable_live();
   const int kind = random_.below(10);
@@ -659,7 +669,7 @@ History Generator::run() {
     if (percent(15)) history_.items.push_back({.kind = Item::Kind::kAdvance, .clock = clock});
     if (percent(4)) history_.items.push_back({.kind = Item::Kind::kRestart, .clock = clock});
     if (shape_.edits && percent(12)) {
-      const auto slot = static_cast<Slot>(random_.below(4));
+      const auto slot = static_cast<Slot>(random_.below(kSlots));
       // A task has read records before it has a clock.
       const Time at = clock == Time::Min() ? one.record_time - units(1) : clock;
       clock = at;
@@ -667,12 +677,8 @@ History Generator::run() {
       // is not as F has it.
       if (mixed()) clock = std::max(clock, newest_event);
       if (mixed() && !shape_.in_order) clock = std::max(clock, newest_before);
-      const bool referred_to =
-          defined_.contains(slot) &&
-          std::any_of(defined_.begin(), defined_.end(), [&](const auto& other) {
-            return other.first != slot && reaches(other.first, slot);
-          });
-      if (defined_.contains(slot) && percent(25) && !referred_to) {
+      // Whoever refers to it.
+      if (defined_.contains(slot) && percent(25)) {
         defined_.erase(slot);
         history_.items.push_back({.kind = Item::Kind::kDelete, .clock = clock, .slot = slot});
       } else {

@@ -291,26 +291,20 @@ bool CanRun(const History& history) {
       [&](const pb::Segment& from, const std::string& id) {
         const auto references = References(ExpressionOf(from));
         return std::any_of(references.begin(), references.end(), [&](const std::string& next) {
-          return next == id || leads_to(slot_of(next)->second, id);
+          if (next == id) return true;
+          const auto inner = slot_of(next);
+          return inner != defined.end() && leads_to(inner->second, id);
         });
       };
   for (const Item& item : history.items) {
-    if (item.kind == Item::Kind::kDelete && defined.contains(item.slot)) {
-      const std::string id = defined[item.slot].id();
-      defined.erase(item.slot);
-      for (const auto& [slot, other] : defined) {
-        if (References(ExpressionOf(other)).contains(id)) return false;
-      }
-    }
+    // Others may refer to it all the same.
+    if (item.kind == Item::Kind::kDelete) defined.erase(item.slot);
     if (item.kind != Item::Kind::kDefine) continue;
     if (!CheckSegment(item.segment).empty()) return false;
     const auto was = defined.find(item.slot);
     if (was != defined.end() &&
         was->second.has_past_behavior() != item.segment.has_past_behavior()) {
       return false;
-    }
-    for (const std::string& id : References(ExpressionOf(item.segment))) {
-      if (slot_of(id) == defined.end()) return false;
     }
     if (leads_to(item.segment, item.segment.id())) return false;
     defined[item.slot] = item.segment;

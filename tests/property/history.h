@@ -64,7 +64,8 @@ struct History {
 std::string Describe(const History& history);
 std::string Describe(const Record& record);
 
-// Whether its definitions are right, and refer only to segments that there are, not in a circle.
+// Whether its definitions are right, and don't refer to each other in a circle. Segments may refer
+// to some that are not there, and go while others refer to them.
 bool CanRun(const History& history);
 
 // A copy that lacks whatever can go while `fails` holds.

@@ -96,7 +96,7 @@ std::string ReplayWrong(const History& history) {
     const auto step = told.step(item, Offset(static_cast<int64_t>(i)));
     log.push_back(item);
     const bool recorded = item.kind == Item::Kind::kDefine || item.kind == Item::Kind::kDelete ||
-                          !step.turns_before.empty();
+                          !step.turns_before.empty() || !step.removed_before.empty();
     log.back().clock = recorded ? told.clock() : Time::Min();
     if (item.kind != Item::Kind::kAdvance) continue;
     log.back().kind = Item::Kind::kRestart;

@@ -170,6 +170,10 @@ void Oracle::Walk::add_parts() {
     part.start = user_.starts.at(number);
     const auto current = oracle_.current_.find(part.version->slot);
     part.current = current != oracle_.current_.end() && current->second == number;
+    if (part.version->deleted) {
+      part.out.member = user_.leaving.contains(number);
+      continue;
+    }
     part.out.member = part.start.member;
     part.out.joined_by = part.start.joined_by;
     part.out.since = part.start.since;
@@ -272,7 +276,7 @@ Situation Oracle::Walk::situation(const Part& part) {
     Part* other = in_force(part, id);
     if (other == nullptr) return false;
     settle(other);
-    if (now_ < user_.settled_at) {
+    if (now_ < user_.settled_at && !other->version->deleted) {
       const auto stood = user_.stood.find(other->number);
       if (stood != user_.stood.end()) return stood->second;
     }
@@ -343,6 +347,10 @@ void Oracle::Walk::enter(const Entry& entry) {
 void Oracle::Walk::settle(Part* part) {
   if (part->settled == number_) return;
   part->settled = number_;
+  if (part->version->deleted) {
+    if (entry_ != nullptr && entry_->left == part->number) part->out.member = false;
+    return;
+  }
   const size_t before = part->out.changes.size();
   if (part->past()) {
     evaluate(part);
@@ -699,16 +707,18 @@ void Oracle::define(Slot slot, const pb::Segment& segment, Offset offset, Time c
     if (!segment.has_past_behavior()) remember(&user, number);
     if (!user.newest.has_value()) continue;
     if (decides) settle(&user, offset, number);
-    rebase(&user, mark(&user, offset, user.starts[number].activated, std::nullopt));
+    rebase(&user, mark(&user, offset, user.starts[number].activated));
   }
 }
 
-Oracle::Mark Oracle::mark(User* user, Offset offset, Time place, std::optional<Number> turn) {
+Oracle::Mark Oracle::mark(User* user, Offset offset, Time place, std::optional<Number> turn,
+                          std::optional<Number> left) {
   Entry entry;
   entry.offset = offset;
   entry.place = place;
   entry.mark = Mark{offset, ++user->marks};
   entry.turn = turn;
+  entry.left = left;
   insert(user, entry);
   return *entry.mark;
 }
@@ -727,14 +737,23 @@ void Oracle::rebase(User* user, Mark mark) {
   user->looked.clear();
 }
 
+bool Oracle::is_referred_to(const std::string& id) const {
+  return std::any_of(current_.begin(), current_.end(), [&](const auto& current) {
+    return References(ExpressionOf(versions_[current.second].segment)).contains(id);
+  });
+}
+
 bool Oracle::decides_a_filter(Slot slot) const {
+  const pb::Segment& segment = versions_[current_.at(slot)].segment;
+  const bool has_one = segment.has_live() && !References(ExpressionOf(segment)).empty();
+  return has_one || decides_a_filter(segment.id());
+}
+
+bool Oracle::decides_a_filter(const std::string& id) const {
   std::set<std::string> ids;
-  for (const auto& [other, number] : current_) {
+  for (const auto& [slot, number] : current_) {
     const pb::Segment& segment = versions_[number].segment;
-    if (!segment.has_live()) continue;
-    std::set<std::string> referred = References(ExpressionOf(segment));
-    if (other == slot && !referred.empty()) return true;
-    ids.merge(referred);
+    if (segment.has_live()) ids.merge(References(ExpressionOf(segment)));
   }
   for (size_t before = ids.size() + 1; before != ids.size();) {
     before = ids.size();
@@ -743,7 +762,7 @@ bool Oracle::decides_a_filter(Slot slot) const {
       if (ids.contains(segment.id())) ids.merge(References(ExpressionOf(segment)));
     }
   }
-  return ids.contains(versions_[current_.at(slot)].segment.id());
+  return ids.contains(id);
 }
 
 bool Oracle::refers_to_unordered(Slot slot) const {
@@ -830,21 +849,48 @@ std::vector<Told> Oracle::take_turn(int index, Slot slot, Offset offset, Time cl
 
 void Oracle::erase(Slot slot, Offset offset) {
   if (!current_.contains(slot)) return;
-  versions_[current_.at(slot)].until = offset;
+  const Number number = current_.at(slot);
+  const std::string& id = versions_[number].segment.id();
+  // What others have made of the segment so far stands: what it was is not kept.
   for (User& user : users_) {
-    if (look(user, user.now).of.at(current_.at(slot)).member) user.leaving.insert(slot);
-    user.member.erase(slot);
+    if (look(user, user.now).of.at(number).member) user.leaving.insert(number);
+    if (!user.newest.has_value() || !is_referred_to(id)) continue;
+    if (decides_a_filter(id)) settle(&user, offset, std::nullopt);
+    rebase(&user, mark(&user, offset, user.now));
   }
+  versions_[number].until = offset;
+  versions_[number].deleted = true;
+  deleted_[slot] = number;
   current_.erase(slot);
-  for (User& user : users_) user.looked.clear();
+  for (User& user : users_) {
+    user.member.erase(slot);
+    user.looked.clear();
+  }
 }
 
-std::optional<Told> Oracle::leave(int index, Slot slot, Time clock) {
+std::vector<Told> Oracle::leave(int index, Slot slot, Offset offset, Time clock) {
   User& user = users_[static_cast<size_t>(index)];
-  if (user.leaving.erase(slot) == 0) return std::nullopt;
-  return Told{
-      pb::REMOVE, slot, std::max(clock, user.newest.value_or(clock)), pb::SEGMENT_DELETED, "",
-      Time(),     ""};
+  const Number number = deleted_.at(slot);
+  if (!user.leaving.contains(number)) return {};
+  const std::string& id = versions_[number].segment.id();
+  const Time now = std::max(clock, user.newest.value_or(clock));
+  const Told removal{pb::REMOVE, slot, now, pb::SEGMENT_DELETED, "", Time(), ""};
+  if (!is_referred_to(id)) {
+    user.leaving.erase(number);
+    return {removal};
+  }
+  std::vector<Told> told = advance(index, now);
+  told.push_back(removal);
+  // What is older is late.
+  user.decided = std::max(user.decided, now);
+  const Mark turn = mark(&user, offset, now, std::nullopt, number);
+  tell(&user, &told);
+  rebase(&user, turn);
+  if (decides_a_filter(id)) settle(&user, offset, std::nullopt);
+  // What others have made of the membership stands: from here on nobody was in, at any time.
+  user.leaving.erase(number);
+  user.looked.clear();
+  return told;
 }
 
 Time Oracle::since(int index, Slot slot) const {

@@ -46,9 +46,10 @@ class Oracle {
   // records before `offset` are all that there are.
   std::vector<Told> take_turn(int user, Slot slot, Offset offset, Time clock);
   // From here on the slot's segment is being deleted: its members stay as they are until they
-  // leave.
+  // leave, also for those that refer to it.
   void erase(Slot slot, Offset offset);
-  std::optional<Told> leave(int user, Slot slot, Time clock);
+  // The user has their turn with the deletion. Whoever refers to the segment changes with it.
+  std::vector<Told> leave(int user, Slot slot, Offset offset, Time clock);
 
   std::vector<Told> advance(int user, Time clock);
   struct Verdict {
@@ -91,10 +92,11 @@ class Oracle {
     // Not the first of its segment.
     bool edited = false;
     bool knows_since = true;
+    bool deleted = false;
   };
   // Index in versions_.
   using Number = size_t;
-  // Something between two records: a definition, or a user's turn with one.
+  // Something between two records: a definition or a deletion, or a user's turn with one.
   struct Mark {
     Offset offset;
     // The user's how-manieth, from 1.
@@ -189,6 +191,8 @@ class Oracle {
     // No record.
     std::optional<Mark> mark = std::nullopt;
     std::optional<Number> turn = std::nullopt;
+    // The user's turn with the deletion of the version.
+    std::optional<Number> left = std::nullopt;
   };
   struct Prospect {
     std::map<Number, Outlook> of;
@@ -215,8 +219,8 @@ class Oracle {
     // What has been told of each version, and the membership.
     std::map<Number, std::vector<Told>> told;
     std::map<Slot, bool> member;
-    // Members of segments being deleted.
-    std::set<Slot> leaving;
+    // The segments being deleted that the user is in.
+    std::set<Number> leaving;
     // When the live segments were last settled, and where the past behaviour that they depend on
     // stood then.
     Time settled_at = Time::Min();
@@ -234,10 +238,14 @@ class Oracle {
   void correct(User* user, const Entry& event, std::vector<Told>* out);
   void correct(User* user, const Entry& event, Slot slot, Number number, std::vector<Told>* out);
   void insert(User* user, const Entry& entry);
-  Mark mark(User* user, Offset offset, Time place, std::optional<Number> turn);
+  Mark mark(User* user, Offset offset, Time place, std::optional<Number> turn = std::nullopt,
+            std::optional<Number> left = std::nullopt);
   // The memberships of past behaviour are what they are now, whatever comes of what was before.
   void rebase(User* user, Mark mark);
-  // Whether a live segment's filter depends on the slot's, or the slot's is such a one.
+  bool is_referred_to(const std::string& id) const;
+  // Whether a live segment's filter depends on the segment.
+  bool decides_a_filter(const std::string& id) const;
+  // The same of the slot's segment; or it is a live one with such a filter.
   bool decides_a_filter(Slot slot) const;
   // Whether the slot's segment refers to one for which the order of events did not matter so far.
   bool refers_to_unordered(Slot slot) const;
@@ -253,6 +261,8 @@ class Oracle {
   std::vector<Version> versions_;
   // Of the slots in use.
   std::map<Slot, Number> current_;
+  // By slot, the segment that was deleted there last.
+  std::map<Slot, Number> deleted_;
   std::vector<User> users_;
   bool takes_back_ = false;
 };

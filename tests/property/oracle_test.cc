@@ -46,6 +46,13 @@ class Life {
     keep(oracle_.take_turn(0, slot, offset, clock_));
   }
 
+  void erase(Slot slot) {
+    offset_ = offset_.next();
+    oracle_.erase(slot, offset_);
+  }
+  // The user's turn with the deletion.
+  void leave(Slot slot) { keep(oracle_.leave(0, slot, offset_, clock_)); }
+
   // With a record time of its own, the event may be late.
   Outcome does(const std::string& event, const std::string& time,
                std::map<std::string, Datum> properties = {}, std::vector<Command> profile = {},
@@ -443,6 +450,76 @@ TEST(Sequences, AnEventEndsByAbsenceBeforeItAdvances) {
   life.does("A", "2026-03-01T13:00");
   life.does("B", "2026-03-01T14:00");
   EXPECT_TRUE(life.in());
+}
+
+TEST(Deleted, ItsMembersAreThatForOthersUntilTheyLeave) {
+  Life life({"past_behavior: { did: { event: K, within_last: 1h } }",
+             "past_behavior: { all_of: [ { in_segment: s0 }, { did: { event: A } } ] }",
+             "past_behavior: { not: { in_segment: s0 } }"});
+  life.does("K", "2026-03-01T10:00");
+  life.erase(0);
+  life.wait("2026-03-01T12:00");
+  life.told();
+  life.does("A", "2026-03-01T12:10");
+  EXPECT_TRUE(life.in(1)) << "its windows slide no more";
+  EXPECT_FALSE(life.in(2));
+  life.wait("2026-03-01T12:20");
+  life.leave(0);
+  EXPECT_FALSE(life.in(1));
+  EXPECT_TRUE(life.in(2));
+  EXPECT_THAT(life.told(), ElementsAre("slot 1 ADD at 03-01T12:10:00.000 CONDITION_MET by A of "
+                                       "03-01T12:10:00.000",
+                                       "slot 0 REMOVE at 03-01T12:20:00.000 SEGMENT_DELETED",
+                                       "slot 1 REMOVE at 03-01T12:20:00.000 CONDITION_LOST",
+                                       "slot 2 ADD at 03-01T12:20:00.000 CONDITION_MET"));
+  life.does("K", "2026-03-01T12:30");
+  EXPECT_FALSE(life.in(1));
+}
+
+TEST(Deleted, AFilterIsSettledAtTheDeletionAndAtTheTurn) {
+  Life life({"past_behavior: { did: { event: K } }",
+             "live: { actions: { any_of: [ { event: A } ] }, filter: { in_segment: s0 }, exit: { "
+             "on: [ { event: X } ] } }"});
+  life.does("A", "2026-03-01T10:00");
+  life.does("K", "2026-03-01T10:10");
+  life.erase(0);
+  life.does("X", "2026-03-01T09:50", {}, {}, "2026-03-01T10:10");
+  EXPECT_FALSE(life.in(1)) << "the trigger before the deletion is judged no more";
+  life.does("A", "2026-03-01T10:20");
+  EXPECT_TRUE(life.in(1));
+  life.wait("2026-03-01T10:30");
+  life.leave(0);
+  EXPECT_TRUE(life.in(1));
+  life.does("A", "2026-03-01T10:25", {}, {}, "2026-03-01T10:30");
+  EXPECT_TRUE(life.in(1));
+  life.does("X", "2026-03-01T10:15", {}, {}, "2026-03-01T10:30");
+  EXPECT_FALSE(life.in(1)) << "it came in after the turn";
+  life.does("A", "2026-03-01T10:40");
+  EXPECT_FALSE(life.in(1)) << "nobody is in what it asks for";
+}
+
+TEST(Deleted, WhoWasNotInIsSettledByTheDeletionAlone) {
+  Life life({"past_behavior: { did: { event: K } }",
+             "live: { actions: { any_of: [ { event: A } ] }, filter: { not: { in_segment: s0 } }, "
+             "exit: { on: [ { event: X } ] } }"});
+  life.does("B", "2026-03-01T10:00");
+  life.erase(0);
+  life.does("A", "2026-03-01T10:20");
+  life.wait("2026-03-01T10:30");
+  life.leave(0);
+  life.does("X", "2026-03-01T10:15", {}, {}, "2026-03-01T10:30");
+  EXPECT_TRUE(life.in(1));
+}
+
+TEST(Deleted, AnotherUnderItsIdIsANewOne) {
+  Life life({"past_behavior: { did: { event: K } }", "past_behavior: { in_segment: s0 }"});
+  life.does("K", "2026-03-01T10:00");
+  life.erase(0);
+  life.leave(0);
+  life.define(0, "past_behavior: { did: { event: K, count: { at_least: 2 } } }");
+  EXPECT_FALSE(life.in(1));
+  life.does("K", "2026-03-01T10:10");
+  EXPECT_TRUE(life.in(1));
 }
 
 }  // namespace

@@ -335,8 +335,9 @@ std::string Difference(const History& history) {
     };
     const auto removed = [&](const std::vector<std::pair<int, Slot>>& all) {
       for (const auto& [user, slot] : all) {
-        const auto left = oracle.leave(user, slot, run.clock());
-        if (left.has_value()) expected[static_cast<size_t>(user)].push_back(*left);
+        for (Told& told : oracle.leave(user, slot, offset, run.clock())) {
+          expected[static_cast<size_t>(user)].push_back(std::move(told));
+        }
       }
     };
     const auto turned = [&](const std::vector<std::pair<int, Slot>>& all) {
