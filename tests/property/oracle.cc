@@ -365,7 +365,7 @@ void Oracle::Walk::settle(Part* part) {
   }
   const bool by_too_late = entry_ != nullptr && entry_->too_late;
   if (by_too_late && part->current && part->out.changes.size() > before) {
-    out_.decided = std::max(out_.decided, now_);
+    out_.counted = std::max(out_.counted, now_);
   }
 }
 
@@ -737,6 +737,13 @@ void Oracle::rebase(User* user, Mark mark) {
   user->looked.clear();
 }
 
+bool Oracle::has_past() const {
+  return std::any_of(current_.begin(), current_.end(), [&](const auto& current) {
+    const pb::Segment& segment = versions_[current.second].segment;
+    return segment.has_past_behavior() || segment.live().has_date_time();
+  });
+}
+
 bool Oracle::is_referred_to(const std::string& id) const {
   return std::any_of(current_.begin(), current_.end(), [&](const auto& current) {
     return References(ExpressionOf(versions_[current.second].segment)).contains(id);
@@ -931,6 +938,7 @@ std::vector<Told> Oracle::changes(int index, Slot slot) const {
 void Oracle::tell(User* user, std::vector<Told>* out) {
   const Prospect& prospect = look(*user, user->now);
   user->decided = std::max(user->decided, prospect.decided);
+  user->counted = std::max(user->counted, prospect.counted);
   user->passed = std::max(user->passed, prospect.passed);
   for (const auto& [slot, number] : current_) {
     const Outlook& outlook = prospect.of.at(number);
@@ -950,6 +958,7 @@ void Oracle::tell(User* user, std::vector<Told>* out) {
 void Oracle::correct(User* user, const Entry& event, std::vector<Told>* out) {
   const Prospect& prospect = look(*user, user->now);
   user->decided = std::max(user->decided, prospect.decided);
+  user->counted = std::max(user->counted, prospect.counted);
   user->passed = std::max(user->passed, prospect.passed);
   for (const auto& [slot, number] : current_) correct(user, event, slot, number, out);
 }
@@ -1048,6 +1057,7 @@ Oracle::Verdict Oracle::apply(const Record& record, Offset offset, Time clock,
   if (!first && earlier) user.known_from = std::max(user.known_from, user.now);
   const bool late = !entry.too_late &&
                     (record.time < newest || record.time < user.decided ||
+                     (record.time < user.counted && has_past()) ||
                      (record.time < user.passed && seen.has_value() && *seen == Outcome::kLate));
 
   if (!late) {
@@ -1065,7 +1075,7 @@ Oracle::Verdict Oracle::apply(const Record& record, Offset offset, Time clock,
   }
   // From when it counts may lie behind what was decided.
   Verdict verdict{Outcome::kTooLate, out};
-  if (!first && entry.place < user.decided) {
+  if (!first && entry.place < std::max(user.decided, user.counted)) {
     correct(&user, entry, &verdict.told);
     return verdict;
   }

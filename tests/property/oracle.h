@@ -199,6 +199,9 @@ class Oracle {
     // The newest deadline up to now at which something happened; and at all.
     Time decided = Time::Min();
     Time passed = Time::Min();
+    // The newest moment up to now from which something that came too late counted for a change:
+    // decided, where there is past behaviour.
+    Time counted = Time::Min();
     // Of the live segments.
     Time next_deadline = Time::Max();
   };
@@ -214,6 +217,7 @@ class Oracle {
     // Whatever became known later.
     Time decided = Time::Min();
     Time passed = Time::Min();
+    Time counted = Time::Min();
     // Before it, F of past behaviour is not known exactly.
     Time known_from = Time::Min();
     // What has been told of each version, and the membership.
@@ -242,6 +246,8 @@ class Oracle {
             std::optional<Number> left = std::nullopt);
   // The memberships of past behaviour are what they are now, whatever comes of what was before.
   void rebase(User* user, Mark mark);
+  // Whether something of what is in use changes by the past, or at a date.
+  bool has_past() const;
   bool is_referred_to(const std::string& id) const;
   // Whether a live segment's filter depends on the segment.
   bool decides_a_filter(const std::string& id) const;
