@@ -192,6 +192,8 @@ struct RuleSet::Compiled {
   // Past-behaviour segments, built for everybody, which a user of whom nothing is known is in: with
   // the user's first event these are evaluated, whatever the event.
   std::vector<Slot> past;
+  // Live rules that are not built for everybody.
+  std::vector<Slot> building;
   // Rules that follow, and those of past behaviour that are followed.
   std::vector<Slot> following;
   std::vector<Slot> followed_past;

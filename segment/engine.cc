@@ -1,6 +1,7 @@
 #include "segment/engine.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <utility>
 
@@ -62,6 +63,10 @@ struct Engine::Core {
     kTooLate,
   };
   void fold_again(const Event& event, EventOrder order, Again why, UserState& user, Changes& out);
+  // `again` becomes what folding again begins with: of the segments concerned what the base has.
+  void begin_again(const UserState& user, bool with_profile);
+  // What has come since the activation of a live rule, which had to wait for the user's turn.
+  void catch_up(const Rule& rule, UserState& user, Changes& out);
   static Fold::Input input_of(const UserState& user) {
     return {user.facts, &user.writes, {user.exists_since, user.exists_offset}, user.settled()};
   }
@@ -86,6 +91,7 @@ struct Engine::Core {
   void remember(const Event& event, UserState& user);
   size_t writes_over(const UserState& user) const;
   bool fits_ahead(const Event& event, const UserState& user) const;
+  Time waiting_from(const UserState& user) const;
   void move_base(const Event& event, UserState& user);
   void keep_turns(const UserState& user, FoldState& state);
   void begin_base(UserState& user) {
@@ -421,18 +427,7 @@ void Engine::Core::fold_again(const Event& event, EventOrder order, Again why, U
   for (const Hit& hit : matcher.hits()) atoms.push_back(&compiled.atoms[hit.atom]);
   fold.restrict(atoms, event.profile);
   const bool with_profile = fold.reads_profile() || !event.profile.empty();
-
-  again = FoldState();
-  if (user.base) {
-    again.exists = user.base->exists;
-    if (with_profile) again.profile = user.base->profile;
-    for (const SegmentState& segment : user.base->segments) {
-      if (fold.concerns(segment.slot)) again.segments.put(segment);
-    }
-  } else {
-    keep_turns(user, again);
-  }
-  fold.note_deadlines(again);
+  begin_again(user, with_profile);
   transitions.clear();
   Fold::Marked own;
   Fold::Input input = input_of(user);
@@ -483,6 +478,37 @@ void Engine::Core::fold_again(const Event& event, EventOrder order, Again why, U
   }
   std::swap(user.present, again);
   look_ahead(user);
+}
+
+void Engine::Core::begin_again(const UserState& user, bool with_profile) {
+  again = FoldState();
+  if (user.base) {
+    again.exists = user.base->exists;
+    if (with_profile) again.profile = user.base->profile;
+    for (const SegmentState& segment : user.base->segments) {
+      if (fold.concerns(segment.slot)) again.segments.put(segment);
+    }
+  } else {
+    keep_turns(user, again);
+  }
+  fold.note_deadlines(again);
+}
+
+void Engine::Core::catch_up(const Rule& rule, UserState& user, Changes& out) {
+  fold.restrict(absl::MakeConstSpan(&rule.slot, 1));
+  begin_again(user, fold.reads_profile());
+  transitions.clear();
+  Fold::Marked unused;
+  Fold::Input input = input_of(user);
+  static const std::vector<ProfileWrite> kNone;
+  if (!fold.reads_profile()) input.writes = &kNone;
+  fold.counted_from = Offset(std::numeric_limits<int64_t>::max());
+  fold.run(input, user.now, {}, again, user.decided, transitions, unused);
+  fold.counted_from = Offset();
+  fold.unrestrict();
+  user.present.segments.put(std::move(*again.segments.find(rule.slot)));
+  std::copy_if(transitions.begin(), transitions.end(), std::back_inserter(out),
+               [&](const Change& change) { return change.slot == rule.slot; });
 }
 
 // Tells the difference between the present and `again`, which a late event has made of it. Of the
@@ -573,6 +599,23 @@ bool Engine::Core::fits_ahead(const Event& event, const UserState& user) const {
   return facts <= settings.max_facts && writes <= settings.max_facts && bytes <= kMaxWriteBytes;
 }
 
+// Where what a live rule has still to catch up with begins.
+Time Engine::Core::waiting_from(const UserState& user) const {
+  Time from = Time::Max();
+  for (Slot slot : rules->compiled().building) {
+    const Rule& rule = rules->compiled().rules[slot];
+    const SegmentState* segment = user.present.segments.find(slot);
+    if (segment != nullptr && segment->built && segment->version == rule.version) continue;
+    for (const Fact& fact : user.facts) {
+      if (fact.order.offset >= rule.activation_offset) from = std::min(from, fact.order.time);
+    }
+    for (const ProfileWrite& write : user.writes) {
+      if (write.order.offset >= rule.activation_offset) from = std::min(from, write.effective);
+    }
+  }
+  return from;
+}
+
 // Decided by the user's own records alone, so that every replay has the same base.
 void Engine::Core::move_base(const Event& event, UserState& user) {
   const size_t all = user.facts.size() + user.writes.size();
@@ -595,6 +638,7 @@ void Engine::Core::move_base(const Event& event, UserState& user) {
   size_t facts = 0;
   size_t writes = 0;
   Time before = user.newest_event - settings.max_lateness;
+  if (!rules->compiled().building.empty()) before = std::min(before, waiting_from(user));
   const bool all_in_reach = (user.facts.empty() || user.facts.front().order.time >= before) &&
                             (user.writes.empty() || user.writes.front().effective >= before);
   if (all_in_reach && !over) return;
@@ -749,7 +793,7 @@ bool Engine::remove(Slot slot, Time clock, UserState& user, Changes& out) {
     out.push_back({segments::v1::REMOVE, slot, at, segments::v1::SEGMENT_DELETED, {}, Time(), {}});
   }
   if (changes) {
-    core.fold.lose(slot, at, user.present, out);
+    core.fold.reach_outers(slot, at, user.present, out);
     // What is older is late.
     if (user.present.exists) user.decided = std::max(user.decided, at);
   }
@@ -767,22 +811,26 @@ bool Engine::build(Slot slot, Time clock, const Past* past, Reason reason, UserS
   const SegmentState* present = user.present.segments.find(slot);
   if (present && present->built && present->version == rule.version) return false;
 
+  const auto add_common = [&](FoldState& state) {
+    if (past == nullptr) return;
+    for (const ProfileWrite& write : past->common) {
+      const bool refused = !state.profile.apply(write);
+      if (refused && &state == &user.present) ++core.fold.writes_refused;
+    }
+  };
   const auto add = [&](Time at, FoldState& state, Changes& told) {
     SegmentState& segment = state.segments.find_or_add(slot);
     segment.version = rule.version;
-    if (past != nullptr) {
-      for (const ProfileWrite& write : past->common) {
-        const bool refused = !state.profile.apply(write);
-        if (refused && &state == &user.present) ++core.fold.writes_refused;
-      }
-    }
+    add_common(state);
     if (past != nullptr && !past->measures.empty()) {
       Measures& measures = segment.memory.open().measures;
       measures.resize(rule.measures.size());
       for (size_t i = 0; i < rule.measures.size(); ++i) {
         rule.measures[i].merge(past->measures[i], at, measures[i]);
       }
-      if (rule.kind != Rule::Kind::kPast) segment.memory.open().counted_at = user.now;
+      if (rule.kind != Rule::Kind::kPast) {
+        segment.memory.open().counted_at = std::max(rule.activation_clock, past->newest);
+      }
     }
     core.fold.build(slot, at, reason, state, told);
   };
@@ -792,7 +840,18 @@ bool Engine::build(Slot slot, Time clock, const Past* past, Reason reason, UserS
     core.transitions.clear();
     add(user.base->until, *user.base, core.transitions);
   }
-  add(std::max(clock, user.newest_event), user.present, out);
+  const Time at = std::max(clock, user.newest_event);
+  if (rule.kind == Rule::Kind::kPast) {
+    add(at, user.present, out);
+  } else {
+    add_common(user.present);
+    SegmentState& segment = user.present.segments.find_or_add(slot);
+    segment.version = rule.version;
+    segment.built = true;
+    segment.told = false;
+    core.catch_up(rule, user, out);
+    core.fold.reach_outers(slot, at, user.present, out);
+  }
 
   std::vector<SeenMessage> seen;
   if (past != nullptr && !past->messages.empty()) {
@@ -814,8 +873,15 @@ bool Engine::build(Slot slot, Time clock, const Past* past, Reason reason, UserS
   if (user.present.exists) {
     user.decided = std::max({user.decided, clock, user.newest_event});
   }
-  if (rule.follows || rule.followed) core.settle(user);
   return true;
+}
+
+void Engine::end_turn(absl::Span<const Slot> built, UserState& user) {
+  const auto& rules = core_->rules->compiled().rules;
+  if (std::any_of(built.begin(), built.end(),
+                  [&](Slot slot) { return rules[slot].follows || rules[slot].followed; })) {
+    core_->settle(user);
+  }
 }
 
 segments::v1::Explanation Engine::explain(Slot slot, Time clock, const UserState& user) const {

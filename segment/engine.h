@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <memory>
 
+#include "absl/types/span.h"
+
 #include "proto/segments/v1/membership_service.pb.h"
 #include "segment/change.h"
 #include "segment/event.h"
@@ -66,10 +68,14 @@ class Engine {
   // any more. True when something changed.
   bool take_over(UserState& user);
 
-  // Begins to evaluate the segment in `slot`, which counts the past or a date, for this user:
-  // `past` is what the records before its history_offset say (null: nothing). What the membership
-  // is from now on, and was not, is told with `reason`. False when the user had their turn before.
+  // Begins to evaluate the segment in `slot`, whose rule is not built for everybody, for this user:
+  // `past` is what the records before its history_offset say (null: nothing). Of past behaviour,
+  // what the membership is from now on, and was not, is told with `reason`; of a live segment, what
+  // has happened since its activation, as it did. False when the user had their turn before.
   bool build(Slot slot, Time clock, const Past* past, Reason reason, UserState& user, Changes& out);
+  // After all that is built for the user in one turn, each segment after those that it refers to:
+  // from here on those that filter by them stand as they are.
+  void end_turn(absl::Span<const Slot> built, UserState& user);
 
   // Takes the segment in `slot`, which is being deleted, out of the user's state; a member gets a
   // REMOVE at their now, and past behaviour that refers to it is evaluated. False when the user had

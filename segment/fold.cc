@@ -139,7 +139,7 @@ void Fold::hit(const Atom& atom, uint64_t value, EventOrder order, Time at, Amon
       touch(subscription.slot).roles |= kMeasured;
       continue;
     }
-    if (at < order.time || order.offset < rule.activation_offset || !rule.built) continue;
+    if (at < order.time || order.offset < rule.activation_offset) continue;
     if (order.offset < settled_.before && rule.follows) continue;
     if (among != Among::kAll && rule.order_free != (among == Among::kOrderFree)) continue;
     Touch& touch = this->touch(subscription.slot);
@@ -321,11 +321,12 @@ void Fold::step_rule(const Rule& rule, const Touch& touch, const FoldEvent& even
   const Time at = event.order.time;
   constexpr Roles kOfEvent = kTriggers | kCancels | kExits | kIsPage | kTouched;
   if (!rule.runs || !(touch.roles & kOfEvent)) return;  // Only counted, for the filter.
+  // Waits for the user's turn, which folds it.
+  if (found == nullptr ? !rule.built : !found->built) return;
   if (!(touch.roles & (kTriggers | kIsPage | kTouched)) && found == nullptr) {
     return;  // Exits and cancellations mean nothing to somebody who was never in.
   }
   SegmentState& segment = found != nullptr ? *found : FindOrAdd(state, rule);
-  if (!segment.built) return;
   if (rule.kind == Rule::Kind::kInaction) {
     step_inaction(rule, touch, event, segment, out);
     return;
@@ -654,7 +655,7 @@ void Fold::build(Slot slot, Time at, Reason reason, FoldState& state, Changes& o
   decide({at, nullptr, slot, reason}, state, out);
 }
 
-void Fold::lose(Slot slot, Time at, FoldState& state, Changes& out) {
+void Fold::reach_outers(Slot slot, Time at, FoldState& state, Changes& out) {
   begin_step();
   for (Slot outer : rules_->rules[slot].dependents) touch(outer).roles |= kInner;
   decide({at, nullptr, slot}, state, out);

@@ -103,8 +103,9 @@ class Fold {
   // is told with `reason`, as of `at`.
   void build(Slot slot, Time at, Reason reason, FoldState& state, Changes& out);
 
-  // A segment is not in the state any more: past behaviour that refers to it is evaluated at `at`.
-  void lose(Slot slot, Time at, FoldState& state, Changes& out);
+  // A segment was put into the state or taken out of it: past behaviour that refers to it is
+  // evaluated at `at`.
+  void reach_outers(Slot slot, Time at, FoldState& state, Changes& out);
 
   // Whether one node of a rule's expression, with all below it, holds. `until` becomes the earliest
   // moment after `at` at which that may turn without an event.
@@ -146,12 +147,12 @@ class Fold {
     Time at;
     uint64_t value;
   };
-  // A step: of an event, of a moment of deadlines (no event), or of a segment that is built or
-  // lost.
+  // A step: of an event, of a moment of deadlines (no event), or of a segment that has come or
+  // gone.
   struct Moment {
     Time at;
     const FoldEvent* event = nullptr;
-    // The segment built or lost; of one built, `reason` instead of what it would have.
+    // That segment; of one built, `reason` instead of what it would have.
     Slot built = kNoSlot;
     Reason reason = segments::v1::REASON_UNSPECIFIED;
   };

@@ -141,6 +141,7 @@ bool History::take(std::string_view id, Slot slot, absl::Span<const SeenMessage>
   const User& user = users_[it->second];
   past->messages.clear();
   past->common.clear();
+  past->newest = user.newest;
   for (const ProfileWrite& write : user.common) {
     if (Reads(rules_->compiled(), slot, write.property)) past->common.push_back(write);
   }

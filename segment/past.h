@@ -17,6 +17,8 @@ struct Past {
   std::vector<SeenMessage> messages;
   // The newest of each common property that the rule reads.
   std::vector<ProfileWrite> common;
+  // The time of the user's newest event.
+  Time newest = Time::Min();
 };
 
 }  // namespace segmentd

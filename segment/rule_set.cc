@@ -91,6 +91,7 @@ class Compiler {
     if (collision_) {
       return absl::InternalError("two conditions share a fingerprint; reword one of them");
     }
+    if (!rule.built && rule.kind != Rule::Kind::kPast) out_.building.push_back(rule.slot);
     rule.order_free = rule.kind == Rule::Kind::kActions && rule.exit == Rule::Exit::kNever &&
                       rule.expression.empty() && !rule.repeat && rule.built;
     out_.rules[active.slot] = std::move(rule);

@@ -44,8 +44,8 @@ struct Memory {
   Time session_at = Time::Min();
   // The `match` value joined by.
   uint64_t joined_value = 0;
-  // Of a filter: until when the measures hold a history that was read. The past is asked for as of
-  // then, or later: its parts can't be told apart.
+  // Of a filter: up to when the history reaches that was read into the measures. The past is asked
+  // for as of then, or later: its parts can't be told apart.
   Time counted_at = Time::Min();
   // Of a date: fingerprint of the value that was read.
   uint64_t read_value = 0;

@@ -25,9 +25,11 @@ bool EndsShadow(const AppliedDefinition& definition) {
   return definition.untold() && definition.phase() == AppliedDefinition::ACTIVATING;
 }
 
-// No other version can follow yet, until all have had their turn.
+// No other version can follow yet, until all have had their turn: those who had it have been told
+// of the members, or have had their events since the activation judged by this one.
 bool KeepsVersion(const AppliedDefinition& definition) {
-  return EndsShadow(definition) && !definition.paused();
+  if (definition.paused() || definition.phase() != AppliedDefinition::ACTIVATING) return false;
+  return definition.untold() || definition.segment().has_live();
 }
 
 ActiveSegment Active(const AppliedDefinition& definition) {
@@ -65,6 +67,29 @@ bool Remade(const Segment& applied, const Segment& wanted) {
   return wanted.version() < applied.version() ||
          applied.create_time().seconds() != wanted.create_time().seconds() ||
          applied.create_time().nanos() != wanted.create_time().nanos();
+}
+
+// Whoever refers to a segment that is building can be evaluated only when that is built.
+void BuildAfterInner(std::vector<AppliedDefinition>& candidates, const BySlot& next) {
+  absl::flat_hash_set<std::string_view> building;
+  for (const auto& [slot, definition] : next) {
+    if (definition.phase() == AppliedDefinition::ACTIVE || definition.deleting()) continue;
+    if (!definition.paused()) building.insert(definition.segment().id());
+  }
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (AppliedDefinition& candidate : candidates) {
+      if (candidate.paused() || candidate.phase() != AppliedDefinition::ACTIVE) continue;
+      const std::vector<std::string> inner = ReferencedSegments(candidate.segment());
+      if (std::none_of(inner.begin(), inner.end(),
+                       [&](const std::string& id) { return building.contains(id); })) {
+        continue;
+      }
+      candidate.set_phase(AppliedDefinition::BUILDING);
+      building.insert(candidate.segment().id());
+      changed = true;
+    }
+  }
 }
 
 std::string Describe(const std::vector<Violation>& violations) {
@@ -217,6 +242,12 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
     candidate.set_activation_clock_ms(activation_clock.millis());
     candidate.set_history_offset(activation_offset.value());
     candidate.set_changed_offset(activation_offset.value());
+    if (before && before->segment().has_live() && !before->paused() &&
+        before->phase() == AppliedDefinition::BUILDING) {
+      // It takes the place of one that has judged nothing yet.
+      candidate.set_activation_offset(before->activation_offset());
+      candidate.set_activation_clock_ms(before->activation_clock_ms());
+    }
     // Whoever wrote an update without knowing of a pause, which the guard makes without a version
     // and a record that can't be read hides, did not mean to end it.
     const bool goes_on = before && before->paused() && !segment.paused() &&
@@ -230,11 +261,19 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
         before && !segment.shadow() && (before->segment().shadow() || before->untold());
     const bool builds = !paused && !nobody && (untold || TakesTurns(segment));
     candidate.set_phase(builds ? AppliedDefinition::BUILDING : AppliedDefinition::ACTIVE);
-    // A paused one has still to be evaluated.
-    candidate.set_first(first && (builds || paused));
-    candidate.set_untold(untold && (builds || paused));
+    candidate.set_first(first);
+    candidate.set_untold(untold);
     candidates.push_back(candidate);
     next[candidate.slot()] = std::move(candidate);
+  }
+  if (!nobody) BuildAfterInner(candidates, next);
+  for (AppliedDefinition& candidate : candidates) {
+    // A paused one has still to be evaluated.
+    if (candidate.phase() == AppliedDefinition::ACTIVE && !candidate.paused()) {
+      candidate.clear_first();
+      candidate.clear_untold();
+    }
+    next[candidate.slot()] = candidate;
   }
 
   absl::StatusOr<std::shared_ptr<const RuleSet>> rules = Compile(next);
@@ -281,22 +320,15 @@ void AppliedDefinitions::apply(const Change& change) {
 }
 
 AppliedDefinitions::Change AppliedDefinitions::enter(AppliedDefinition::Phase phase,
-                                                     const std::vector<Slot>& slots, Offset offset,
-                                                     Time clock) const {
+                                                     const std::vector<Slot>& slots) const {
   Change change;
   BySlot next = by_slot_;
   for (Slot slot : slots) {
     AppliedDefinition& definition = next.at(slot);
     definition.set_phase(phase);
-    const bool date = definition.segment().live().has_date_time();
     if (phase == AppliedDefinition::ACTIVE) {
       definition.clear_first();
       definition.clear_untold();
-      // Its triggers count from here on. Its dates have counted since the users' turns began.
-      definition.set_activation_offset(offset.value());
-      if (!date) definition.set_activation_clock_ms(clock.millis());
-    } else if (date) {
-      definition.set_activation_clock_ms(clock.millis());
     }
     change.definitions.push_back(definition);
   }
@@ -346,13 +378,33 @@ std::vector<Slot> AppliedDefinitions::ready(std::vector<Slot> slots) const {
     }
   }
   for (Slot slot : slots) waiting.erase(by_slot_.at(slot).segment().id());
-  // Whoever refers to one that waits waits too.
+  absl::flat_hash_map<std::string, Slot> all;
+  for (const auto& [slot, definition] : by_slot_) {
+    if (!definition.deleting()) all.emplace(definition.segment().id(), slot);
+  }
+  // Whoever refers to one that waits waits too. So does what a live one that waits filters by, at
+  // any depth: what that was before its users' turns is not kept, and the live one has still to be
+  // judged by it.
   for (bool changed = true; changed;) {
     changed = false;
+    absl::flat_hash_set<std::string> asked;
+    std::vector<Slot> asking;
+    for (const auto& [id, slot] : waiting) {
+      if (by_slot_.at(slot).segment().has_live()) asking.push_back(slot);
+    }
+    while (!asking.empty()) {
+      const Slot slot = asking.back();
+      asking.pop_back();
+      for (std::string& id : ReferencedSegments(by_slot_.at(slot).segment())) {
+        const auto inner = all.find(id);
+        if (inner != all.end() && asked.insert(id).second) asking.push_back(inner->second);
+      }
+    }
     for (size_t i = 0; i < slots.size(); ++i) {
       const Segment& segment = by_slot_.at(slots[i]).segment();
       const std::vector<std::string> inner = ReferencedSegments(segment);
-      if (std::none_of(inner.begin(), inner.end(),
+      if (!asked.contains(segment.id()) &&
+          std::none_of(inner.begin(), inner.end(),
                        [&](const std::string& id) { return waiting.contains(id); })) {
         continue;
       }

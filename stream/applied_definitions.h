@@ -6,9 +6,11 @@
 //   wanted -> applied (version 1) -> applied (version n) -> deleting -> slot free
 //
 // A version that has to be evaluated for users whose events came before it (it counts the past, or
-// reads a date, or ends a shadow) goes through phases before it is ACTIVE:
+// reads a date, or ends a shadow, or refers to one that is evaluated so) goes through phases before
+// it is ACTIVE:
 //
-//   BUILDING: the input before its history_offset is read; what comes from there on is counted
+//   BUILDING: the input before its history_offset is read; what comes from there on is counted,
+//             and waits
 //   ACTIVATING: user by user, what was read is added and the segment evaluated
 //
 // A slot is reused only when no user's state names it any more. A segment that is deleted and made
@@ -89,16 +91,15 @@ class AppliedDefinitions {
               Time activation_clock, bool nobody = false) const;
   void apply(const Change& change);
 
-  // The same definitions in the next phase (ACTIVATING, ACTIVE), as of one point of the input.
-  Change enter(segments::v1::AppliedDefinition::Phase phase, const std::vector<Slot>& slots,
-               Offset offset, Time clock) const;
+  // The same definitions in the next phase (ACTIVATING, ACTIVE).
+  Change enter(segments::v1::AppliedDefinition::Phase phase, const std::vector<Slot>& slots) const;
   // Paused because too many changes came.
   Change pause(const std::vector<Slot>& slots, Offset offset) const;
 
   // Those in the phase that are neither paused nor being deleted.
   std::vector<Slot> in_phase(segments::v1::AppliedDefinition::Phase phase) const;
   // Of `slots`, all BUILDING, those that can be activated together: what they refer to is ACTIVE or
-  // paused, or among them.
+  // paused, or among them, and so are the live segments that filter by them.
   std::vector<Slot> ready(std::vector<Slot> slots) const;
   // Of the segments in `slots` the rules alone, to read their history by.
   absl::StatusOr<std::shared_ptr<const RuleSet>> compile(const std::vector<Slot>& slots) const;

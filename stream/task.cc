@@ -666,11 +666,9 @@ void Task::change_rules(Step& step) {
     // Activated later.
   } else if (all_had_turn()) {
     apply(definitions_.enter(AppliedDefinition::ACTIVE,
-                             definitions_.in_phase(AppliedDefinition::ACTIVATING), position_,
-                             clock_.now()));
+                             definitions_.in_phase(AppliedDefinition::ACTIVATING)));
   } else if (!ready_.empty()) {
-    apply(definitions_.enter(AppliedDefinition::ACTIVATING, definitions_.ready(ready_), position_,
-                             clock_.now()));
+    apply(definitions_.enter(AppliedDefinition::ACTIVATING, definitions_.ready(ready_)));
   }
   // Users' states are taken over to a pause before another version may end it.
   if (wanted_ && all_fired && !pauses) {
@@ -850,8 +848,10 @@ void Task::take_turns(Step& step) {
   for (; turn_at_ < until && !step.full() && step.bytes() < bytes && !halted(); ++turn_at_) {
     StoredUser& user = (*users_)[turn_at_];
     bool any = false;
+    built_.clear();
     for (Slot slot : turns_) any = take_turn(user, slot, step) || any;
     if (!any) continue;
+    engine_->end_turn(built_, user.state);
     settle(user, position_, step);
     save_user(user, step);
   }
@@ -870,6 +870,7 @@ bool Task::take_turn(StoredUser& user, Slot slot, Step& step) {
   const bool taken_over = engine_->take_over(user.state);
   const bool built =
       engine_->build(slot, fired_, any ? &past_ : nullptr, reason, user.state, changes_);
+  if (built) built_.push_back(slot);
   if (!taken_over && !built && changes_.empty()) return false;
   if (untold) {
     // Whoever is a member becomes one for the consumers now, and was none before.

@@ -303,6 +303,8 @@ class Task {
   std::vector<Slot> ready_;
   // Being activated, those that others refer to first, and the next user whose turn it is.
   std::vector<Slot> turns_;
+  // Of these, those that the user whose turn it is has not had before.
+  std::vector<Slot> built_;
   UserIndex turn_at_ = 0;
 
   // By slot: changes in the present minute of the clock. Recorded, like over_, so that a crash

@@ -301,12 +301,13 @@ Oracle::Prospect Oracle::Walk::run(Time upto) {
   while (next_moment() <= upto && next_moment() != Time::Max()) step(next_moment(), nullptr);
   for (const Part& part : parts_) {
     if (!part.current) continue;
+    out_.of[part.number] = part.out;
+    out_.of[part.number].life = static_cast<const Life&>(part);
+    if (part.start.waits) continue;
     // Whether anything comes of a date or of a sequence is seen when it does.
     Time due = part.exit_at;
     for (const Pending& pending : part.pendings) due = std::min(due, pending.due);
     out_.next_deadline = std::min(out_.next_deadline, due);
-    out_.of[part.number] = part.out;
-    out_.of[part.number].life = static_cast<const Life&>(part);
   }
   return std::move(out_);
 }
@@ -507,7 +508,7 @@ void Oracle::Walk::fire(Part* part) {
     if (part->has_after()) part->exit_at = part->after(now_);
     tell(part, pb::ADD, pb::INACTION, part->cause, part->cause_at, "");
   }
-  if (decided && part->current) out_.decided = now_;
+  if (decided && part->current && !part->start.waits) out_.decided = now_;
 }
 
 void Oracle::Walk::apply(Part* part, const Record& record) {
@@ -687,6 +688,8 @@ void Oracle::define(Slot slot, const pb::Segment& segment, Offset offset, Time c
     Start start;
     start.activated = std::max(clock, user.newest.value_or(clock));
     start.existed = user.newest.has_value();
+    start.waits = segment.live().has_date_time() ||
+                  (segment.has_live() && !Dids(segment.live().filter()).empty());
     if (edited) {
       const Outlook& before = look(user, user.now).of.at(current_.at(slot));
       start.member = before.member;
@@ -704,7 +707,7 @@ void Oracle::define(Slot slot, const pb::Segment& segment, Offset offset, Time c
   const bool decides = decides_a_filter(slot) || refers_to_unordered(slot);
   for (User& user : users_) {
     user.looked.clear();
-    if (!segment.has_past_behavior()) remember(&user, number);
+    if (!segment.has_past_behavior() && !user.starts[number].waits) remember(&user, number);
     if (!user.newest.has_value()) continue;
     if (decides) settle(&user, offset, number);
     rebase(&user, mark(&user, offset, user.starts[number].activated));
@@ -834,7 +837,11 @@ std::vector<Told> Oracle::take_turn(int index, Slot slot, Offset offset, Time cl
   std::vector<Told> told = advance(index, now);
   const bool decides = user.newest.has_value() && decides_a_filter(slot);
   if (!versions_[number].segment.has_past_behavior()) {
-    if (has_counted(user, number)) start.counted_at = user.now;
+    if (has_counted(user, number)) start.counted_at = start.activated;
+    start.waits = false;
+    user.looked.clear();
+    tell(&user, &told);
+    remember(&user, number);
     if (decides) settle(&user, offset, std::nullopt);
     return told;
   }
@@ -906,6 +913,7 @@ Time Oracle::since(int index, Slot slot) const {
 
 bool Oracle::knows_since(int index, Slot slot) const {
   const Version& version = versions_[current_.at(slot)];
+  if (users_[static_cast<size_t>(index)].starts.at(current_.at(slot)).waits) return false;
   if (!version.segment.has_past_behavior()) return version.knows_since;
   return since(index, slot) > users_[static_cast<size_t>(index)].known_from;
 }
@@ -928,6 +936,8 @@ Time Oracle::next_deadline(int index) const {
 }
 
 bool Oracle::member(int index, Slot slot) const {
+  const Start& start = users_[static_cast<size_t>(index)].starts.at(current_.at(slot));
+  if (start.waits) return start.member;
   return outlook(index, slot).member;
 }
 
@@ -941,6 +951,7 @@ void Oracle::tell(User* user, std::vector<Told>* out) {
   user->counted = std::max(user->counted, prospect.counted);
   user->passed = std::max(user->passed, prospect.passed);
   for (const auto& [slot, number] : current_) {
+    if (user->starts.at(number).waits) continue;
     const Outlook& outlook = prospect.of.at(number);
     std::vector<Told>& told = user->told[number];
     // What has been told stands, or this is no telling but a correction.
@@ -960,7 +971,9 @@ void Oracle::correct(User* user, const Entry& event, std::vector<Told>* out) {
   user->decided = std::max(user->decided, prospect.decided);
   user->counted = std::max(user->counted, prospect.counted);
   user->passed = std::max(user->passed, prospect.passed);
-  for (const auto& [slot, number] : current_) correct(user, event, slot, number, out);
+  for (const auto& [slot, number] : current_) {
+    if (!user->starts.at(number).waits) correct(user, event, slot, number, out);
+  }
 }
 
 void Oracle::correct(User* user, const Entry& event, Slot slot, Number number,
@@ -1085,7 +1098,7 @@ Oracle::Verdict Oracle::apply(const Record& record, Offset offset, Time clock,
     const Prospect& prospect = look(user, user.now);
     for (auto& [number, told] : user.told) {
       const auto outlook = prospect.of.find(number);
-      if (outlook == prospect.of.end()) continue;
+      if (outlook == prospect.of.end() || user.starts.at(number).waits) continue;
       told.clear();
       for (const Told& change : outlook->second.changes) {
         const bool own = change.offset == entry.offset && change.at == entry.place;

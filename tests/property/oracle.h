@@ -39,8 +39,8 @@ class Oracle {
   Oracle(const Settings& settings, int users);
 
   // From `offset` on `segment` is the slot's definition. All users have been advanced to `clock`.
-  // One of past behaviour means nothing to a user who has not had their turn: memberships stay as
-  // they were.
+  // One of past behaviour, on a date, or whose filter counts the past tells nothing to a user who
+  // has not had their turn: memberships stay as they were.
   void define(Slot slot, const segments::v1::Segment& segment, Offset offset, Time clock);
   // The user has their turn with the slot's definition, which counts the past or a date: the
   // records before `offset` are all that there are.
@@ -178,7 +178,10 @@ class Oracle {
     // Of the latest change of membership.
     std::optional<Time> since;
     std::optional<Settled> settled;
-    // Of a live segment for which a history was read: the user's now at their turn.
+    // Of a live segment that is built user by user: the user's turn is still to come, and nothing
+    // has been told.
+    bool waits = false;
+    // Of one for which a history was read: the user's now at the activation.
     std::optional<Time> counted_at;
   };
   struct Entry {

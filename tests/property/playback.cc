@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdlib>
 #include <deque>
+#include <map>
 #include <memory>
 #include <utility>
 
@@ -86,13 +87,16 @@ void Playback::settle(int index, Changes* changes, std::vector<std::pair<int, Sl
     engine_->remove(slot, clock_, user, *changes);
     removed->emplace_back(index, slot);
   }
+  std::vector<Slot> built;
   for (const auto& [slot, segment] : segments_) {
     if (segment.built) continue;
     Past past;
     const bool any = histories_.at(slot)->take(absl::StrCat(index), slot, user.seen, &past);
     engine_->build(slot, clock_, any ? &past : nullptr, reasons_.at(slot), user, *changes);
     turns->emplace_back(index, slot);
+    built.push_back(slot);
   }
+  engine_->end_turn(built, user);
   unsettled_.erase(index);
 }
 
@@ -122,6 +126,14 @@ void Playback::read_history(Slot slot, Offset until) {
     });
   }
   history->finish();
+}
+
+bool Playback::stands_alone(const ActiveSegment& segment) const {
+  return References(ExpressionOf(segment.segment)).empty() &&
+         std::none_of(segments_.begin(), segments_.end(), [&](const auto& entry) {
+           const auto referred = References(ExpressionOf(entry.second.segment));
+           return referred.contains(segment.segment.id());
+         });
 }
 
 void Playback::settle_all(Step* step) {
@@ -225,8 +237,7 @@ Playback::Step Playback::step(const Item& item, Offset offset) {
       if (!segment.built) read_history(item.slot, offset);
       reasons_[item.slot] = edited ? segments::v1::DEFINITION_CHANGED : segments::v1::BACKFILLED;
       use_rules();
-      // A live segment that counts the past is active when all users have had their turn.
-      settle_some(in_portions_ && (past || segment.built));
+      settle_some(in_portions_ && (past || segment.built || stands_alone(segment)));
       break;
     }
     case Item::Kind::kDelete:
@@ -405,12 +416,21 @@ std::string Difference(const History& history) {
         return absl::StrCat(where, "user ", u, " is told", Describe(got), "\n  expected",
                             Describe(want));
       }
-      Time last = Time::Min();
+      // At a turn with a live segment what it had to wait with is told after what was newer.
+      std::map<Slot, Time> caught_up;
+      for (const auto* turns : {&actual.turns_before, &actual.turns_after}) {
+        for (const auto& [user, slot] : *turns) {
+          if (user == u) caught_up[slot] = Time::Min();
+        }
+      }
+      Time in_order_until = Time::Min();
       for (const Told& told : got) {
         if (told.reason == segments::v1::LATE_EVENT ||
             told.reason == segments::v1::SEGMENT_DELETED) {
           continue;
         }
+        const auto turn = caught_up.find(told.slot);
+        Time& last = turn != caught_up.end() ? turn->second : in_order_until;
         if (told.at < last) return absl::StrCat(where, "changes out of order", Describe(got));
         last = told.at;
       }

@@ -50,6 +50,8 @@ class Playback {
   void finish_settling();
   void read_history(Slot slot, Offset until);
   void settle_all(Step* step);
+  // It refers to no other segment, and none refers to it.
+  bool stands_alone(const ActiveSegment& segment) const;
   Outcome apply(const Record& record, Offset offset, Changes* changes);
   // Calls `use` with the record as `fields` have it.
   template <typename Use>

@@ -363,7 +363,7 @@ TEST_F(Building, OuterSegmentsChangeWithAnInnerOneThatVanishes) {
   EXPECT_EQ(told("outer").size(), kMembers + 5u);
 }
 
-TEST_F(Building, ALiveSegmentCountsTriggersWhenItIsActive) {
+TEST_F(Building, ALiveSegmentCountsFromItsCreation) {
   append("u", "B");
   append("v", "B");
   turns(20);
@@ -371,13 +371,105 @@ TEST_F(Building, ALiveSegmentCountsTriggersWhenItIsActive) {
              "live: { actions: { any_of: [ { event: A } ] }, filter: { did: { event: B } } }")});
   turns_until([&] { return phase("s") != AppliedDefinition::ACTIVE; });
   append("u", "A");
+  append("w", "A");
+  EXPECT_THAT(told("s"), IsEmpty());
   turns_until_active("s");
   turns(20);
-  EXPECT_THAT(told("s"), IsEmpty());
+  EXPECT_THAT(told("s"), ElementsAre("u ADD TRIGGER"));
   append("v", "A");
-  append("w", "A");
   turns(20);
-  EXPECT_THAT(told("s"), ElementsAre("v ADD TRIGGER"));
+  EXPECT_THAT(told("s"), ElementsAre("u ADD TRIGGER", "v ADD TRIGGER"));
+}
+
+// Whatever comes while it is built, before a user's turn and after it, and whatever crashes.
+TEST_F(Building, AnEditOfALiveSegmentLosesNothing) {
+  constexpr int kUsers = 12;
+  const auto rule = [](const std::string& name, int64_t version) {
+    Segment segment = Make("s", version,
+                           "live: { actions: { any_of: [ { event: A } ], repeat: true }, filter: { "
+                           "did: { event: B } }, exit: { on: [ { event: X } ] } }");
+    segment.set_name(name);
+    return segment;
+  };
+  for (int i = 0; i < kUsers; ++i) append(fmt::format("u{:02}", i), "B");
+  want({rule("first", 1)});
+  turns_until_active("s");
+  for (int i = 0; i < kUsers / 2; ++i) append(fmt::format("u{:02}", i), "A");
+  turns(20);
+  ASSERT_EQ(told("s").size(), kUsers / 2u);
+
+  want({rule("second", 2)});
+  turns_until([&] { return phase("s") == AppliedDefinition::BUILDING; });
+  // Members leave, the others join, and one comes back.
+  for (int i = 0; i < kUsers; ++i) append(fmt::format("u{:02}", i), i < kUsers / 2 ? "X" : "A");
+  append("u00", "A");
+  turns_until([&] { return phase("s") == AppliedDefinition::ACTIVATING; });
+  restart();
+  turns_until([&] { return told("s").size() > kUsers / 2u; });
+  append("u11", "A");
+  append("u10", "X");
+  turns(1);
+  restart();
+  turns_until_active("s");
+  turns(20);
+  std::map<std::string, std::vector<std::string>> by_user;
+  for (const std::string& change : told("s")) {
+    by_user[change.substr(0, 3)].push_back(change.substr(4));
+  }
+  EXPECT_THAT(by_user["u00"], ElementsAre("ADD TRIGGER", "REMOVE EXIT_EVENT", "ADD TRIGGER"));
+  EXPECT_THAT(by_user["u01"], ElementsAre("ADD TRIGGER", "REMOVE EXIT_EVENT"));
+  EXPECT_THAT(by_user["u06"], ElementsAre("ADD TRIGGER"));
+  EXPECT_THAT(by_user["u10"], ElementsAre("ADD TRIGGER", "REMOVE EXIT_EVENT"));
+  EXPECT_THAT(by_user["u11"], ElementsAre("ADD TRIGGER", "QUALIFIED TRIGGER"));
+  EXPECT_EQ(members("s"), 6);
+}
+
+TEST_F(Building, ADateThatComesWhileItIsBuiltIsNotMissed) {
+  constexpr int kUsers = 60;
+  const auto rule = [](int64_t version) {
+    return Make("s", version, "live: { date_time: { property: when } }");
+  };
+  want({rule(1)});
+  turns(10);
+  for (int i = 0; i < kUsers; ++i) {
+    const Time when = cluster_.wall + Duration::Millis(200 + 20 * i);
+    const std::string user = fmt::format("u{:02}", i);
+    cluster_.append(
+        0, InputRecord{.key = user,
+                       .value = fmt::format(R"({{"type":"identify","userId":"{}","timestamp":{},)"
+                                            R"("traits":{{"when":"{}"}}}})",
+                                            user, cluster_.wall.millis(), FormatTimestamp(when)),
+                       .record_time = cluster_.wall});
+  }
+  turns_until([&] { return told("s").size() > 2; });
+  want({rule(2)});
+  turns_until([&] {
+    const ActiveSegment* segment = task()->engine().rules().find("s");
+    return segment->segment.version() == 2 && segment->built;
+  });
+  turns(200);
+  EXPECT_EQ(told("s").size(), static_cast<size_t>(kUsers));
+  EXPECT_EQ(members("s"), kUsers);
+}
+
+TEST_F(Building, ALiveSegmentIsJudgedByWhatItFiltersByOnceThatIsBuilt) {
+  for (int i = 0; i < 8; ++i) append(fmt::format("u{}", i), "B");
+  turns(20);
+  want(
+      {Make("inner", 1, "past_behavior: { did: { event: B } }"),
+       Make("out", 1,
+            "live: { actions: { any_of: [ { event: A } ] }, filter: { not: { in_segment: inner } } "
+            "}"),
+       Make("in", 1,
+            "live: { actions: { any_of: [ { event: A } ] }, filter: { in_segment: inner } }")});
+  turns_until([&] { return phase("inner") != AppliedDefinition::ACTIVE; });
+  EXPECT_NE(phase("out"), AppliedDefinition::ACTIVE);
+  for (int i = 6; i < 10; ++i) append(fmt::format("u{}", i), "A");
+  turns_until_active("inner");
+  turns_until_active("out");
+  turns(20);
+  EXPECT_THAT(told("out"), UnorderedElementsAre("u8 ADD TRIGGER", "u9 ADD TRIGGER"));
+  EXPECT_THAT(told("in"), UnorderedElementsAre("u6 ADD TRIGGER", "u7 ADD TRIGGER"));
 }
 
 TEST_F(Building, WhatComesTwiceAroundTheActivationCountsOnce) {

@@ -301,29 +301,25 @@ TEST_F(AppliedDefinitionsTest, GoesThroughThePhases) {
       "a", 1, "live: { actions: { any_of: [ { event: A } ] }, filter: { did: { event: B } } }");
   go_to({live});
   EXPECT_THAT(definitions_.in_phase(AppliedDefinition::BUILDING), ElementsAre(0u));
-  definitions_.apply(
-      definitions_.enter(AppliedDefinition::ACTIVATING, {0}, Offset(50), Time::Millis(2'000'000)));
+  definitions_.apply(definitions_.enter(AppliedDefinition::ACTIVATING, {0}));
   EXPECT_THAT(definitions_.in_phase(AppliedDefinition::BUILDING), IsEmpty());
   EXPECT_THAT(definitions_.in_phase(AppliedDefinition::ACTIVATING), ElementsAre(0u));
-  const auto change =
-      definitions_.enter(AppliedDefinition::ACTIVE, {0}, Offset(60), Time::Millis(3'000'000));
+  const auto change = definitions_.enter(AppliedDefinition::ACTIVE, {0});
   definitions_.apply(change);
-  // Triggers count from here on, the past from where it was read to.
-  EXPECT_EQ(change.rules->find("a")->activation_offset, Offset(60));
-  EXPECT_EQ(change.rules->find("a")->activation_clock, Time::Millis(3'000'000));
+  // Triggers count from its creation on, the past from where it was read to.
+  EXPECT_EQ(change.rules->find("a")->activation_offset, kOffset);
+  EXPECT_EQ(change.rules->find("a")->activation_clock, kClock);
   EXPECT_EQ(change.rules->find("a")->history_offset, kOffset);
   EXPECT_TRUE(change.rules->find("a")->built);
   EXPECT_FALSE(change.definitions[0].first());
   EXPECT_FALSE(definitions_.differ({live}));
 }
 
-TEST_F(AppliedDefinitionsTest, ADateCountsFromWhereTurnsBegin) {
+TEST_F(AppliedDefinitionsTest, ADateCountsFromItsCreationOn) {
   go_to({Rule("a", 1, "live: { date_time: { property: p } }")});
-  definitions_.apply(
-      definitions_.enter(AppliedDefinition::ACTIVATING, {0}, Offset(50), Time::Millis(2'000'000)));
-  const auto change =
-      definitions_.enter(AppliedDefinition::ACTIVE, {0}, Offset(60), Time::Millis(3'000'000));
-  EXPECT_EQ(change.rules->find("a")->activation_clock, Time::Millis(2'000'000));
+  definitions_.apply(definitions_.enter(AppliedDefinition::ACTIVATING, {0}));
+  const auto change = definitions_.enter(AppliedDefinition::ACTIVE, {0});
+  EXPECT_EQ(change.rules->find("a")->activation_clock, kClock);
 }
 
 TEST_F(AppliedDefinitionsTest, AnEditWhileBuildingBeginsAgain) {
@@ -334,9 +330,54 @@ TEST_F(AppliedDefinitionsTest, AnEditWhileBuildingBeginsAgain) {
   EXPECT_EQ(change.definitions[0].history_offset(), 70);
   // Nobody was told anything yet.
   EXPECT_TRUE(change.definitions[0].first());
-  definitions_.apply(definitions_.enter(AppliedDefinition::ACTIVATING, {0}, Offset(80), kClock));
+  definitions_.apply(definitions_.enter(AppliedDefinition::ACTIVATING, {0}));
   change = definitions_.plan({Did("a", 2)}, Offset(90), kClock);
   EXPECT_FALSE(change.definitions[0].first());
+}
+
+TEST_F(AppliedDefinitionsTest, AnEditOfALiveSegmentThatBuildsTakesItsPlace) {
+  const char* const yaml = "live: { date_time: { property: p } }";
+  go_to({Rule("a", 1, yaml)});
+  auto change = definitions_.plan({Rule("a", 2, yaml)}, Offset(70), Time::Millis(2'000'000));
+  // What came since the first was judged by none.
+  EXPECT_EQ(change.definitions[0].activation_offset(), kOffset.value());
+  EXPECT_EQ(change.definitions[0].activation_clock_ms(), kClock.millis());
+  EXPECT_EQ(change.definitions[0].changed_offset(), 70);
+  EXPECT_EQ(change.definitions[0].history_offset(), 70);
+  definitions_.apply(change);
+  definitions_.apply(definitions_.enter(AppliedDefinition::ACTIVATING, {0}));
+  // Some users had their turn with this one: the next waits until all have.
+  EXPECT_FALSE(definitions_.differ({Rule("a", 3, yaml)}));
+  EXPECT_THAT(definitions_.plan({Rule("a", 3, yaml)}, Offset(80), kClock).definitions, IsEmpty());
+  definitions_.apply(definitions_.enter(AppliedDefinition::ACTIVE, {0}));
+  change = definitions_.plan({Rule("a", 3, yaml)}, Offset(90), Time::Millis(3'000'000));
+  EXPECT_EQ(change.definitions[0].activation_offset(), 90);
+  EXPECT_EQ(change.definitions[0].activation_clock_ms(), 3'000'000);
+}
+
+TEST_F(AppliedDefinitionsTest, ALiveSegmentIsBuiltWithWhatItFiltersBy) {
+  const std::string live = "live: { actions: { any_of: [ { event: A } ] }, filter: ";
+  const Segment by_inner = Rule("by-inner", 1, live + "{ not: { in_segment: inner } } }");
+  const Segment by_other = Rule("by-other", 1, live + "{ in_segment: by-inner } }");
+  const Segment alone = Rule("alone", 1, live + "{ property: { property: p, equals: 1 } } }");
+  const Segment counts =
+      Rule("counts", 1, live + "{ all_of: [ { in_segment: inner }, { did: { event: B } } ] } }");
+  go_to({alone, by_inner, by_other, counts, Did("inner", 1)});
+  // Slots as in this list.
+  EXPECT_THAT(definitions_.in_phase(AppliedDefinition::BUILDING), ElementsAre(1u, 2u, 3u, 4u));
+  EXPECT_TRUE(definitions_.by_slot().at(1).first());
+  EXPECT_THAT(definitions_.ready({1, 2}), IsEmpty());
+  // The inner one waits for the history of who filters by it: all are built together.
+  EXPECT_THAT(definitions_.ready({1, 2, 4}), IsEmpty());
+  EXPECT_THAT(definitions_.ready({1, 2, 3, 4}), ElementsAre(1u, 2u, 3u, 4u));
+  definitions_.apply(definitions_.enter(AppliedDefinition::ACTIVE, {1, 2, 3, 4}));
+  // Of one that has been built there is nothing to wait for.
+  Segment again = by_inner;
+  again.set_version(2);
+  EXPECT_EQ(definitions_.plan({alone, again, by_other, counts, Did("inner", 1)}, kOffset, kClock)
+                .definitions.at(0)
+                .phase(),
+            AppliedDefinition::ACTIVE);
 }
 
 TEST_F(AppliedDefinitionsTest, WhatRefersToABuildingSegmentWaitsForIt) {
@@ -347,7 +388,7 @@ TEST_F(AppliedDefinitionsTest, WhatRefersToABuildingSegmentWaitsForIt) {
   EXPECT_THAT(definitions_.ready({1, 2, 3}), ElementsAre(3u));
   EXPECT_THAT(definitions_.ready({0, 2, 3}), ElementsAre(0u, 3u));
   EXPECT_THAT(definitions_.ready({0, 1, 2, 3}), ElementsAre(0u, 1u, 2u, 3u));
-  definitions_.apply(definitions_.enter(AppliedDefinition::ACTIVE, {0}, kOffset, kClock));
+  definitions_.apply(definitions_.enter(AppliedDefinition::ACTIVE, {0}));
   EXPECT_THAT(definitions_.ready({1, 2}), ElementsAre(1u, 2u));
 }
 
@@ -401,13 +442,13 @@ TEST_F(AppliedDefinitionsTest, TheEndOfAShadowIsToldUserByUser) {
   EXPECT_EQ(change.definitions[0].phase(), AppliedDefinition::BUILDING);
   EXPECT_TRUE(change.definitions[0].untold());
   EXPECT_FALSE(definitions_.told(0, &waits));
-  definitions_.apply(definitions_.enter(AppliedDefinition::ACTIVATING, {0}, kOffset, kClock));
+  definitions_.apply(definitions_.enter(AppliedDefinition::ACTIVATING, {0}));
   EXPECT_TRUE(definitions_.told(0, &had_turn));
   EXPECT_FALSE(definitions_.told(0, &waits));
   // Another version waits until all have had their turn.
   EXPECT_FALSE(definitions_.differ({Make("a", 3)}));
   EXPECT_THAT(definitions_.plan({Make("a", 3)}, kOffset, kClock).definitions, IsEmpty());
-  definitions_.apply(definitions_.enter(AppliedDefinition::ACTIVE, {0}, kOffset, kClock));
+  definitions_.apply(definitions_.enter(AppliedDefinition::ACTIVE, {0}));
   EXPECT_TRUE(definitions_.told(0, &waits));
   EXPECT_TRUE(definitions_.differ({Make("a", 3)}));
 }
@@ -438,7 +479,7 @@ TEST_F(AppliedDefinitionsTest, APauseAmidTheEndOfAShadowLeavesWhoWasTold) {
   shadow.set_shadow(true);
   go_to({shadow});
   go_to({Make("a", 2)});
-  definitions_.apply(definitions_.enter(AppliedDefinition::ACTIVATING, {0}, kOffset, kClock));
+  definitions_.apply(definitions_.enter(AppliedDefinition::ACTIVATING, {0}));
   const auto pause = definitions_.pause({0}, Offset(70));
   EXPECT_TRUE(pause.rules->segment(0)->telling);
   definitions_.apply(pause);
