@@ -307,7 +307,8 @@ bool Generator::reaches(Slot from, Slot to) const {
 
 pb::Expression Generator::past(int depth, Slot slot) {
   pb::Expression e;
-  const int form = depth > 2 ? 4 + random_.below(8) : random_.below(12);
+  int form = depth > 2 ? 4 + random_.below(8) : random_.below(12);
+  if (shape_.removals && percent(40)) form = 7;
   if (form == 0) {
     *e.mutable_not_() = past(depth + 1, slot);
   } else if (form <= 2) {
@@ -404,7 +405,7 @@ pb::Segment Generator::other_segment(Slot slot) {
       *live.mutable_sequence() = sequence();
     }
   }
-  if (percent(60)) *live.mutable_filter() = past(2, slot);
+  if (percent(shape_.removals ? 90 : 60)) *live.mutable_filter() = past(2, slot);
   *out.mutable_live() = live;
   return out;
 }
@@ -578,7 +579,7 @@ History Generator::run() {
     settings.deadline_grace = std::min(settings.deadline_grace, settings.max_lateness);
   }
 
-  const int segments = 1 + random_.below(3);
+  const int segments = shape_.removals ? kSlots : 1 + random_.below(3);
   const auto next = [&](Slot slot) { return mixed() ? other_segment(slot) : segment(slot); };
   for (Slot slot = 0; slot < static_cast<Slot>(segments); ++slot) {
     defined_[slot] = next(slot);
@@ -666,7 +667,10 @@ History Generator::run() {
     const Time newest_before = newest_record;
     newest_record = std::max(newest_record, one.record_time);
 
-    if (percent(15)) history_.items.push_back({.kind = Item::Kind::kAdvance, .clock = clock});
+    // Users wait for their turn until then.
+    if (percent(shape_.removals ? 3 : 15)) {
+      history_.items.push_back({.kind = Item::Kind::kAdvance, .clock = clock});
+    }
     if (percent(4)) history_.items.push_back({.kind = Item::Kind::kRestart, .clock = clock});
     if (shape_.edits && percent(12)) {
       const auto slot = static_cast<Slot>(random_.below(kSlots));
@@ -678,7 +682,7 @@ History Generator::run() {
       if (mixed()) clock = std::max(clock, newest_event);
       if (mixed() && !shape_.in_order) clock = std::max(clock, newest_before);
       // Whoever refers to it.
-      if (defined_.contains(slot) && percent(25)) {
+      if (defined_.contains(slot) && percent(shape_.removals ? 50 : 25)) {
         defined_.erase(slot);
         history_.items.push_back({.kind = Item::Kind::kDelete, .clock = clock, .slot = slot});
       } else {

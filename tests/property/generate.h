@@ -14,6 +14,8 @@ struct Shape {
   bool in_order = false;
   // Definitions are created, updated and deleted on the way.
   bool edits = false;
+  // Half of those are deletions, and segments refer to each other all the time.
+  bool removals = false;
   // Records appear again.
   bool duplicates = false;
   // Delays stay within max_lateness.

@@ -127,8 +127,21 @@ TEST(AllKinds, AcrossEdits) {
   Check(OfAllKinds({.edits = true, .duplicates = true}), 4000, Difference);
 }
 
+TEST(AllKinds, AcrossRemovals) {
+  Check(OfAllKinds({.edits = true, .removals = true, .most_records = 60}), 2000, Difference);
+}
+
+TEST(LiveOfThePast, AcrossRemovals) {
+  Check({.edits = true, .removals = true, .most_records = 60, .past = true, .live = true}, 2000,
+        Difference);
+}
+
 TEST(AllKinds, TheStateIsAFunctionOfOffsetAndClockAcrossEdits) {
   Check(OfAllKinds({.edits = true, .duplicates = true}), 1000, ReplayWrong);
+}
+
+TEST(AllKinds, TheStateIsAFunctionOfOffsetAndClockAcrossRemovals) {
+  Check(OfAllKinds({.edits = true, .removals = true}), 1000, ReplayWrong);
 }
 
 }  // namespace

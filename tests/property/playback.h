@@ -49,6 +49,8 @@ class Playback {
   // All users have been settled.
   void finish_settling();
   void read_history(Slot slot, Offset until);
+  // As definitions may change amid a removal, though a slot is used again after it only.
+  bool goes_on_removing(const Item& item) const;
   void settle_all(Step* step);
   // It refers to no other segment, and none refers to it.
   bool stands_alone(const ActiveSegment& segment) const;
