@@ -140,5 +140,9 @@ TEST(Until, OfAllKinds) {
         100, UntilWrong);
 }
 
+TEST(Until, AcrossRemovals) {
+  Check({.edits = true, .removals = true, .past = true, .live = true}, 100, UntilWrong);
+}
+
 }  // namespace
 }  // namespace segmentd::property
