@@ -35,7 +35,8 @@ class DefinitionLog {
 
   // Writes segments (their IDs, versions, etags and times are set), and null segments as deletions,
   // acknowledged by the broker, in order; returns when this instance has read them back, so that
-  // All() shows them. One writer at a time: the caller holds a lock over reading and writing.
+  // All() shows them. FAILED_PRECONDITION when what was stored, and run here, was lost. One writer
+  // at a time: the caller holds a lock over reading and writing.
   struct Write {
     std::string id;
     std::optional<segments::v1::Segment> segment;

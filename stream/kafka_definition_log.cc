@@ -119,8 +119,12 @@ bool KafkaDefinitionLog::stopping() const {
 }
 
 absl::StatusOr<Offset> KafkaDefinitionLog::end() const {
-  const auto end = KafkaOffsets(reader_.get(), options_.topic, {&kPartition, 1},
-                                KafkaOffset::kStable, kEndLimit);
+  return end_within(kEndLimit);
+}
+
+absl::StatusOr<Offset> KafkaDefinitionLog::end_within(absl::Duration limit) const {
+  const auto end =
+      KafkaOffsets(reader_.get(), options_.topic, {&kPartition, 1}, KafkaOffset::kStable, limit);
   if (!end.ok()) return end.status();
   return Offset(end->at(kPartition));
 }
@@ -388,6 +392,7 @@ bool KafkaDefinitionLog::WaitApplied(std::string_view id, int64_t version, absl:
 
 absl::Status KafkaDefinitionLog::Append(const std::vector<Write>& writes, absl::Time deadline) {
   if (writes.empty()) return absl::OkStatus();
+  if (absl::Status status = check_whole(deadline); !status.ok()) return status;
   int64_t next_offset = 0;
   {
     const std::scoped_lock lock(writer_mutex_);
@@ -406,6 +411,32 @@ absl::Status KafkaDefinitionLog::Append(const std::vector<Write>& writes, absl::
   }
   return absl::DeadlineExceededError(
       "it is stored, but this instance has not read it back yet: read again");
+}
+
+absl::Status KafkaDefinitionLog::check_whole(absl::Time deadline) const {
+  const Offset run = board_.definitions_end();
+  {
+    const std::scoped_lock lock(mutex_);
+    if (Offset(position_) >= run) return absl::OkStatus();
+  }
+  const absl::StatusOr<Offset> end =
+      end_within(std::clamp(deadline - absl::Now(), absl::Milliseconds(1), kEndLimit));
+  if (!end.ok()) {
+    return absl::Status(end.status().code(),
+                        fmt::format("nothing was stored: {}", Text(end.status())));
+  }
+  if (*end >= run) {
+    return absl::UnavailableError(
+        "nothing was stored: this instance has not read all the definitions yet that are run: read "
+        "again before writing");
+  }
+  // What is written behind a loss would bring the end back to where it was, and hide it.
+  return absl::FailedPreconditionError(fmt::format(
+      "nothing was stored: topic {} ends at offset {}, but definitions up to {} were run: it was "
+      "deleted or made again. Restore its records from a copy. To go on with what it holds now, "
+      "which takes every user out of the segments that are not in it, start with "
+      "--accept-lost-definitions.",
+      options_.topic, end->value(), run.value()));
 }
 
 absl::Status KafkaDefinitionLog::open_writer(absl::Time deadline) {

@@ -92,6 +92,13 @@ TaskBoard::Running TaskBoard::running(std::string_view id) const {
   return running;
 }
 
+Offset TaskBoard::definitions_end() const {
+  const std::scoped_lock lock(mutex_);
+  Offset end;
+  for (const auto& [partition, entry] : entries_) end = std::max(end, entry.definitions_end);
+  return end;
+}
+
 TaskBoard::Status TaskBoard::status(std::string_view id, int64_t version) const {
   const std::scoped_lock lock(mutex_);
   std::vector<Partition> waiting;

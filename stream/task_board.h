@@ -34,6 +34,9 @@ class TaskBoard {
     // Why it has failed.
     std::string failure;
     std::shared_ptr<const DefinitionStatuses> definitions;
+    // Behind the last definition that was run, as far as that is known; also of one that has
+    // failed.
+    Offset definitions_end;
   };
 
   void post(Partition partition, Entry entry);
@@ -74,6 +77,9 @@ class TaskBoard {
     bool paused = false;
   };
   Running running(std::string_view id) const;
+
+  // Behind the last definition that any task of this process has run.
+  Offset definitions_end() const;
 
  private:
   std::atomic<bool> no_task_runs_on_{false};

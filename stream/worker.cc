@@ -352,6 +352,7 @@ absl::Status Worker::begin_task(Partition partition, Seat& seat,
   if (!held.ok()) return held.status();
   absl::Status status = seat.task->start(std::move(restored), seat.committed, *held);
   if (!status.ok()) return status;
+  seat.definitions_end = seat.task->definitions_end();
   const absl::StatusOr<Offset> definitions_end = this->definitions_end(*seat.task);
   if (!definitions_end.ok()) {
     new_task(partition, seat);
@@ -563,16 +564,23 @@ bool Worker::commit(absl::Span<const Partition> everything) {
     Seat& seat = seats_.at(partition);
     const auto before = seat.task->statuses();
     seat.task->committed();
-    if (seat.task->statuses() != before) post(partition, seat);
+    if (seat.task->statuses() != before || seat.definitions_end != seat.task->definitions_end()) {
+      post(partition, seat);
+    }
   }
   return true;
 }
 
-void Worker::post(Partition partition, const Seat& seat) {
+void Worker::post(Partition partition, Seat& seat) {
+  const Task& task = *seat.task;
+  if (task.running() || task.state() == TaskState::kReplaying) {
+    seat.definitions_end = task.definitions_end();
+  }
   board_.post(partition, {.worker = this,
-                          .state = seat.task->state(),
-                          .failure = std::string(seat.task->failure().message()),
-                          .definitions = seat.task->statuses()});
+                          .state = task.state(),
+                          .failure = std::string(task.failure().message()),
+                          .definitions = task.statuses(),
+                          .definitions_end = seat.definitions_end});
 }
 
 // --- Questions.

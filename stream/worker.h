@@ -121,6 +121,8 @@ class Worker {
     int waits = 0;
     absl::Duration retry_at = absl::ZeroDuration();
     std::optional<Offset> committed;
+    // Behind the last definition that its tasks have run; what is being restored does not know.
+    Offset definitions_end;
     // When the input's end was last known.
     absl::Duration end_known_at = absl::ZeroDuration();
     // What the task wants of the past; they outlive a restore.
@@ -196,7 +198,7 @@ class Worker {
   void fail_all();
   // Memory is not what is committed: all tasks are restored.
   void drop_all(std::string_view why);
-  void post(Partition partition, const Seat& seat);
+  void post(Partition partition, Seat& seat);
   void answer();
   absl::Duration wait(absl::Duration now) const;
 

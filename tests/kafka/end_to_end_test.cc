@@ -1012,6 +1012,10 @@ TEST_F(EndToEnd, LostDefinitionsEndNoMembershipUnlessTold) {
     return absl::StrContains(segmentd.page("/readyz").text, "partitions failed: 0, 1, 2, 3");
   };
   EXPECT_TRUE(Eventually(failed)) << segmentd.log() << segmentd.page("/readyz").text;
+  // And it stays known: nothing is written that would make the topic as long as it was.
+  const CommandResult refused = segmentd.segctl("segment create -f " + booked);
+  EXPECT_NE(refused.status, 0);
+  EXPECT_THAT(refused.text, AllOf(HasSubstr("nothing was stored"), HasSubstr("from a copy")));
   EXPECT_EQ(segmentd.stop(), 0) << segmentd.log();
 
   // Nor after a start, which would have made it, too.

@@ -1100,6 +1100,28 @@ TEST_F(KafkaDefinitions, TellsHowFarTheTasksAre) {
   EXPECT_EQ(definitions->All()->front().status(), segments::v1::SEGMENT_STATUS_ACTIVE);
 }
 
+TEST_F(KafkaDefinitions, WritesNothingBehindALoss) {
+  auto definitions = log();
+  ASSERT_OK(definitions->Append({{"a", LiveSegment("a")}}, absl::Now() + kLimit));
+  board_.post(0, {.state = TaskState::kRunning, .definitions_end = Offset(1)});
+  ASSERT_OK(definitions->Append({{"b", LiveSegment("b")}}, absl::Now() + kLimit));
+  // As of a topic that was deleted with three records and made again.
+  board_.post(0, {.state = TaskState::kFailed, .definitions_end = Offset(3)});
+  for (const std::optional<segments::v1::Segment>& written :
+       {std::optional(LiveSegment("c")), std::optional<segments::v1::Segment>()}) {
+    const absl::Status status = definitions->Append({{"a", written}}, absl::Now() + kLimit);
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+    EXPECT_THAT(std::string(status.message()),
+                AllOf(HasSubstr("nothing was stored"), HasSubstr("ends at offset 2"),
+                      HasSubstr("up to 3 were run"), HasSubstr("from a copy"),
+                      HasSubstr("--accept-lost-definitions")));
+  }
+  EXPECT_EQ(definitions->end().value_or(Offset(-1)), Offset(2));
+  // Accepted, or restored.
+  board_.post(0, {.state = TaskState::kRunning, .definitions_end = Offset(2)});
+  ASSERT_OK(definitions->Append({{"c", LiveSegment("c")}}, absl::Now() + kLimit));
+}
+
 TEST_F(KafkaDefinitions, GivesUpAtTheDeadline) {
   auto definitions = log();
   const absl::Status status =

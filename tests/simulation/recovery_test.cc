@@ -315,6 +315,8 @@ TEST_F(Recovery, RefusesDefinitionsThatWereMadeAgainUnlessTold) {
                                HasSubstr("--accept-lost-definitions")));
   EXPECT_EQ(process_->board().all_metrics().at(0)->restores.value(), 0);
   EXPECT_EQ(cluster_.read_committed(Topic::kChanges, 0).size(), told);
+  // Whoever writes definitions knows.
+  EXPECT_EQ(process_->board().definitions_end(), Offset(3));
 
   options_.task.accept_lost_definitions = true;
   {
@@ -342,8 +344,12 @@ TEST_F(Recovery, RefusesDefinitionsThatWereMadeAgainWhileItRan) {
   append("v", "A");
   process_->worker().turn();
   process_->worker().want(Definitions(""), Offset(1));
+  process_->worker().turn();
+  EXPECT_EQ(state(), TaskState::kRestoring);
+  EXPECT_EQ(process_->board().definitions_end(), Offset(3));
   turns(50);
   EXPECT_EQ(state(), TaskState::kFailed);
+  EXPECT_EQ(process_->board().definitions_end(), Offset(3));
   EXPECT_THAT(failure(), AllOf(HasSubstr("ends at offset 1"), HasSubstr("up to 3 were run")));
   EXPECT_EQ(cluster_.read_committed(Topic::kChanges, 0).size(), told);
 }

@@ -44,6 +44,16 @@ TEST(TaskBoard, ActiveWhenEveryTaskRunsTheVersion) {
   EXPECT_EQ(StatusOf(board, 2), "INVALID: why");
 }
 
+TEST(TaskBoard, TellsHowFarTheDefinitionsWereThatWereRun) {
+  TaskBoard board;
+  EXPECT_EQ(board.definitions_end(), Offset(0));
+  board.post(0, {.state = TaskState::kRunning, .definitions_end = Offset(2)});
+  board.post(1, {.state = TaskState::kFailed, .definitions_end = Offset(3)});
+  EXPECT_EQ(board.definitions_end(), Offset(3));
+  board.remove(1, nullptr);
+  EXPECT_EQ(board.definitions_end(), Offset(2));
+}
+
 TEST(TaskBoard, BuildingUntilTheLastTaskHasBuilt) {
   TaskBoard board;
   Post(board, 0, {.version = 1, .building = true, .progress = 0.5});
