@@ -16,6 +16,9 @@ constexpr absl::Duration kIdleWait = absl::Milliseconds(10);
 // While questions come: they wait for the poll to return.
 constexpr absl::Duration kAskedWait = absl::Milliseconds(1);
 constexpr absl::Duration kAskedLately = absl::Milliseconds(200);
+// So often the broker says that the definitions end before what was run, over 3 s, before they are
+// lost: one that has just become the leader may know less for a moment.
+constexpr int kTooLowAnswers = 6;
 // How old the lag that is reported may be.
 constexpr absl::Duration kEndsKnown = absl::Seconds(5);
 
@@ -240,33 +243,64 @@ void Worker::save_everything(absl::Span<const Partition> partitions) {
 // --- Recovery.
 
 void Worker::take_up_definitions() {
-  if (!wanted_changed_.load(std::memory_order_relaxed)) return;
-  {
-    const std::scoped_lock lock(mutex_);
-    definitions_ = wanted_;
-    definitions_end_ = wanted_end_;
-    wanted_changed_ = false;
+  const auto live = [](const Task& task) {
+    return task.running() || task.state() == TaskState::kReplaying;
+  };
+  if (wanted_changed_.load(std::memory_order_relaxed)) {
+    {
+      const std::scoped_lock lock(mutex_);
+      definitions_ = wanted_;
+      definitions_end_ = wanted_end_;
+      wanted_changed_ = false;
+    }
+    for (auto& [partition, seat] : seats_) {
+      if (live(*seat.task)) seat.task->want(definitions_, definitions_end_);
+    }
+    definitions_doubted_ = true;
   }
-  bool lost = false;
-  for (auto& [partition, seat] : seats_) {
-    Task& task = *seat.task;
-    if (!task.running() && task.state() != TaskState::kReplaying) continue;
-    const absl::StatusOr<Offset> end = definitions_end(task);
-    lost = lost || !end.ok() || *end < task.definitions_end();
-    task.want(definitions_, definitions_end_);
+  if (!definitions_doubted_ || clock_.monotonic() < doubt_.until) return;
+  Offset run;
+  for (const auto& [partition, seat] : seats_) {
+    if (live(*seat.task)) run = std::max(run, seat.task->definitions_end());
   }
-  // A task fails, or waits for the broker to say, with nothing in the step.
-  if (lost) drop_all("the definitions topic ends before what was run of it");
+  const absl::StatusOr<Offset> end = definitions_end(run);
+  if (!end.ok()) {
+    spdlog::warn("{}; the tasks go on with what they run, and it is asked again",
+                 std::string(end.status().message()));
+    return;
+  }
+  definitions_doubted_ = false;
+  // The tasks fail with nothing in the step.
+  if (*end < run) drop_all("the definitions topic ends before what was run of it");
 }
 
-absl::StatusOr<Offset> Worker::definitions_end(const Task& task) {
-  if (!definitions_) return task.definitions_end();
-  if (definitions_end_ >= task.definitions_end() || !options_.definitions_end) {
-    return definitions_end_;
-  }
+absl::StatusOr<Offset> Worker::definitions_end(Offset run) {
+  if (!definitions_) return run;
+  if (definitions_end_ >= run || !options_.definitions_end) return definitions_end_;
+  if (clock_.monotonic() < doubt_.until) return doubt_.why;
   // Another instance may have read further than this one.
-  const BrokerWait::Call waiting(broker_wait_);
-  return options_.definitions_end();
+  absl::StatusOr<Offset> end;
+  {
+    const BrokerWait::Call waiting(broker_wait_);
+    end = options_.definitions_end();
+  }
+  if (end.ok() && *end >= run) {
+    doubt_ = Doubt();
+    return end;
+  }
+  if (end.ok() && ++doubt_.too_low >= kTooLowAnswers) return end;
+  doubt_.why = end.ok() ? absl::UnavailableError(fmt::format(
+                              "the broker says that the definitions topic ends at offset {}, but "
+                              "definitions up to {} were run",
+                              end->value(), run.value()))
+                        : absl::Status(end.status().code(),
+                                       fmt::format("definitions up to {} were run, of which this "
+                                                   "instance has read those up to {}, and the "
+                                                   "broker does not say where their topic ends: {}",
+                                                   run.value(), definitions_end_.value(),
+                                                   std::string(end.status().message())));
+  doubt_.until = clock_.monotonic() + Backoff(doubt_.asked++);
+  return doubt_.why;
 }
 
 void Worker::drop_all(std::string_view why) {
@@ -304,6 +338,11 @@ void Worker::recover() {
   for (auto& [partition, seat] : seats_) {
     if (reading_) return;
     if (seat.task->state() != TaskState::kRestoring || now < seat.retry_at) continue;
+    // Where it is known already that the task would have to wait, the changelog need not be read.
+    if (const auto end = definitions_end(seat.definitions_end); !end.ok()) {
+      retry_or_fail(partition, seat, end.status());
+      continue;
+    }
     read_changelog(partition, seat);
   }
 }
@@ -353,7 +392,7 @@ absl::Status Worker::begin_task(Partition partition, Seat& seat,
   absl::Status status = seat.task->start(std::move(restored), seat.committed, *held);
   if (!status.ok()) return status;
   seat.definitions_end = seat.task->definitions_end();
-  const absl::StatusOr<Offset> definitions_end = this->definitions_end(*seat.task);
+  const absl::StatusOr<Offset> definitions_end = this->definitions_end(seat.definitions_end);
   if (!definitions_end.ok()) {
     new_task(partition, seat);
     return definitions_end.status();

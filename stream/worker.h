@@ -41,7 +41,8 @@ namespace segmentd {
 struct WorkerOptions {
   TaskOptions task;
   // Asks the broker where the definitions topic ends. Called only when some task has run later
-  // definitions than want() brought; not set, those are all there are.
+  // definitions than want() brought, again and with backoff where that is no answer; not set, those
+  // are all there are.
   std::function<absl::StatusOr<Offset>()> definitions_end;
   // Of the input when the program started. One that was added since takes users from others,
   // without their states: then all tasks of the process fail.
@@ -166,8 +167,9 @@ class Worker {
   void new_task(Partition partition, Seat& seat);
 
   void take_up_definitions();
-  // Where they end: no earlier than those of the task, or they are lost.
-  absl::StatusOr<Offset> definitions_end(const Task& task);
+  // Where they end: no earlier than `run`, or those are lost. An error while that can't be told: it
+  // is for the caller to come again.
+  absl::StatusOr<Offset> definitions_end(Offset run);
   // Goes on with a failed transaction session, and with tasks to be restored.
   void recover();
   void read_changelog(Partition partition, Seat& seat);
@@ -243,6 +245,18 @@ class Worker {
 
   WantedDefinitions definitions_;
   Offset definitions_end_;
+  // It is not known yet whether they are all that the running tasks have run.
+  bool definitions_doubted_ = false;
+  // The broker did not say where their topic ends, or said before what was run.
+  struct Doubt {
+    int asked = 0;
+    // Of the answers.
+    int too_low = 0;
+    absl::Status why;
+    // Not asked again before.
+    absl::Duration until = -absl::InfiniteDuration();
+  };
+  Doubt doubt_;
   std::atomic<bool> wanted_changed_{false};
   // Guards what follows, up to stopped_.
   std::mutex mutex_;

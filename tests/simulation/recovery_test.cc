@@ -409,6 +409,90 @@ TEST_F(Recovery, GoesOnWithItsDefinitionsWhileTheirLogIsBehind) {
   EXPECT_EQ(task()->definitions_end(), Offset(4));
 }
 
+TEST_F(Recovery, TakesDefinitionsForLostOnlyAfterSeveralAnswers) {
+  append("u", "A");
+  definitions_end_ = Offset(3);
+  work_and_die();
+  // A broker that has just become the leader, at first.
+  int asked = 0;
+  int too_low = 2;
+  options_.definitions_end = [&]() -> absl::StatusOr<Offset> {
+    return Offset(++asked > too_low ? 3 : 2);
+  };
+  definitions_end_ = Offset(1);
+  start();
+  turns(20);
+  ASSERT_EQ(state(), TaskState::kRunning) << failure();
+  EXPECT_GT(asked, too_low);
+  // And while it runs.
+  asked = 0;
+  process_->worker().want(definitions_, Offset(1));
+  turns(20);
+  EXPECT_EQ(asked, too_low + 1);
+  EXPECT_EQ(state(), TaskState::kRunning) << failure();
+  EXPECT_EQ(process_->board().all_metrics().at(0)->restores.value(), 0);
+  // Not without end, neither here nor after a start.
+  too_low = 1'000;
+  for (const bool started : {true, false}) {
+    asked = 0;
+    if (!started) start();
+    process_->worker().want(Definitions(""), Offset(1));
+    turns(3);
+    EXPECT_EQ(state(), started ? TaskState::kRunning : TaskState::kRestoring);
+    turns(100);
+    EXPECT_EQ(state(), TaskState::kFailed);
+    EXPECT_THAT(failure(), AllOf(HasSubstr("ends at offset 2"), HasSubstr("up to 3 were run")));
+    EXPECT_GE(asked, 4);
+    EXPECT_LE(asked, 8);
+  }
+}
+
+TEST_F(Recovery, AsksOnceForAllPartitionsWhereTheDefinitionsEnd) {
+  Cluster cluster(3, 1);
+  int asked = 0;
+  absl::StatusOr<Offset> answer = absl::UnavailableError("no broker");
+  options_.definitions_end = [&] {
+    ++asked;
+    return answer;
+  };
+  Process process(cluster, "one", options_);
+  const auto turns = [&](int n) {
+    for (; n > 0; --n) {
+      process.worker().turn();
+      cluster.pass(Duration::Millis(10));
+    }
+  };
+  const auto states = [&] {
+    std::vector<TaskState> all;
+    for (const auto& [partition, entry] : process.board().entries()) all.push_back(entry.state);
+    return all;
+  };
+  const std::vector<TaskState> running(3, TaskState::kRunning);
+  process.worker().want(definitions_, Offset(3));
+  turns(50);
+  ASSERT_EQ(states(), running);
+  // A broker that is silent says nothing of the topic: nothing is dropped for that.
+  const Log log;
+  process.worker().want(definitions_, Offset(1));
+  turns(1);
+  EXPECT_EQ(asked, 1);
+  EXPECT_THAT(log.text(), AllOf(HasSubstr("does not say"), HasSubstr("no broker"),
+                                Not(HasSubstr("ends before"))));
+  turns(100);
+  EXPECT_GE(asked, 3);
+  EXPECT_LE(asked, 5) << "with longer and longer waits";
+  EXPECT_EQ(states(), running);
+  answer = Offset(3);
+  turns(100);
+  const int answered = asked;
+  turns(100);
+  EXPECT_EQ(asked, answered);
+  EXPECT_EQ(states(), running);
+  for (const auto& [partition, metrics] : process.board().all_metrics()) {
+    EXPECT_EQ(metrics->restores.value(), 0);
+  }
+}
+
 TEST_F(Recovery, TakesUpOtherSettings) {
   append("u", "A");
   work_and_die();
