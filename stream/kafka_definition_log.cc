@@ -309,19 +309,24 @@ void KafkaDefinitionLog::put(std::string_view key, std::optional<std::string_vie
 }
 
 void KafkaDefinitionLog::publish(bool changed, int64_t position) {
-  std::shared_ptr<Published> published;
+  std::shared_ptr<const Published> published;
   if (changed) {
     auto all = std::make_shared<Segments>();
     all->reserve(table_.size());
-    published = std::make_shared<Published>();
+    std::map<std::string, Offset, std::less<>> offsets;
     for (const auto& [id, stored] : table_) {
       all->push_back(stored.segment);
-      if (!stored.invalid.empty()) published->offsets.emplace(id, stored.offset);
+      if (!stored.invalid.empty()) offsets.emplace(id, stored.offset);
     }
-    published->segments = std::move(all);
+    published = std::make_shared<Published>(Published{std::move(all), std::move(offsets)});
+  } else {
+    const std::scoped_lock lock(mutex_);
+    if (position == position_) return;
+    // Marks of transactions are no change, but the tasks of other instances may know this end.
+    published = stored_;
   }
   // First to the tasks: whoever waits for the position finds them told.
-  if (changed && options_.changed) options_.changed(published->segments, Offset(position));
+  if (options_.changed) options_.changed(published->segments, Offset(position));
   const std::scoped_lock lock(mutex_);
   if (changed) {
     stored_ = std::move(published);

@@ -38,8 +38,8 @@ class KafkaDefinitionLog final : public DefinitionLog {
     // The client needs a name of a group to read by assignment; nothing is committed to it.
     std::string group;
     // Called on the thread of the log, first when the topic was read to its end and then after
-    // every change, with all segments, sorted by ID; one that is not to be run has status INVALID.
-    // They are what the topic holds before `end`.
+    // every change, and when only `end` is another, with all segments, sorted by ID; one that is
+    // not to be run has status INVALID. They are what the topic holds before `end`.
     std::function<void(std::shared_ptr<const Segments>, Offset end)> changed;
   };
 

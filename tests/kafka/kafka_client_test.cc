@@ -1100,6 +1100,38 @@ TEST_F(KafkaDefinitions, TellsHowFarTheTasksAre) {
   EXPECT_EQ(definitions->All()->front().status(), segments::v1::SEGMENT_STATUS_ACTIVE);
 }
 
+// A writer with transactions, as a mirror may be, leaves marks behind its records.
+TEST_F(KafkaDefinitions, TellsTheEndThatMarksOfTransactionsMoved) {
+  auto definitions = log();
+  const KafkaHandle writer = *MakeKafkaHandle(
+      KafkaRole::kWriter,
+      *MakeKafkaConf(Settings(), KafkaRole::kWriter, {{"transactional.id", topics_.definitions}}));
+  const int limit = KafkaTimeoutMs(kLimit);
+  ASSERT_EQ(KafkaError(rd_kafka_init_transactions(writer.get(), limit)), nullptr);
+  const std::string json = SegmentToJson(LiveSegment("a"));
+  for (const bool committed : {true, false}) {
+    ASSERT_EQ(KafkaError(rd_kafka_begin_transaction(writer.get())), nullptr);
+    ASSERT_EQ(rd_kafka_producev(writer.get(), RD_KAFKA_V_TOPIC(topics_.definitions.c_str()),
+                                RD_KAFKA_V_PARTITION(0), RD_KAFKA_V_KEY("a", 1),
+                                RD_KAFKA_V_VALUE(const_cast<char*>(json.data()), json.size()),
+                                RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END),
+              RD_KAFKA_RESP_ERR_NO_ERROR);
+    rd_kafka_flush(writer.get(), limit);
+    ASSERT_EQ(KafkaError(committed ? rd_kafka_commit_transaction(writer.get(), limit)
+                                   : rd_kafka_abort_transaction(writer.get(), limit)),
+              nullptr);
+  }
+  const absl::Time deadline = absl::Now() + kLimit;
+  const auto told = [&] {
+    const std::scoped_lock lock(mutex_);
+    return told_end_;
+  };
+  while (told() < Offset(4) && absl::Now() < deadline) std::this_thread::yield();
+  EXPECT_EQ(told(), Offset(4));
+  EXPECT_THAT(Ids(*definitions), ElementsAre("a"));
+  EXPECT_EQ(definitions->generation(), 2u) << "nothing else has changed";
+}
+
 TEST_F(KafkaDefinitions, WritesNothingBehindALoss) {
   auto definitions = log();
   ASSERT_OK(definitions->Append({{"a", LiveSegment("a")}}, absl::Now() + kLimit));
