@@ -268,6 +268,7 @@ absl::Status Service::start_instance(int32_t partitions) {
   worker.commit_interval = ToAbsl(options_.commit_interval);
   worker.backfill.busy_share = options_.backfill_share;
   worker.task.events_topic = topics_.events;
+  worker.task.group = names_.group;
   worker.task.settings = options_.settings;
   const std::string time_zone_data = TimeZoneDataVersion();
   worker.task.time_zone_data_version = time_zone_data;

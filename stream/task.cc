@@ -115,10 +115,11 @@ absl::Status Task::start(std::unique_ptr<Restored> restored, std::optional<Offse
     return absl::AbortedError(fmt::format(
         "partition {0}: the consumer group's offset is {1}, but the changelog ends at {2}. If the "
         "group's offsets were moved, put them back while segmentd is stopped, and nothing is lost: "
-        "kafka-consumer-groups.sh --bootstrap-server … --group … --topic {3}:{0} --reset-offsets "
+        "kafka-consumer-groups.sh --bootstrap-server … --group {5} --topic {3}:{0} --reset-offsets "
         "--to-offset {2} --execute. If the changelog topic was deleted or emptied, restore it: "
         "offsets put back would tell changes twice then. {4}",
-        partition_, committed->value(), recorded.value(), options_.events_topic, kStartAnew));
+        partition_, committed->value(), recorded.value(), options_.events_topic, kStartAnew,
+        options_.group));
   }
   if (committed && *committed < recorded) {
     spdlog::warn(

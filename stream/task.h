@@ -66,6 +66,8 @@ inline constexpr std::string_view kUnknownTimeZoneData = "unknown";
 struct TaskOptions {
   // Name of the input topic, prefix included; part of every change ID.
   std::string events_topic = "events";
+  // The consumer group, for what a person is told to do.
+  std::string group = "segmentd";
   ChangeFormat output_format = ChangeFormat::kJson;
   // Wanted. A task goes on with the recorded ones until it has saved everything once.
   Settings settings;

@@ -183,6 +183,7 @@ TEST_F(Recovery, RefusesALostChangelog) {
 }
 
 TEST_F(Recovery, RefusesGroupOffsetsThatWereMovedAheadUntilTheyArePutBack) {
+  options_.task.group = "shop.segmentd";
   append("u", "A");
   append("v", "A");
   work_and_die();
@@ -197,9 +198,10 @@ TEST_F(Recovery, RefusesGroupOffsetsThatWereMovedAheadUntilTheyArePutBack) {
       failure(),
       AllOf(HasSubstr(fmt::format("the consumer group's offset is {}, but the changelog ends at {}",
                                   saved + 1, saved)),
-            HasSubstr(fmt::format("kafka-consumer-groups.sh --bootstrap-server … --group … --topic "
-                                  "events:0 --reset-offsets --to-offset {} --execute",
-                                  saved)),
+            HasSubstr(fmt::format(
+                "kafka-consumer-groups.sh --bootstrap-server … --group shop.segmentd --topic "
+                "events:0 --reset-offsets --to-offset {} --execute",
+                saved)),
             HasSubstr(kStartAnew)));
   process_.reset();
 
