@@ -81,17 +81,23 @@ absl::Status CheckRetention(const TopicRetention& retention, const std::string& 
                   ? ", or leave out --keep-times, and the newest event is now"
                   : ", or play the events as of now, with --speed 3600 instead of --keep-times";
   }
-  if (objections.empty()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the newest event would be ", FormatDuration(Rounded(-newest)),
-                     " ahead of the clock, but topic ", topic, " refuses records more than ",
-                     FormatDuration(*retention.refused_after),
-                     " ahead (message.timestamp.after.max.ms); raise that setting", way_out));
+  std::vector<std::string> refusals;
+  if (!objections.empty()) {
+    refusals.push_back(absl::StrCat("the oldest event would be ", FormatDuration(Rounded(age)),
+                                    " old, but topic ", topic, " ",
+                                    absl::StrJoin(objections, " and ")));
   }
-  return absl::FailedPreconditionError(
-      absl::StrCat("the oldest event would be ", FormatDuration(Rounded(age)), " old, but topic ",
-                   topic, " ", absl::StrJoin(objections, " and "), "; raise ",
-                   objections.size() == 1 ? "that setting" : "both settings", way_out));
+  if (ahead) {
+    refusals.push_back(absl::StrCat(
+        "the newest event would be ", FormatDuration(Rounded(-newest)),
+        " ahead of the clock, but topic ", topic, " refuses records more than ",
+        FormatDuration(*retention.refused_after), " ahead (message.timestamp.after.max.ms)"));
+  }
+  const size_t settings = objections.size() + (ahead ? 1 : 0);
+  return absl::FailedPreconditionError(absl::StrCat(
+      absl::StrJoin(refusals, ", and "), "; raise ",
+      settings == 1 ? "that setting" : (settings == 2 ? "both settings" : "all three settings"),
+      way_out));
 }
 
 absl::StatusOr<std::unique_ptr<EventProducer>> EventProducer::Connect(const KafkaSettings& settings,
@@ -142,11 +148,12 @@ void EventProducer::Delivered(rd_kafka_t*, const rd_kafka_message_t* message, vo
   const std::string_view way_out = WayOut(message->err);
   if (!way_out.empty()) ++producer->refused_;
   if (!producer->first_error_.empty()) return;
-  // Not rd_kafka_message_errstr(): of a record produced, that is the record's own value.
-  const char* const told = rd_kafka_message_produce_errstr(message);
-  producer->first_error_ = absl::StrCat(rd_kafka_err2name(message->err), ": ",
-                                        told != nullptr ? told : rd_kafka_err2str(message->err),
-                                        way_out.empty() ? "" : "; ", AbslView(way_out));
+  // Not rd_kafka_message_errstr(): of a record produced, that is the record's own value. Nor
+  // rd_kafka_message_produce_errstr(): where several records of a batch are refused, the client has
+  // freed what that points to.
+  producer->first_error_ =
+      absl::StrCat(rd_kafka_err2name(message->err), ": ", rd_kafka_err2str(message->err),
+                   way_out.empty() ? "" : "; ", AbslView(way_out));
 }
 
 absl::StatusOr<TopicRetention> EventProducer::retention(absl::Duration timeout) {

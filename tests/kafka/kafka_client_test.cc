@@ -22,6 +22,7 @@
 
 #include "absl/time/clock.h"
 
+#include "app/event_producer.h"
 #include "segment/definition_text.h"
 #include "stream/change_codec.h"
 #include "stream/kafka_change_feed.h"
@@ -277,6 +278,25 @@ TEST_F(KafkaClient, RefusesRecordsAheadOfTheClock) {
   EXPECT_EQ(appender.append(0, "u", "now", now), RD_KAFKA_RESP_ERR_NO_ERROR);
   EXPECT_EQ(appender.append(0, "u", "old", now - 86'400'000), RD_KAFKA_RESP_ERR_NO_ERROR);
   EXPECT_EQ(appender.append(0, "u", "ahead", now + 3'600'000), RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP);
+}
+
+// A record goes with its neighbours; what is wrong with it is not told of them.
+TEST_F(KafkaClient, CountsTheNeighboursOfRefusedRecordsWithThem) {
+  // Compacted, so that it takes no record without a key.
+  auto producer = EventProducer::Connect(Settings(), topics_.definitions, kLimit);
+  ASSERT_TRUE(producer.ok()) << producer.status();
+  const Time now = WallClock().wall();
+  for (int i = 0; i < 1'000; ++i) {
+    ASSERT_OK((*producer)->send(i % 10 == 0 ? std::string_view() : "u", "{}", now));
+  }
+  (*producer)->finish(kLimit);
+  EXPECT_EQ((*producer)->sent(), 1'000);
+  EXPECT_GE((*producer)->failed(), 100);
+  EXPECT_EQ((*producer)->refused(), (*producer)->failed());
+  EXPECT_EQ((*producer)->first_error(),
+            fmt::format("INVALID_RECORD: {}; the topic's settings or a policy of the broker's "
+                        "don't take such a record",
+                        rd_kafka_err2str(RD_KAFKA_RESP_ERR_INVALID_RECORD)));
 }
 
 TEST(KafkaTopicCheck, TellsAMissingTopicWhenNotAllowedToCreateIt) {

@@ -176,6 +176,17 @@ TEST(CheckRetention, AdvisesOnlyWhatWouldBeTaken) {
   EXPECT_THAT(short_file, Not(HasSubstr("--speed")));
 }
 
+TEST(CheckRetention, TellsOfTheOldestAndTheNewest) {
+  TopicRetention retention = {.kept = Duration::Days(7), .refused_after = Duration::Hours(1)};
+  const std::string both = Refusal(retention, 30, -3, true);
+  EXPECT_THAT(both, HasSubstr("the oldest event would be 30d old, but topic events deletes"));
+  EXPECT_THAT(both, HasSubstr("(retention.ms), and the newest event would be 3d ahead of the "
+                              "clock, but topic events refuses"));
+  EXPECT_THAT(both, HasSubstr("(message.timestamp.after.max.ms); raise both settings, or play"));
+  retention.refused_before = Duration::Days(1);
+  EXPECT_THAT(Refusal(retention, 30, -3, true), HasSubstr("raise all three settings, or play"));
+}
+
 TEST(CheckRetention, LooksAheadToo) {
   const TopicRetention hour = {.refused_after = Duration::Hours(1)};
   const std::string ahead = Refusal(hour, 5, -3, true);
