@@ -419,10 +419,15 @@ absl::Status KafkaDefinitionLog::Append(const std::vector<Write>& writes, absl::
 }
 
 absl::Status KafkaDefinitionLog::check_whole(absl::Time deadline) const {
-  const Offset run = board_.definitions_end();
+  const std::optional<Offset> run = board_.definitions_end();
+  if (!run) {
+    return absl::UnavailableError(
+        "nothing was stored: the partitions are being restored here, and until the first one is "
+        "nobody knows whether definitions were lost: try again");
+  }
   {
     const std::scoped_lock lock(mutex_);
-    if (Offset(position_) >= run) return absl::OkStatus();
+    if (Offset(position_) >= *run) return absl::OkStatus();
   }
   const absl::StatusOr<Offset> end =
       end_within(std::clamp(deadline - absl::Now(), absl::Milliseconds(1), kEndLimit));
@@ -430,7 +435,7 @@ absl::Status KafkaDefinitionLog::check_whole(absl::Time deadline) const {
     return absl::Status(end.status().code(),
                         fmt::format("nothing was stored: {}", Text(end.status())));
   }
-  if (*end >= run) {
+  if (*end >= *run) {
     return absl::UnavailableError(
         "nothing was stored: this instance has not read all the definitions yet that are run: read "
         "again before writing");
@@ -441,7 +446,7 @@ absl::Status KafkaDefinitionLog::check_whole(absl::Time deadline) const {
       "deleted or made again. Restore its records from a copy. To go on with what it holds now, "
       "which takes every user out of the segments that are not in it, start with "
       "--accept-lost-definitions.",
-      options_.topic, end->value(), run.value()));
+      options_.topic, end->value(), run->value()));
 }
 
 absl::Status KafkaDefinitionLog::open_writer(absl::Time deadline) {

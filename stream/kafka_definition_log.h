@@ -101,7 +101,8 @@ class KafkaDefinitionLog final : public DefinitionLog {
   Shown shown(const Published& published, const segments::v1::Segment& segment) const;
   bool stopping() const;
 
-  // OK unless the topic ends before what was run of it, or this instance has not read that far.
+  // OK unless the topic ends before what was run of it, or this instance has not read that far, or
+  // nobody knows yet how far that is.
   absl::Status check_whole(absl::Time deadline) const;
   absl::StatusOr<Offset> end_within(absl::Duration limit) const;
   absl::Status open_writer(absl::Time deadline) ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);

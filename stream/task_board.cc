@@ -92,10 +92,18 @@ TaskBoard::Running TaskBoard::running(std::string_view id) const {
   return running;
 }
 
-Offset TaskBoard::definitions_end() const {
+std::optional<Offset> TaskBoard::definitions_end() const {
   const std::scoped_lock lock(mutex_);
   Offset end;
-  for (const auto& [partition, entry] : entries_) end = std::max(end, entry.definitions_end);
+  bool restoring = false;
+  bool known = false;
+  for (const auto& [partition, entry] : entries_) {
+    end = std::max(end, entry.definitions_end);
+    restoring = restoring || entry.state == TaskState::kRestoring;
+    known = known || entry.definitions_end > Offset() || entry.state == TaskState::kReplaying ||
+            entry.state == TaskState::kRunning;
+  }
+  if (restoring && !known) return std::nullopt;
   return end;
 }
 

@@ -78,8 +78,9 @@ class TaskBoard {
   };
   Running running(std::string_view id) const;
 
-  // Behind the last definition that any task of this process has run.
-  Offset definitions_end() const;
+  // Behind the last definition that any task of this process has run. None where tasks are being
+  // restored and no other one tells it.
+  std::optional<Offset> definitions_end() const;
 
  private:
   std::atomic<bool> no_task_runs_on_{false};

@@ -1169,6 +1169,11 @@ TEST_F(KafkaDefinitions, WritesNothingBehindALoss) {
                       HasSubstr("--accept-lost-definitions")));
   }
   EXPECT_EQ(definitions->end().value_or(Offset(-1)), Offset(2));
+  // After a start, while nobody knows.
+  board_.post(0, {.state = TaskState::kRestoring});
+  const absl::Status early = definitions->Append({{"c", LiveSegment("c")}}, absl::Now() + kLimit);
+  EXPECT_EQ(early.code(), absl::StatusCode::kUnavailable) << early;
+  EXPECT_EQ(definitions->end().value_or(Offset(-1)), Offset(2));
   // Accepted, or restored.
   board_.post(0, {.state = TaskState::kRunning, .definitions_end = Offset(2)});
   ASSERT_OK(definitions->Append({{"c", LiveSegment("c")}}, absl::Now() + kLimit));

@@ -52,6 +52,16 @@ TEST(TaskBoard, TellsHowFarTheDefinitionsWereThatWereRun) {
   EXPECT_EQ(board.definitions_end(), Offset(3));
   board.remove(1, nullptr);
   EXPECT_EQ(board.definitions_end(), Offset(2));
+  board.remove(0, nullptr);
+
+  // Tasks that come up know nothing; one is enough.
+  board.post(0, {.state = TaskState::kRestoring});
+  board.post(1, {.state = TaskState::kFailed});
+  EXPECT_EQ(board.definitions_end(), std::nullopt);
+  board.post(2, {.state = TaskState::kRestoring, .definitions_end = Offset(5)});
+  EXPECT_EQ(board.definitions_end(), Offset(5));
+  board.post(2, {.state = TaskState::kReplaying});
+  EXPECT_EQ(board.definitions_end(), Offset(0));
 }
 
 TEST(TaskBoard, BuildingUntilTheLastTaskHasBuilt) {
