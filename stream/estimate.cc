@@ -12,16 +12,48 @@ namespace {
 // A portion takes some milliseconds.
 constexpr UserIndex kUsers = 2'000;
 
+// FAILED_PRECONDITION while a segment that `segment` refers to, at any depth, is not run yet or is
+// being built: its members are not known.
+absl::Status CheckInner(const Task& task, const segments::v1::Segment& segment) {
+  const auto wait = [](const std::string& id) {
+    return fmt::format("wait until it is active (segctl segment watch {}), and estimate again", id);
+  };
+  std::vector<std::string> ids = ReferencedSegments(segment);
+  const size_t direct = ids.size();
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const std::string id = ids[i];
+    const ActiveSegment* inner = task.engine().rules().find(id);
+    if (!inner) {
+      // Where a stored segment refers to one that vanished, nobody is in that.
+      if (i >= direct) continue;
+      return absl::FailedPreconditionError(fmt::format(
+          "partition {} does not run segment {} yet; {}", task.partition(), id, wait(id)));
+    }
+    // Of a paused one the members are what they are.
+    if (inner->paused) continue;
+    if (!inner->built) {
+      return absl::FailedPreconditionError(fmt::format(
+          "segment {} is being built, and who is in it is not known yet; {}", id, wait(id)));
+    }
+    for (std::string& next : ReferencedSegments(inner->segment)) {
+      if (std::find(ids.begin(), ids.end(), next) == ids.end()) ids.push_back(std::move(next));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<Estimate>> Estimate::Begin(Worker& worker, const Task& task,
                                                           const segments::v1::Segment& segment) {
+  if (absl::Status inner = CheckInner(task, segment); !inner.ok()) return inner;
   std::shared_ptr<Estimate> estimate(new Estimate());
+  estimate->segment_ = segment;
   estimate->slot_ = task.definitions().slots();
   std::vector<ActiveSegment> segments;
   for (const std::string& id : ReferencedSegments(segment)) {
+    // CheckInner() has found it.
     const ActiveSegment* inner = task.engine().rules().find(id);
-    if (!inner) continue;
     estimate->inner_.emplace_back(inner->slot, id);
     // Its memberships count as they are.
     segments.push_back({.slot = inner->slot, .segment = inner->segment, .paused = true});
@@ -59,6 +91,7 @@ absl::StatusOr<bool> Estimate::go_on(const Task& task) {
     return absl::AbortedError(
         fmt::format("segment {} was deleted while the estimate ran; estimate again", id));
   }
+  if (absl::Status inner = CheckInner(task, segment_); !inner.ok()) return inner;
   const auto size = static_cast<UserIndex>(task.users().size());
   const UserIndex until = std::min(size, at_ + kUsers);
   const History* history = reading_ ? reading_->history().get() : nullptr;

@@ -26,6 +26,8 @@ namespace segmentd {
 // But for progress(), the worker's thread calls, between steps.
 class Estimate {
  public:
+  // FAILED_PRECONDITION while a segment that is referred to, at any depth, is not run yet or is
+  // being built.
   static absl::StatusOr<std::shared_ptr<Estimate>> Begin(Worker& worker, const Task& task,
                                                          const segments::v1::Segment& segment);
 
@@ -35,7 +37,7 @@ class Estimate {
   double progress() const { return reading_ ? reading_->progress() : 1; }
 
   // Once read: the next users. True when all were gone through. ABORTED when a segment that is
-  // referred to is another by now.
+  // referred to is another by now, FAILED_PRECONDITION as from Begin().
   absl::StatusOr<bool> go_on(const Task& task);
   int64_t members() const { return members_; }
   int64_t users() const { return users_; }
@@ -45,6 +47,7 @@ class Estimate {
 
   std::shared_ptr<HistoryReading> reading_;
   std::optional<Engine> engine_;
+  segments::v1::Segment segment_;
   Slot slot_ = 0;
   // Those that are referred to, by slot.
   std::vector<std::pair<Slot, std::string>> inner_;

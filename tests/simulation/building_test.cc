@@ -22,7 +22,9 @@ namespace {
 
 using segments::v1::AppliedDefinition;
 using segments::v1::Segment;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
 
@@ -994,6 +996,52 @@ TEST_F(Building, EstimatesWithoutATrace) {
   EXPECT_EQ(task()->next_change(), changes);
   restart();
   EXPECT_NE(task(), nullptr);
+}
+
+TEST_F(Building, AnEstimateIsRefusedWhileASegmentThatItRefersToIsBuilt) {
+  for (int i = 0; i < 10; ++i) append(fmt::format("u{}", i), "A");
+  turns(20);
+  const Segment inner = Make("inner", 1, "past_behavior: { did: { event: A } }");
+  const Segment middle = Make("middle", 1, "past_behavior: { in_segment: inner }");
+  const Segment candidate = Make("c", 1, "past_behavior: { in_segment: middle }");
+  const auto begin = [&](absl::StatusOr<std::shared_ptr<Estimate>>* begun) {
+    process_->worker().ask(
+        [=](Worker& worker) { *begun = Estimate::Begin(worker, *worker.running(0), candidate); });
+    turns(1);
+  };
+  absl::StatusOr<std::shared_ptr<Estimate>> estimate = nullptr;
+  begin(&estimate);
+  EXPECT_EQ(estimate.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(estimate.status().message(), AllOf(HasSubstr("does not run segment middle yet"),
+                                                 HasSubstr("segctl segment watch middle")));
+
+  want({inner, middle});
+  turns_until([&] { return phase("inner") != AppliedDefinition::ACTIVE; });
+  begin(&estimate);
+  EXPECT_EQ(estimate.status().code(), absl::StatusCode::kFailedPrecondition);
+
+  turns_until_active("middle");
+  begin(&estimate);
+  ASSERT_TRUE(estimate.ok()) << estimate.status();
+  turns_until([&] { return (*estimate)->read(); });
+  absl::StatusOr<bool> end = false;
+  const auto go_on = [&] {
+    process_->worker().ask([&](Worker& worker) { end = (*estimate)->go_on(*worker.running(0)); });
+    turns(1);
+  };
+  go_on();
+  EXPECT_TRUE(end.value_or(false)) << end.status();
+  EXPECT_EQ((*estimate)->members(), 10);
+
+  // One that the segment referred to refers to is built anew: before, and amid, an estimate.
+  want({Make("inner", 2, kTwice), middle});
+  turns_until([&] { return phase("inner") == AppliedDefinition::BUILDING; });
+  EXPECT_EQ(phase("middle"), AppliedDefinition::ACTIVE);
+  go_on();
+  EXPECT_EQ(end.status().code(), absl::StatusCode::kFailedPrecondition);
+  begin(&estimate);
+  EXPECT_EQ(estimate.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(estimate.status().message(), HasSubstr("segctl segment watch inner"));
 }
 
 }  // namespace
