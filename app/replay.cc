@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <string>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 
@@ -23,13 +25,18 @@ Settings ReplaySettings() {
 }  // namespace
 
 absl::StatusOr<Replay> Replay::Create(std::vector<pb::Segment> segments, Sink sink) {
+  absl::flat_hash_set<std::string> ids;
+  for (const pb::Segment& segment : segments) ids.insert(segment.id());
   std::vector<ActiveSegment> active;
   active.reserve(segments.size());
   for (size_t i = 0; i < segments.size(); ++i) {
     ActiveSegment& added = active.emplace_back();
     added.slot = static_cast<Slot>(i);
     added.segment = std::move(segments[i]);
-    if (added.segment.id().empty()) added.segment.set_id(absl::StrCat(i + 1));
+    for (size_t id = i + 1; added.segment.id().empty(); ++id) {
+      std::string free = absl::StrCat(id);
+      if (ids.insert(free).second) added.segment.set_id(std::move(free));
+    }
     added.segment.set_version(1);
   }
   absl::StatusOr<std::shared_ptr<const RuleSet>> rules = RuleSet::Compile(std::move(active));

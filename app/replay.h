@@ -31,8 +31,8 @@ class Replay {
   // line end.
   using Sink = std::function<void(std::string_view change)>;
 
-  // Segments without an ID get their number in the list, from 1. INVALID_ARGUMENT for what can't be
-  // run.
+  // Segments without an ID get their number in the list, from 1, or the next that none has.
+  // INVALID_ARGUMENT for what can't be run.
   static absl::StatusOr<Replay> Create(std::vector<segments::v1::Segment> segments, Sink sink);
 
   struct DeadLetter {

@@ -271,7 +271,7 @@ void AddReplayCommand(CLI::App& segctl, const GlobalOptions& global, Command* co
       "The record time of an event is its event time, and deadlines need no grace. Changes go to "
       "standard\n"
       "output, on a terminal as text unless --json is given, and a summary to standard error.\n"
-      "Segments without an id get their number in the files.\n\n"
+      "Segments without an id get a number that no other has.\n\n"
       "Examples:\n"
       "  segctl replay --segments cart.yaml --events events.ndjson.gz\n"
       "  segctl replay --segments cart.yaml --events events.ndjson --until 2026-06-01 --output "

@@ -86,6 +86,26 @@ TEST_F(ReplayTest, DeadlinesOfAllUsersFireInTheOrderOfTimeBeforeTheEventThatPass
                                     "ADD u3 cart 09:10:03.000"));
 }
 
+TEST_F(ReplayTest, AssignedIdsAreThoseThatNoSegmentHas) {
+  begin(R"(
+{ name: First, live: { actions: { any_of: [ { event: A } ] } } }
+---
+{ id: "1", name: One, live: { actions: { any_of: [ { event: B } ] } } }
+---
+{ name: Third, live: { actions: { any_of: [ { event: C } ] } } }
+---
+{ id: "4", name: Four, live: { actions: { any_of: [ { event: D } ] } } }
+---
+{ name: Fifth, live: { actions: { any_of: [ { event: E } ] } } }
+)");
+  std::vector<std::string> ids;
+  for (const Replay::SegmentCount& segment : replay_->segments()) ids.push_back(segment.id);
+  EXPECT_THAT(ids, ElementsAre("2", "1", "3", "4", "5"));
+  event("u1", "A", "09:00:00");
+  event("u1", "B", "09:00:01");
+  EXPECT_THAT(changes_, ElementsAre("ADD u1 2 09:00:00.000", "ADD u1 1 09:00:01.000"));
+}
+
 TEST_F(ReplayTest, ThereIsNoGraceAndADeadlineComesBeforeAnEventOfItsMoment) {
   begin(kCart);
   event("u1", "Added", "09:00:00");
