@@ -51,7 +51,32 @@ void CheckReferences(const std::vector<segments::v1::Segment>& segments,
   }
 }
 
+using Rules = absl::flat_hash_map<std::string, const segments::v1::Expression*>;
+
+void Inline(const Rules& rules, segments::v1::Expression* expression) {
+  if (const auto rule = rules.find(expression->in_segment()); rule != rules.end()) {
+    *expression = *rule->second;
+    return;
+  }
+  for (segments::v1::Expression& inner : *expression->mutable_all_of()) Inline(rules, &inner);
+  for (segments::v1::Expression& inner : *expression->mutable_any_of()) Inline(rules, &inner);
+  if (expression->has_not_()) Inline(rules, expression->mutable_not_());
+}
+
 }  // namespace
+
+void InlineReferences(std::vector<segments::v1::Segment>* segments) {
+  Rules rules;
+  for (segments::v1::Segment& segment : *segments) {
+    if (!segment.has_past_behavior()) continue;
+    segments::v1::Segment with_rules = segment;
+    Inline(rules, with_rules.mutable_past_behavior());
+    // Each could be a multiple of those before it.
+    if (!CheckSegment(with_rules).empty()) continue;
+    segment = std::move(with_rules);
+    if (!segment.id().empty()) rules.emplace(segment.id(), &segment.past_behavior());
+  }
+}
 
 void SortByDependency(std::vector<segments::v1::Segment>* segments,
                       std::vector<std::string>* places) {

@@ -3,6 +3,7 @@
 
 #include <google/protobuf/util/time_util.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -700,11 +701,34 @@ void PrintEstimate(const GlobalOptions& global, const pb::Segment& segment, int6
   Print(text + "\n");
 }
 
+// With what to do about a segment that is in the files and not stored.
+grpc::Status NotInlined(const grpc::Status& status, const pb::Segment& segment,
+                        const std::vector<pb::Segment>& given) {
+  if (status.error_code() != grpc::StatusCode::INVALID_ARGUMENT) return status;
+  std::vector<std::string> ids;
+  for (const Reference& reference : ReferencesOf(segment)) {
+    const bool in_files = std::any_of(given.begin(), given.end(), [&](const pb::Segment& other) {
+      return other.id() == reference.segment_id;
+    });
+    if (in_files) ids.push_back(reference.segment_id);
+  }
+  if (ids.empty()) return status;
+  return {status.error_code(),
+          absl::StrCat(status.error_message(), "; that ", absl::StrJoin(ids, ", "),
+                       " is in the files is not enough: the server counts its members only when it "
+                       "is stored. Create it, with shadow: true to write no changes, and estimate "
+                       "again")};
+}
+
 ExitStatus Estimate(const GlobalOptions& global, const SegmentOptions& options) {
   return WithDefinitions(
       global, options.files, [&](SegmentCalls& calls, const Definitions& definitions) {
-        for (size_t i = 0; i < definitions.segments.size(); ++i) {
-          const pb::Segment& segment = definitions.segments[i];
+        std::vector<pb::Segment> segments = definitions.segments;
+        // A request holds one segment, and the server knows only what is stored.
+        InlineReferences(&segments);
+        ExitStatus exit = kDone;
+        for (size_t i = 0; i < segments.size(); ++i) {
+          const pb::Segment& segment = segments[i];
           pb::EstimateSegmentRequest request;
           *request.mutable_segment() = segment;
           Progress progress;
@@ -714,10 +738,19 @@ ExitStatus Estimate(const GlobalOptions& global, const SegmentOptions& options) 
             last = response;
           });
           progress.hide();
-          if (!status.ok()) return calls.complain(status, definitions.places[i]);
-          PrintEstimate(global, segment, last.members(), last.users());
+          if (status.ok()) {
+            PrintEstimate(global, segment, last.members(), last.users());
+            fflush(stdout);
+            continue;
+          }
+          exit = calls.complain(NotInlined(status, segment, segments), definitions.places[i]);
+          // What is wrong with one says nothing about the others.
+          if (status.error_code() != grpc::StatusCode::INVALID_ARGUMENT &&
+              status.error_code() != grpc::StatusCode::FAILED_PRECONDITION) {
+            return exit;
+          }
         }
-        return kDone;
+        return exit;
       });
 }
 
@@ -898,7 +931,7 @@ void AddSegmentCommands(CLI::App& segctl, const GlobalOptions& global, Command* 
   take_files(add(
       "estimate", "Count the users who would be in past-behaviour segments, without storing any",
       "Reads the events that Kafka still holds, which may take minutes; --timeout does not "
-      "end it.\n\n"
+      "end it.\nPast behaviour of the files that others refer to need not be stored.\n\n"
       "Examples:\n  segctl segment estimate -f lapsed.yaml\n"
       "  segctl segment estimate -f lapsed.yaml --json | jq .members\n",
       Estimate));

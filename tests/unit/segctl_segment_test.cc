@@ -25,6 +25,7 @@ namespace segmentd {
 namespace {
 
 namespace v1 = segments::v1;
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -33,13 +34,17 @@ using testing::StartsWith;
 
 class SevenOfNine final : public Estimates {
  public:
-  absl::Status estimate(const v1::Segment&, const std::function<bool(double)>& report,
+  absl::Status estimate(const v1::Segment& segment, const std::function<bool(double)>& report,
                         int64_t* members, int64_t* users) override {
+    asked.push_back(segment.past_behavior().ShortDebugString());
     report(0.5);
     *members = 7;
     *users = 9;
     return absl::OkStatus();
   }
+
+  // The rules, in the order in which they came.
+  std::vector<std::string> asked;
 };
 
 class SegctlSegment : public testing::Test {
@@ -367,7 +372,58 @@ TEST_F(SegctlSegment, Estimates) {
                                      "} }\n"));
   EXPECT_EQ(live.status, 2);
   EXPECT_THAT(live.text, HasSubstr("live: can't be estimated"));
-  EXPECT_EQ(Run("estimate -f " + file + " 2>&1").status, 2);
+  // The server has neither of them.
+  estimates_.asked.clear();
+  const SegctlResult both = Run("estimate -f " + file + " 2>&1");
+  EXPECT_EQ(both.status, 0) << both.text;
+  EXPECT_EQ(both.text, "Inner: 7 of 9 users (77.8 %)\nOuter: 7 of 9 users (77.8 %)\n");
+  EXPECT_THAT(estimates_.asked,
+              ElementsAre("did { event: \"Booked\" }", "did { event: \"Booked\" }"));
+}
+
+TEST_F(SegctlSegment, EstimatesWhatTheFilesReferToByItsRule) {
+  const std::string file =
+      FileWith("estimates.yaml",
+               "id: top\nname: Top\npast_behavior: { not: { any_of: [ { in_segment: middle }, "
+               "{ in_segment: stored } ] } }\n---\n"
+               "id: middle\nname: Middle\n"
+               "past_behavior: { all_of: [ { in_segment: inner }, { in_segment: inner } ] }\n---\n"
+               "id: inner\nname: Inner\npast_behavior: { did: { event: Booked } }\n---\n"
+               "id: live\nname: Live\nlive: { actions: { any_of: [ { event: E } ] } }\n---\n"
+               "id: of-live\nname: Of live\npast_behavior: { in_segment: live }\n---\n"
+               "id: last\nname: Last\npast_behavior: { did: { event: Paid } }\n");
+  Put("stored");
+  const SegctlResult estimated = Run("estimate -f " + file + " 2>&1");
+  EXPECT_EQ(estimated.status, 2);
+  EXPECT_THAT(
+      Lines(estimated),
+      ElementsAre("Inner: 7 of 9 users (77.8 %)", "Middle: 7 of 9 users (77.8 %)",
+                  "Top: 7 of 9 users (77.8 %)", HasSubstr("live: can't be estimated"),
+                  AllOf(HasSubstr("estimates.yaml:17: past_behavior.in_segment: there is no "
+                                  "segment \"live\"; create it first"),
+                        HasSubstr("with shadow: true")),
+                  "Last: 7 of 9 users (77.8 %)"));
+  EXPECT_THAT(
+      estimates_.asked,
+      ElementsAre("did { event: \"Booked\" }",
+                  "all_of { did { event: \"Booked\" } } all_of { did { event: \"Booked\" } }",
+                  "not { any_of { all_of { did { event: \"Booked\" } } all_of { did { event: "
+                  "\"Booked\" } } } any_of { in_segment: \"stored\" } }",
+                  "did { event: \"Paid\" }"));
+}
+
+// Each twice as large as the one before: past some, what the server has is asked for.
+TEST_F(SegctlSegment, EstimatesInlineNoMoreThanADefinitionMayHold) {
+  std::string text = "id: s0\nname: S\npast_behavior: { did: { event: Booked } }\n";
+  for (int i = 1; i < 60; ++i) {
+    const std::string inner = absl::StrCat("{ in_segment: s", i - 1, " }");
+    absl::StrAppend(&text, "---\nid: s", i, "\nname: S\npast_behavior: { all_of: [ ", inner, ", ",
+                    inner, " ] }\n");
+  }
+  const SegctlResult estimated = Run("estimate -f " + FileWith("doubled.yaml", text) + " 2>&1");
+  EXPECT_EQ(estimated.status, 2);
+  EXPECT_THAT(estimated.text, HasSubstr("there is no segment \"s6\"; create it first"));
+  EXPECT_EQ(estimates_.asked.size(), 7u);
 }
 
 TEST_F(SegctlSegment, WatchesUntilItIsActive) {
