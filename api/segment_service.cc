@@ -401,8 +401,7 @@ class SegmentService::Handlers final : public v1::SegmentService::Service {
       std::vector<Violation> violations = CheckDefinition(segment, stored);
       if (absl::Status taken = CheckFree(segment.id(), stored); !taken.ok()) {
         violations.push_back({"id", std::string(taken.message())});
-      }
-      if (absl::Status room = CheckRoom(stored); !room.ok()) {
+      } else if (absl::Status room = CheckRoom(stored); !room.ok()) {
         violations.push_back({"", std::string(room.message())});
       }
       v1::ValidateSegmentResponse answer;

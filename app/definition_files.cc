@@ -13,6 +13,7 @@
 #include "app/console.h"
 #include "segment/definition_check.h"
 #include "segment/definition_text.h"
+#include "segment/settings.h"
 
 namespace segmentd {
 namespace {
@@ -144,6 +145,12 @@ absl::StatusOr<Definitions> ReadDefinitions(const std::vector<std::string>& file
   }
   if (definitions.segments.empty()) {
     return absl::InvalidArgumentError("there is no segment in what was given");
+  }
+  if (definitions.segments.size() > kMaxSegments) {
+    definitions.problems.push_back(
+        {places[kMaxSegments], "",
+         absl::StrCat("is one segment too many: ", definitions.segments.size(),
+                      " are given, and at most ", kMaxSegments, " are allowed")});
   }
   if (definitions.problems.empty()) {
     CheckReferences(definitions.segments, places, references, &definitions.problems);

@@ -32,6 +32,7 @@
 #include "proto/segments/v1/segment_service.grpc.pb.h"
 #include "segment/absl_view.h"
 #include "segment/definition_text.h"
+#include "segment/settings.h"
 #include "segment/time.h"
 
 namespace segmentd {
@@ -202,6 +203,21 @@ class SegmentCalls {
     } while (!request.page_token().empty() &&
              (limit == 0 || static_cast<int64_t>(segments->size()) < limit));
     return grpc::Status::OK;
+  }
+
+  // Those that are not being deleted.
+  grpc::Status count(int32_t* total) {
+    pb::ListSegmentsRequest request;
+    for (int i = 0; i < pb::SegmentStatus_descriptor()->value_count(); ++i) {
+      const auto status =
+          static_cast<pb::SegmentStatus>(pb::SegmentStatus_descriptor()->value(i)->number());
+      if (status == pb::SEGMENT_STATUS_UNSPECIFIED || status == pb::SEGMENT_STATUS_DELETING) {
+        continue;
+      }
+      request.add_statuses(status);
+    }
+    std::vector<pb::Segment> one;
+    return list(std::move(request), 1, &one, total);
   }
 
  private:
@@ -471,6 +487,20 @@ ExitStatus Validate(const GlobalOptions& global, const SegmentOptions& options) 
         if (expected.count(violation.path()) != 0) continue;
         problems.push_back({definitions->places[i], violation.path(), violation.message()});
       }
+    }
+    // The server looks at one at a time: whether all of them have room it does not tell.
+    int32_t kept = 0;
+    if (const grpc::Status status = calls.count(&kept); !status.ok()) return calls.complain(status);
+    std::vector<size_t> added;
+    for (size_t i = 0; i < segments.size(); ++i) {
+      if (stored_ids.count(segments[i].id()) == 0) added.push_back(i);
+    }
+    const size_t room = kept < kMaxSegments ? static_cast<size_t>(kMaxSegments - kept) : 0;
+    if (room > 0 && added.size() > room) {
+      problems.push_back({definitions->places[added[room]], "",
+                          absl::StrCat("is one segment too many: the server has ", kept, ", ",
+                                       added.size(), " of those given are new to it, and at most ",
+                                       kMaxSegments, " are allowed; delete some first")});
     }
     return ReportProblems(global, problems, segments.size());
   });

@@ -297,6 +297,63 @@ TEST_F(SegctlSegment, TheLimitOfSegmentsIsARefusal) {
   EXPECT_THAT(cloned.text, StartsWith("segctl: there are 2500 segments"));
 }
 
+std::string ManyLive(int count) {
+  std::string text;
+  for (int i = 0; i < count; ++i) {
+    absl::StrAppend(&text, "---\nid: s", i,
+                    "\nname: S\nlive: { actions: { any_of: [ { event: E } ] } }\n");
+  }
+  return text;
+}
+
+TEST_F(SegctlSegment, FilesHoldNoMoreSegmentsThanAServer) {
+  const std::string most = FileWith("most.yaml", ManyLive(kMaxSegments));
+  EXPECT_EQ(Run("validate --local -f " + most).status, 0);
+  const std::string extra = FileWith("extra.yaml",
+                                     "\nid: x\nname: X\n"
+                                     "live: { actions: { any_of: [ { event: E } "
+                                     "] } }\n");
+  const std::string both = " -f " + most + " -f " + extra;
+  const std::string problem =
+      extra + ":2: is one segment too many: 2501 are given, and at most 2500 are allowed\n";
+  for (const char* validate : {"validate --local", "validate"}) {
+    const SegctlResult result = Run(validate + both);
+    EXPECT_EQ(result.status, 1) << validate;
+    EXPECT_EQ(result.text, problem) << validate;
+  }
+  const SegctlResult replayed =
+      Segctl("replay --events /dev/null --segments " + most + " --segments " + extra + " 2>&1");
+  EXPECT_EQ(replayed.status, 2);
+  EXPECT_EQ(replayed.text, "segctl: " + problem);
+}
+
+TEST_F(SegctlSegment, ValidateTellsWhereTheServerIsFull) {
+  for (int i = 0; i < kMaxSegments - 1; ++i) Put(absl::StrCat("s", i));
+  log_.on_read = [](MemoryDefinitionLog::Segments* all) {
+    v1::Segment going = all->front();
+    going.set_id("going");
+    going.set_status(v1::SEGMENT_STATUS_DELETING);
+    all->push_back(going);
+  };
+  const std::string file =
+      FileWith("few.yaml",
+               "id: s1\nname: S\nlive: { actions: { any_of: [ { event: E } ] } }\n---\n"
+               "id: new1\nname: N\nlive: { actions: { any_of: [ { event: E } ] } }\n---\n");
+  EXPECT_EQ(Run("validate -f " + file).text, "2 valid segments\n");
+  const std::string more =
+      FileWith("more.yaml", "name: N\nlive: { actions: { any_of: [ { event: E } ] } }\n");
+  const SegctlResult over = Run("validate -f " + file + " -f " + more);
+  EXPECT_EQ(over.status, 1);
+  EXPECT_EQ(over.text, more +
+                           ":1: is one segment too many: the server has 2499, 2 of those given "
+                           "are new to it, and at most 2500 are allowed; delete some first\n");
+  Put("new1");
+  EXPECT_EQ(Run("validate -f " + file).text, "2 valid segments\n");
+  const SegctlResult full = Run("validate -f " + more);
+  EXPECT_EQ(full.status, 1);
+  EXPECT_THAT(Lines(full), ElementsAre(HasSubstr("more.yaml:1: there are 2500 segments")));
+}
+
 TEST_F(SegctlSegment, CreatesInTheOrderOfDependency) {
   const std::string file = FileWith("outer_inner.yaml", kOuterAndInner);
   const SegctlResult created = Run("create -f " + file);

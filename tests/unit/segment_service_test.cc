@@ -410,6 +410,10 @@ TEST_F(SegmentServiceTest, CreateStopsAtTheLimit) {
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_THAT(status.error_message(), HasSubstr("2500"));
   EXPECT_THAT(Validated(Live("over", "Over")), testing::SizeIs(1));
+  // It needs no more room.
+  const std::vector<v1::Violation> taken = Validated(Live("last", "Last"));
+  ASSERT_THAT(taken, testing::SizeIs(1));
+  EXPECT_EQ(taken[0].path(), "id");
 }
 
 TEST_F(SegmentServiceTest, UserHasAtMost200Characters) {
