@@ -599,13 +599,15 @@ bool Engine::Core::fits_ahead(const Event& event, const UserState& user) const {
   return facts <= settings.max_facts && writes <= settings.max_facts && bytes <= kMaxWriteBytes;
 }
 
-// Where what a live rule has still to catch up with begins.
+// Where what a live rule has still to catch up with begins: its dates lie behind the activation,
+// its events may come late.
 Time Engine::Core::waiting_from(const UserState& user) const {
   Time from = Time::Max();
   for (Slot slot : rules->compiled().building) {
     const Rule& rule = rules->compiled().rules[slot];
     const SegmentState* segment = user.present.segments.find(slot);
     if (segment != nullptr && segment->built && segment->version == rule.version) continue;
+    from = std::min(from, rule.activation_clock);
     for (const Fact& fact : user.facts) {
       if (fact.order.offset >= rule.activation_offset) from = std::min(from, fact.order.time);
     }
@@ -806,10 +808,11 @@ bool Engine::build(Slot slot, Time clock, const Past* past, Reason reason, UserS
                    Changes& out) {
   Core& core = *core_;
   core.take_over(user);
-  core.fire(clock, user, out);
   const Rule& rule = core.rules->compiled().rules[slot];
   const SegmentState* present = user.present.segments.find(slot);
+  // Before anything is done to a user whom nobody saves for it.
   if (present && present->built && present->version == rule.version) return false;
+  core.fire(clock, user, out);
 
   const auto add_common = [&](FoldState& state) {
     if (past == nullptr) return;
@@ -838,7 +841,15 @@ bool Engine::build(Slot slot, Time clock, const Past* past, Reason reason, UserS
   if (past != nullptr) core.begin_base(user);
   if (user.base) {
     core.transitions.clear();
-    add(user.base->until, *user.base, core.transitions);
+    Base& base = *user.base;
+    add(base.until, base, core.transitions);
+    if (rule.kind == Rule::Kind::kPast && rule.followed && base.settled.at > base.until) {
+      // Until the user was settled it was what it was then.
+      SegmentState& settled = base.segments.find_or_add(slot);
+      Time until;
+      settled.member = core.fold.holds(rule, 0, base, base.settled.at, &until);
+      settled.exit_at = base.settled.at;
+    }
   }
   const Time at = std::max(clock, user.newest_event);
   if (rule.kind == Rule::Kind::kPast) {

@@ -25,11 +25,12 @@ bool EndsShadow(const AppliedDefinition& definition) {
   return definition.untold() && definition.phase() == AppliedDefinition::ACTIVATING;
 }
 
-// No other version can follow yet, until all have had their turn: those who had it have been told
-// of the members, or have had their events since the activation judged by this one.
-bool KeepsVersion(const AppliedDefinition& definition) {
-  if (definition.paused() || definition.phase() != AppliedDefinition::ACTIVATING) return false;
-  return definition.untold() || definition.segment().has_live();
+// The next version can't follow yet: some members have been told of, and all are to be. Or of a
+// live segment: what came since the activation is this version's to judge, at the users' turns,
+// unless a pause ends that.
+bool KeepsVersion(const AppliedDefinition& definition, const Segment& next) {
+  if (definition.paused() || definition.phase() == AppliedDefinition::ACTIVE) return false;
+  return EndsShadow(definition) || (definition.segment().has_live() && !next.paused());
 }
 
 ActiveSegment Active(const AppliedDefinition& definition) {
@@ -149,7 +150,7 @@ bool AppliedDefinitions::differ(const std::vector<Segment>& wanted) const {
       ++kept;
       if (Remade(it->second->segment(), segment)) return true;
       if (it->second->segment().version() == segment.version()) continue;
-      if (KeepsVersion(*it->second)) continue;
+      if (KeepsVersion(*it->second, segment)) continue;
     } else if (ending.contains(segment.id())) {
       continue;
     }
@@ -204,7 +205,7 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
     if (it != live.end()) {
       before = &by_slot_.at(it->second);
       if (before->segment().version() == segment.version()) continue;
-      if (KeepsVersion(*before)) continue;
+      if (KeepsVersion(*before, segment)) continue;
       candidate.set_slot(it->second);
     }
     const auto reject = [&](std::string why) {
@@ -242,12 +243,6 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
     candidate.set_activation_clock_ms(activation_clock.millis());
     candidate.set_history_offset(activation_offset.value());
     candidate.set_changed_offset(activation_offset.value());
-    if (before && before->segment().has_live() && !before->paused() &&
-        before->phase() == AppliedDefinition::BUILDING) {
-      // It takes the place of one that has judged nothing yet.
-      candidate.set_activation_offset(before->activation_offset());
-      candidate.set_activation_clock_ms(before->activation_clock_ms());
-    }
     // Whoever wrote an update without knowing of a pause, which the guard makes without a version
     // and a record that can't be read hides, did not mean to end it.
     const bool goes_on = before && before->paused() && !segment.paused() &&

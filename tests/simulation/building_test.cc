@@ -61,6 +61,15 @@ class Building : public ::testing::Test {
                        .record_time = cluster_.wall});
     cluster_.pass(Duration::Millis(10));
   }
+  void append_at(const std::string& user, const std::string& event, Time at) {
+    cluster_.append(
+        0, InputRecord{.key = user,
+                       .value = fmt::format(R"({{"type":"track","userId":"{}","messageId":"m{}",)"
+                                            R"("event":"{}","timestamp":{}}})",
+                                            user, ++sent_, event, at.millis()),
+                       .record_time = cluster_.wall});
+    cluster_.pass(Duration::Millis(10));
+  }
   // From a device with this operating system.
   void append_from(const std::string& os, const std::string& user, Duration late = Duration()) {
     cluster_.append(
@@ -1042,6 +1051,215 @@ TEST_F(Building, AnEstimateIsRefusedWhileASegmentThatItRefersToIsBuilt) {
   begin(&estimate);
   EXPECT_EQ(estimate.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(estimate.status().message(), HasSubstr("segctl segment watch inner"));
+}
+
+TEST_F(Building, AnUpdateThatNeedsNoBuildingEndsNothingThatWaits) {
+  append("u", "B");
+  append("v", "B");
+  turns(20);
+  want(
+      {Make("s", 1,
+            "live: { actions: { any_of: [ { event: A } ] }, filter: { did: { event: B } }, exit: { "
+            "on: [ { event: X } ] } }")});
+  turns_until([&] { return phase("s") == AppliedDefinition::BUILDING; });
+  append("u", "A");
+  append("v", "A");
+  want({Make("s", 2,
+             "live: { actions: { any_of: [ { event: A } ] }, exit: { on: [ { event: X } ] } }")});
+  turns_until([&] {
+    const ActiveSegment* segment = task()->engine().rules().find("s");
+    return segment && segment->segment.version() == 2;
+  });
+  turns_until_active("s");
+  turns(20);
+  EXPECT_THAT(told("s"), UnorderedElementsAre("u ADD TRIGGER", "v ADD TRIGGER"));
+}
+
+TEST_F(Building, AnEditOfTheNameWhileItIsBuiltChangesNothing) {
+  for (const bool edited : {false, true}) {
+    const std::string id = edited ? "edited" : "left";
+    const std::string rule =
+        "live: { actions: { any_of: [ { event: A } ] }, filter: { did: { event: B } } }";
+    const std::string u = "u" + id;
+    append(u, "C");
+    turns(20);
+    want({Make(id, 1, rule)});
+    turns_until([&] { return phase(id) == AppliedDefinition::BUILDING; });
+    append(u, "A");
+    append(u, "B");
+    if (edited) {
+      for (int n = 0; n < 100 && phase(id) == AppliedDefinition::BUILDING &&
+                      task()->definitions().by_slot().begin()->second.segment().version() == 1;
+           ++n) {
+        if (n == 0) {
+          Segment second = Make(id, 2, rule);
+          second.set_name("another");
+          want({second});
+        }
+        turns(1);
+      }
+    }
+    turns_until_active(id);
+    turns(20);
+    EXPECT_THAT(told(id), IsEmpty()) << edited;
+    want({});
+    turns(100);
+  }
+}
+
+// Which facts are kept follows from all segments together.
+TEST_F(Building, OtherSegmentsMeanNothingToAnUpdateWhileItIsBuilt) {
+  std::vector<std::vector<std::string>> all;
+  for (const bool other : {false, true}) {
+    const std::string id = other ? "with" : "without";
+    std::vector<Segment> segments;
+    if (other) {
+      segments.push_back(Make("other", 1,
+                              "live: { actions: { any_of: [ { event: C } ] }, exit: { on: [ { "
+                              "event: X } ] } }"));
+    }
+    want(segments);
+    turns(20);
+    // It takes some steps to read.
+    for (int i = 0; i < 600; ++i) append("filler", "B");
+    append("u", "B");
+    turns(150);
+    const auto rule = [&](int v, const char* event) {
+      return Make(id, v,
+                  fmt::format("live: {{ actions: {{ any_of: [ {{ event: {} }} ] }}, filter: {{ "
+                              "did: {{ event: B }} }} }}",
+                              event));
+    };
+    segments.push_back(rule(1, "A"));
+    want(segments);
+    turns_until([&] { return phase(id) == AppliedDefinition::BUILDING; });
+    append("u", "C");
+    turns(5);
+    ASSERT_EQ(phase(id), AppliedDefinition::BUILDING);
+    segments.back() = rule(2, "C");
+    want(segments);
+    turns_until([&] {
+      const ActiveSegment* segment = task()->engine().rules().find(id);
+      return segment && segment->segment.version() == 2;
+    });
+    turns_until_active(id);
+    turns(20);
+    all.push_back(told(id));
+    want({});
+    turns(100);
+  }
+  EXPECT_EQ(all[0], all[1]);
+}
+
+TEST_F(Building, ALateTriggerFindsAnInnerSegmentThatIsBuiltWithIt) {
+  for (const char* rule : {"past_behavior: { did: { event: B } }",
+                           "past_behavior: { did: { event: B, within_last: 1h } }"}) {
+    const std::string id = std::string(rule).find("within") != std::string::npos ? "w" : "e";
+    append(id + "u", "B");
+    cluster_.pass(Duration::Minutes(2));
+    const Time late = cluster_.wall;
+    cluster_.pass(Duration::Minutes(2));
+    append(id + "u", "B");
+    turns(20);
+    const auto outer = [&](const std::string& name, const std::string& filter) {
+      return Make(
+          name, 1,
+          fmt::format("live: {{ actions: {{ any_of: [ {{ event: A }} ] }}, filter: {{ {} }} }}",
+                      filter));
+    };
+    want({Make("inner" + id, 1, rule), outer("in" + id, "in_segment: inner" + id),
+          outer("direct" + id, std::string(rule).substr(17, std::string(rule).size() - 19)),
+          outer("out" + id, "not: { in_segment: inner" + id + " }")});
+    turns_until([&] { return phase("inner" + id) == AppliedDefinition::BUILDING; });
+    append_at(id + "u", "A", late);
+    turns_until_active("in" + id);
+    turns_until_active("out" + id);
+    turns(20);
+    EXPECT_THAT(told("direct" + id), ElementsAre(id + "u ADD TRIGGER"));
+    EXPECT_THAT(told("in" + id), ElementsAre(id + "u ADD TRIGGER"));
+    EXPECT_THAT(told("out" + id), IsEmpty());
+    want({});
+    turns(100);
+  }
+}
+
+// After a restart the users whose turn it was are looked at again, and not saved for it.
+TEST_F(Building, ASecondLookAtAUserLeavesNoTrace) {
+  const Segment inner = Make("inner", 1, "past_behavior: { did: { event: A } }");
+  want({inner});
+  turns(20);
+  for (int i = 0; i < 30; ++i) append(fmt::format("u{:02}", i), "B");
+  turns(20);
+  const Segment s = Make("s", 1, "past_behavior: { did: { event: B } }");
+  want({inner, s});
+  turns_until([&] { return told("s").size() > 2; });
+  ASSERT_EQ(phase("s"), AppliedDefinition::ACTIVATING);
+  process_.reset();
+  const Time between = cluster_.wall;
+  cluster_.pass(Duration::Seconds(20));
+  start();
+  turns(20);
+  turns_until_active("s");
+  turns(20);
+  const Segment outer = Make(
+      "outer", 1, "live: { actions: { any_of: [ { event: A } ] }, filter: { in_segment: inner } }");
+  want({inner, s, outer});
+  turns_until([&] { return task()->engine().rules().find("outer") != nullptr; });
+  turns(5);
+  append_at("u00", "A", between + Duration::Seconds(2));
+  turns(5);
+  restart();
+  EXPECT_NE(task(), nullptr);
+}
+
+// Also while the history takes longer to read than max_lateness.
+TEST_F(Building, ADateIsJudgedByWhatItsFilterWasThen) {
+  for (const bool others : {false, true}) {
+    const std::string x = others ? "o" : "n";
+    const std::string u = "u" + x;
+    want({});
+    turns(50);
+    const Segment inner =
+        Make("inner" + x, 1, "past_behavior: { did: { event: B, within_last: 30m } }");
+    const Segment z =
+        Make("z" + x, 1,
+             "live: { actions: { any_of: [ { event: Z } ] }, exit: { on: [ { event: Y "
+             "} ] } }");
+    const Segment date = Make("d" + x, 1,
+                              fmt::format("live: {{ date_time: {{ property: when }}, filter: {{ "
+                                          "in_segment: inner{} }} }}",
+                                          x));
+    want({inner, z});
+    turns(50);
+    turns_until_active("inner" + x);
+    for (int i = 0; i < 600; ++i) append("filler", "B");
+    for (int i = 0; i < 20; ++i) append(u, "B");
+    const Time when = cluster_.wall + Duration::Minutes(20);
+    cluster_.append(
+        0, InputRecord{.key = u,
+                       .value = fmt::format(R"({{"type":"identify","userId":"{}","timestamp":{},)"
+                                            R"("traits":{{"when":"{}"}}}})",
+                                            u, cluster_.wall.millis(), FormatTimestamp(when)),
+                       .record_time = cluster_.wall});
+    turns(150);
+    // A filter that counts the past keeps it building.
+    const Segment slow = Make(
+        "d" + x, 1,
+        fmt::format("live: {{ date_time: {{ property: when }}, filter: {{ all_of: [ {{ in_segment: "
+                    "inner{} }}, {{ did: {{ event: B }} }} ] }} }}",
+                    x));
+    want({inner, z, slow});
+    turns_until([&] { return phase("d" + x) == AppliedDefinition::BUILDING; });
+    cluster_.pass(Duration::Minutes(25));
+    turns(2);
+    cluster_.pass(Duration::Hours(3));
+    if (others) append(u, "Z");
+    turns(3);
+    ASSERT_EQ(phase("d" + x), AppliedDefinition::BUILDING);
+    turns_until_active("d" + x);
+    turns(20);
+    EXPECT_THAT(told("d" + x), ElementsAre(u + " ADD DATE_TIME"));
+  }
 }
 
 }  // namespace

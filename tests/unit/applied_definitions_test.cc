@@ -335,24 +335,24 @@ TEST_F(AppliedDefinitionsTest, AnEditWhileBuildingBeginsAgain) {
   EXPECT_FALSE(change.definitions[0].first());
 }
 
-TEST_F(AppliedDefinitionsTest, AnEditOfALiveSegmentThatBuildsTakesItsPlace) {
+TEST_F(AppliedDefinitionsTest, AnEditOfALiveSegmentWaitsUntilItIsBuilt) {
   const char* const yaml = "live: { date_time: { property: p } }";
   go_to({Rule("a", 1, yaml)});
-  auto change = definitions_.plan({Rule("a", 2, yaml)}, Offset(70), Time::Millis(2'000'000));
-  // What came since the first was judged by none.
-  EXPECT_EQ(change.definitions[0].activation_offset(), kOffset.value());
-  EXPECT_EQ(change.definitions[0].activation_clock_ms(), kClock.millis());
-  EXPECT_EQ(change.definitions[0].changed_offset(), 70);
-  EXPECT_EQ(change.definitions[0].history_offset(), 70);
-  definitions_.apply(change);
-  definitions_.apply(definitions_.enter(AppliedDefinition::ACTIVATING, {0}));
-  // Some users had their turn with this one: the next waits until all have.
-  EXPECT_FALSE(definitions_.differ({Rule("a", 3, yaml)}));
-  EXPECT_THAT(definitions_.plan({Rule("a", 3, yaml)}, Offset(80), kClock).definitions, IsEmpty());
+  Segment paused = Rule("a", 2, yaml);
+  paused.set_paused(true);
+  for (const auto phase : {AppliedDefinition::BUILDING, AppliedDefinition::ACTIVATING}) {
+    definitions_.apply(definitions_.enter(phase, {0}));
+    EXPECT_FALSE(definitions_.differ({Rule("a", 2, yaml)}));
+    EXPECT_THAT(definitions_.plan({Rule("a", 2, yaml)}, Offset(80), kClock).definitions, IsEmpty());
+    // A pause does not wait, nor does a deletion.
+    EXPECT_TRUE(definitions_.differ({paused}));
+    EXPECT_TRUE(definitions_.plan({paused}, Offset(80), kClock).definitions.at(0).paused());
+    EXPECT_TRUE(definitions_.plan({}, Offset(80), kClock).definitions.at(0).deleting());
+  }
   definitions_.apply(definitions_.enter(AppliedDefinition::ACTIVE, {0}));
-  change = definitions_.plan({Rule("a", 3, yaml)}, Offset(90), Time::Millis(3'000'000));
-  EXPECT_EQ(change.definitions[0].activation_offset(), 90);
-  EXPECT_EQ(change.definitions[0].activation_clock_ms(), 3'000'000);
+  const auto change = definitions_.plan({Rule("a", 2, yaml)}, Offset(90), Time::Millis(3'000'000));
+  EXPECT_EQ(change.definitions.at(0).activation_offset(), 90);
+  EXPECT_EQ(change.definitions.at(0).activation_clock_ms(), 3'000'000);
 }
 
 TEST_F(AppliedDefinitionsTest, ALiveSegmentIsBuiltWithWhatItFiltersBy) {
