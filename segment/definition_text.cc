@@ -37,11 +37,19 @@ bool IsOutputOnly(const FieldDescriptor* field) {
          field->number() != pb::Segment::kEtagFieldNumber;
 }
 
-// A length of time.
+bool IsDate(const FieldDescriptor* field) {
+  if (field->containing_type() == pb::TimeRange::descriptor()) return true;
+  return field->containing_type() == pb::PropertyCondition::descriptor() &&
+         (field->number() == pb::PropertyCondition::kBeforeFieldNumber ||
+          field->number() == pb::PropertyCondition::kAfterFieldNumber);
+}
+
+// A length of time. `after` is one of an exit; of a condition it is a date.
 bool IsLength(const FieldDescriptor* field) {
   static constexpr std::string_view kNames[] = {"within", "after", "within_last", "within_next",
                                                 "offset"};
-  return std::find(std::begin(kNames), std::end(kNames), field->name()) != std::end(kNames);
+  return !IsDate(field) &&
+         std::find(std::begin(kNames), std::end(kNames), field->name()) != std::end(kNames);
 }
 
 // At most 64 bytes of it, for messages.
@@ -283,6 +291,7 @@ void Mapper::string(const Document& from, const FieldDescriptor* field, Message*
     const bool scalar =
         from.kind == Document::Kind::kNumber || from.kind == Document::Kind::kBoolean;
     const std::string_view hint = !scalar           ? ""
+                                  : IsDate(field)   ? "; write a date such as 2026-04-01"
                                   : IsLength(field) ? "; write it with its unit, such as 10m"
                                                     : "; write it in quotes";
     wrong_kind(from, "a string", hint);

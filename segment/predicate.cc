@@ -248,7 +248,12 @@ absl::Status Predicate::Compiled::SetRegex(const std::string& pattern, bool igno
       return Invalid(
           "the regular expression takes more than RE2's limit of 1 MiB; make it simpler");
     }
-    return Invalid(absl::StrCat("is no regular expression of RE2: ", compiled->error()));
+    return Invalid(absl::StrCat(
+        "is no regular expression of RE2: ", compiled->error(),
+        compiled->error_code() == RE2::ErrorRepeatSize
+            ? "; repetitions go to 1,000, those within each other multiplied, and {n,m} from the "
+              "smaller number"
+            : ""));
   }
   regex = std::move(compiled);
   canonical = ignore_case ? "matches/ignore_case" : "matches";

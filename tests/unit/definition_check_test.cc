@@ -239,6 +239,9 @@ TEST(CheckSegment, OperandsNameTheirPath) {
       {"property: p, matches: (", ".matches: is no regular expression of RE2"},
       {"property: p, matches: '(\\pL{300}){3}'",
        ".matches: the regular expression takes more than RE2's limit"},
+      {"property: p, matches: 'a{1001}'",
+       ".matches: is no regular expression of RE2: invalid repetition size: {1001}; repetitions go "
+       "to 1,000, those within each other multiplied, and {n,m} from the smaller number"},
       {"property: p, before: tomorrow", ".before: must be a date such as"},
       {"property: p, after: 2026-02-30", ".after: must be a date such as"},
       {"property: p, within_last: 0s", ".within_last: must be longer than 0"},

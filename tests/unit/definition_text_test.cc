@@ -650,6 +650,16 @@ TEST(Shape, IsCheckedBeforeItIsMapped) {
             "past_behavior.property.between[0]: must be a string, a number"},
            {"past_behavior: { property: { contains: 7 } }",
             "past_behavior.property.contains: must be a string, not a number; write it in quotes"},
+           {"past_behavior: { property: { after: 20260401 } }",
+            "past_behavior.property.after: must be a string, not a number; write a date such as "
+            "2026-04-01"},
+           {"past_behavior: { property: { before: 2026 } }",
+            "past_behavior.property.before: must be a string, not a number; write a date such as"},
+           {"past_behavior: { did: { between: { from: 2026 } } }",
+            "past_behavior.did.between.from: must be a string, not a number; write a date such as"},
+           {"live: { exit: { after: 7 } }",
+            "live.exit.after: must be a string, not a number; write it with its unit, such as "
+            "10m"},
            // The document itself.
            {"just a text", ": must be a mapping of fields, not a string (line 1)"},
            {"- name: a", ": must be a mapping of fields, not a list (line 1)"},
