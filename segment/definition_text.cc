@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <iterator>
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -175,9 +176,11 @@ void Mapper::message(const Document& from, Message* to) {
     return;
   }
   if (to->GetDescriptor() == google::protobuf::Timestamp::descriptor()) {
-    if (from.kind != Document::Kind::kString ||
-        !TimeUtil::FromString(from.text, static_cast<google::protobuf::Timestamp*>(to))) {
-      wrong(from, "must be a time such as 2026-04-01T09:00:00Z");
+    constexpr std::string_view kWanted = "a time such as 2026-04-01T09:00:00Z";
+    if (from.kind != Document::Kind::kString) {
+      wrong_kind(from, kWanted);
+    } else if (!TimeUtil::FromString(from.text, static_cast<google::protobuf::Timestamp*>(to))) {
+      wrong(from, absl::StrCat("must be ", AbslView(kWanted)));
     }
     return;
   }
@@ -207,6 +210,10 @@ void Mapper::message(const Document& from, Message* to) {
               absl::StrCat("can't stand beside ", other->name(), "; write one of them"));
       } else if (stored_ || !IsOutputOnly(found)) {
         field(member.value, found, to);
+      } else {
+        // It means nothing in a file, and is read as what it should be all the same.
+        const std::unique_ptr<Message> ignored(to->New());
+        field(member.value, found, ignored.get());
       }
     }
     path_.resize(size);
@@ -250,13 +257,13 @@ void Mapper::field(const Document& from, const FieldDescriptor* field, Message* 
       }
       return;
     case FieldDescriptor::CPPTYPE_ENUM: {
-      const auto* named = from.kind == Document::Kind::kString
-                              ? field->enum_type()->FindValueByName(from.text)
-                              : nullptr;
-      if (named != nullptr) {
+      const std::string& name = field->enum_type()->name();
+      if (from.kind != Document::Kind::kString) {
+        wrong_kind(from, absl::StrCat("the name of a ", name));
+      } else if (const auto* named = field->enum_type()->FindValueByName(from.text)) {
         reflection->SetEnum(to, field, named);
       } else {
-        wrong(from, absl::StrCat("is no ", field->enum_type()->name()));
+        wrong(from, absl::StrCat("is no ", name));
       }
       return;
     }

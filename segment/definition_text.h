@@ -25,7 +25,8 @@ struct SegmentDocument {
 
 // One or more YAML documents (`---` between them; empty ones are left out), or JSON values. An
 // error only where the text is no YAML or JSON at all, with line and column, or over 1 MiB, or has
-// aliases. Fields that only the server sets (version, status, times) are ignored; `etag` is kept.
+// aliases. Fields that only the server sets (version, status, times) are checked, but not taken
+// over; `etag` is kept.
 absl::StatusOr<std::vector<SegmentDocument>> ReadSegmentDocuments(std::string_view text);
 
 // A JSON object of the same shape (a record of the definitions topic, written by SegmentToJson),

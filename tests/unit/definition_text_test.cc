@@ -688,11 +688,25 @@ TEST(Shape, LongKeysAreShortenedBetweenCharacters) {
   EXPECT_EQ(violations[0].substr(0, 64), "x" + key.substr(0, 62) + ":");
 }
 
-TEST(Shape, WhatTheServerSetsIsIgnored) {
-  EXPECT_SAME(
-      ReadOne("name: S\nversion: [ what ]\nstatus: ~\ncreate_time: 7\ncreated_by: {}\netag: e\n"
-              "paused: true\nbuild_progress: 0.5\n"),
-      Message("name: 'S' etag: 'e'"));
+TEST(Shape, WhatTheServerSetsMayStandThereAndMeansNothing) {
+  EXPECT_SAME(ReadOne("name: S\nversion: 3\nstatus: SEGMENT_STATUS_ACTIVE\netag: e\npaused: true\n"
+                      "create_time: 2026-11-22T09:30:00.120Z\ncreated_by: me\nstatus_detail: d\n"
+                      "build_progress: 0.5\nresumed_version: 2\n"),
+              Message("name: 'S' etag: 'e'"));
+  EXPECT_THAT(
+      Violations("name: S\nversion: ~\nstatus: { a: [ 1 ] }\ncreate_time: 7\ncreated_by: {}\n"
+                 "update_time: null\npaused: maybe\nbuild_progress: [ what ]\n"),
+      ElementsAre("version: is null; write a number or leave it out (line 2)",
+                  "status: must be the name of a SegmentStatus, not a mapping (line 3)",
+                  StartsWith("create_time: must be a time such as 2026-04-01T09:00:00Z, not a "
+                             "number (line 4)"),
+                  "created_by: must be a string, not a mapping (line 5)",
+                  StartsWith("update_time: is null; write a time such as"),
+                  StartsWith("paused: must be true or false, not a string"),
+                  "build_progress: must be a number, not a list (line 8)"));
+  EXPECT_THAT(Violations("name: S\nstatus: null\n"),
+              ElementsAre("status: is null; write the name of a SegmentStatus or leave it out "
+                          "(line 2)"));
 }
 
 TEST(Shape, OperandsMayBeEmptyTexts) {
