@@ -165,6 +165,9 @@ struct Rule {
   bool reads_profile = false;
   // A live segment whose filter refers to others.
   bool follows = false;
+  // Of one that follows past behaviour alone, at any depth: the latest change of all that it
+  // depends on. Otherwise nothing.
+  std::optional<Offset> followed_since;
   // Such a segment's membership depends on this one, at any depth.
   bool followed = false;
 

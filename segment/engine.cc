@@ -502,6 +502,15 @@ void Engine::Core::catch_up(const Rule& rule, UserState& user, Changes& out) {
   Fold::Input input = input_of(user);
   static const std::vector<ProfileWrite> kNone;
   if (!fold.reads_profile()) input.writes = &kNone;
+  if (rule.followed_since && *rule.followed_since < input.settled.before) {
+    // The user was settled for others since. Of past behaviour all is counted, so what it was can
+    // be told for any moment.
+    input.settled = {*rule.followed_since, rule.activation_clock};
+    for (SegmentState& segment : again.segments) {
+      if (segment.slot != rule.slot) segment.exit_at = user.base->until;
+    }
+    fold.note_deadlines(again);
+  }
   fold.counted_from = Offset(std::numeric_limits<int64_t>::max());
   fold.run(input, user.now, {}, again, user.decided, transitions, unused);
   fold.counted_from = Offset();

@@ -177,6 +177,7 @@ class Compiler {
         if (inner.runs && inner.kind == Rule::Kind::kPast) out_.followed_past.push_back(slot);
       }
     }
+    for (Slot slot : out_.following) find_followed_since(out_.rules[slot]);
     for (const ActiveSegment& segment : out_.segments) {
       const Rule& rule = out_.rules[segment.slot];
       // Events may have gone by that were not kept.
@@ -191,6 +192,20 @@ class Compiler {
       }
       out_.settled_before = std::max(out_.settled_before, segment.changed_offset);
     }
+  }
+
+  void find_followed_since(Rule& rule) const {
+    Offset since = out_.by_slot[rule.slot]->changed_offset;
+    std::vector<Slot> slots = rule.inner;
+    for (size_t i = 0; i < slots.size(); ++i) {
+      const Rule& inner = out_.rules[slots[i]];
+      if (!inner.runs || inner.kind != Rule::Kind::kPast) return;
+      since = std::max(since, out_.by_slot[inner.slot]->changed_offset);
+      for (Slot slot : inner.inner) {
+        if (std::find(slots.begin(), slots.end(), slot) == slots.end()) slots.push_back(slot);
+      }
+    }
+    rule.followed_since = since;
   }
 
   // The index by event name and pivot, when all atoms are there.

@@ -1212,6 +1212,62 @@ TEST_F(Building, ASecondLookAtAUserLeavesNoTrace) {
   EXPECT_NE(task(), nullptr);
 }
 
+// Others that are built meanwhile take nothing from what waits, nor what is created for them.
+TEST_F(Building, WhatOthersFilterByEndsNothingThatWaits) {
+  const auto past = [](const std::string& id) {
+    return Make(id, 1, "past_behavior: { did: { event: B, within_last: 1d } }");
+  };
+  const auto live = [](const std::string& id, int64_t version, const std::string& filter) {
+    return Make(id, version,
+                fmt::format("live: {{ actions: {{ any_of: [ {{ event: A }} ] }}, filter: {{ {} }}, "
+                            "exit: {{ on: [ {{ event: X }} ] }} }}",
+                            filter));
+  };
+  for (int i = 0; i < 600; ++i) append(fmt::format("f{}", i % 60), "B");
+  for (int i = 0; i < 4; ++i) append(fmt::format("u{}", i), "B");
+  turns(150);
+  std::vector<Segment> segments = {past("old"), live("edited", 1,
+                                                     "all_of: [ { in_segment: old }, { did: { "
+                                                     "event: B } } ]")};
+  want(segments);
+  turns_until_active("edited");
+  append("u0", "A");
+  append("u1", "A");
+  turns(20);
+  ASSERT_THAT(told("edited"), UnorderedElementsAre("u0 ADD TRIGGER", "u1 ADD TRIGGER"));
+
+  segments.push_back(past("first"));
+  segments.push_back(live("by-first", 1, "in_segment: first"));
+  want(segments);
+  turns_until([&] { return phase("by-first") == AppliedDefinition::ACTIVATING; });
+  segments[1].set_version(2);
+  segments.push_back(past("second"));
+  segments.push_back(live("by-second", 1, "in_segment: second"));
+  segments.push_back(live("not-second", 1, "not: { in_segment: second }"));
+  want(segments);
+  turns_until([&] { return phase("by-second") == AppliedDefinition::BUILDING; });
+  append("u0", "X");
+  append("u2", "A");
+  append("v", "A");
+  turns(1);
+  ASSERT_EQ(phase("by-first"), AppliedDefinition::ACTIVATING);
+  turns_until([&] { return phase("by-first") == AppliedDefinition::ACTIVE; });
+  ASSERT_NE(phase("by-second"), AppliedDefinition::ACTIVE);
+  // And another one, of which nothing is to be built.
+  segments.push_back(live("fourth", 1, "in_segment: old"));
+  want(segments);
+  turns(3);
+  ASSERT_NE(phase("by-second"), AppliedDefinition::ACTIVE);
+  turns_until_active("by-second");
+  turns_until_active("edited");
+  turns(60);
+  EXPECT_THAT(told("by-second"), ElementsAre("u2 ADD TRIGGER"));
+  EXPECT_THAT(told("not-second"), ElementsAre("v ADD TRIGGER"));
+  EXPECT_THAT(told("by-first"), ElementsAre("u2 ADD TRIGGER"));
+  EXPECT_THAT(told("edited"), UnorderedElementsAre("u0 ADD TRIGGER", "u1 ADD TRIGGER",
+                                                   "u0 REMOVE EXIT_EVENT", "u2 ADD TRIGGER"));
+}
+
 // Also while the history takes longer to read than max_lateness.
 TEST_F(Building, ADateIsJudgedByWhatItsFilterWasThen) {
   for (const bool others : {false, true}) {
