@@ -181,6 +181,11 @@ struct Rule {
 // No trigger is known (the member was taken over from another version).
 inline constexpr uint8_t kNoTrigger = 255;
 
+struct RuleSet::Building {
+  Offset offset;
+  Time clock;
+};
+
 struct RuleSet::Compiled {
   std::vector<ActiveSegment> segments;
   Fields fields;
@@ -195,8 +200,8 @@ struct RuleSet::Compiled {
   // Past-behaviour segments, built for everybody, which a user of whom nothing is known is in: with
   // the user's first event these are evaluated, whatever the event.
   std::vector<Slot> past;
-  // Live rules that are not built for everybody.
-  std::vector<Slot> building;
+  // Of the live rules that are not built for everybody, the earliest activation.
+  std::optional<Building> building;
   // Rules that follow, and those of past behaviour that are followed.
   std::vector<Slot> following;
   std::vector<Slot> followed_past;

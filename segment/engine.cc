@@ -67,6 +67,7 @@ struct Engine::Core {
   void begin_again(const UserState& user, bool with_profile);
   // What has come since the activation of a live rule, which had to wait for the user's turn.
   void catch_up(const Rule& rule, UserState& user, Changes& out);
+  void settle_again(const Rule& rule, const Fold::Input& input);
   static Fold::Input input_of(const UserState& user) {
     return {user.facts, &user.writes, {user.exists_since, user.exists_offset}, user.settled()};
   }
@@ -91,7 +92,7 @@ struct Engine::Core {
   void remember(const Event& event, UserState& user);
   size_t writes_over(const UserState& user) const;
   bool fits_ahead(const Event& event, const UserState& user) const;
-  Time waiting_from(const UserState& user) const;
+  Time waiting_from(Time before, const UserState& user) const;
   void move_base(const Event& event, UserState& user);
   void keep_turns(const UserState& user, FoldState& state);
   void begin_base(UserState& user) {
@@ -503,13 +504,9 @@ void Engine::Core::catch_up(const Rule& rule, UserState& user, Changes& out) {
   static const std::vector<ProfileWrite> kNone;
   if (!fold.reads_profile()) input.writes = &kNone;
   if (rule.followed_since && *rule.followed_since < input.settled.before) {
-    // The user was settled for others since. Of past behaviour all is counted, so what it was can
-    // be told for any moment.
+    // The user was settled for others since.
     input.settled = {*rule.followed_since, rule.activation_clock};
-    for (SegmentState& segment : again.segments) {
-      if (segment.slot != rule.slot) segment.exit_at = user.base->until;
-    }
-    fold.note_deadlines(again);
+    settle_again(rule, input);
   }
   fold.counted_from = Offset(std::numeric_limits<int64_t>::max());
   fold.run(input, user.now, {}, again, user.decided, transitions, unused);
@@ -518,6 +515,45 @@ void Engine::Core::catch_up(const Rule& rule, UserState& user, Changes& out) {
   user.present.segments.put(std::move(*again.segments.find(rule.slot)));
   std::copy_if(transitions.begin(), transitions.end(), std::back_inserter(out),
                [&](const Change& change) { return change.slot == rule.slot; });
+}
+
+// In `again`, the past behaviour that the rule follows becomes what it was when the user was
+// settled for that, and not for others later: of past behaviour all is counted, so that can be
+// told.
+void Engine::Core::settle_again(const Rule& rule, const Fold::Input& input) {
+  const Settled& settled = input.settled;
+  std::vector<Fact> facts;
+  std::copy_if(input.facts.begin(), input.facts.end(), std::back_inserter(facts),
+               [&](const Fact& fact) { return fact.order.offset < settled.before; });
+  std::vector<ProfileWrite> writes;
+  std::copy_if(input.writes->begin(), input.writes->end(), std::back_inserter(writes),
+               [&](const ProfileWrite& write) { return write.order.offset < settled.before; });
+  FoldState then = again;
+  for (SegmentState& segment : then.segments) {
+    // Evaluated at once.
+    if (segment.slot != rule.slot) segment.exit_at = Time::Min();
+  }
+  fold.note_deadlines(then);
+  Time decided;
+  Changes untold;
+  Fold::Marked unused;
+  fold.counted_from = Offset(std::numeric_limits<int64_t>::max());
+  fold.run({facts, &writes, input.exists_from, {}}, settled.at, {}, then, decided, untold, unused);
+  const auto become = [&](SegmentState& inner) {
+    if (inner.slot == rule.slot) return;
+    const SegmentState* was = then.segments.find(inner.slot);
+    inner.member = was != nullptr && was->member;
+    inner.exit_at = settled.at;
+  };
+  for (SegmentState& segment : again.segments) become(segment);
+  for (const SegmentState& segment : then.segments) {
+    if (again.segments.find(segment.slot) != nullptr) continue;
+    SegmentState& inner = again.segments.find_or_add(segment.slot);
+    inner.version = segment.version;
+    inner.built = segment.built;
+    become(inner);
+  }
+  fold.note_deadlines(again);
 }
 
 // Tells the difference between the present and `again`, which a late event has made of it. Of the
@@ -608,23 +644,20 @@ bool Engine::Core::fits_ahead(const Event& event, const UserState& user) const {
   return facts <= settings.max_facts && writes <= settings.max_facts && bytes <= kMaxWriteBytes;
 }
 
-// Where what a live rule has still to catch up with begins: its dates lie behind the activation,
-// its events may come late.
-Time Engine::Core::waiting_from(const UserState& user) const {
-  Time from = Time::Max();
-  for (Slot slot : rules->compiled().building) {
-    const Rule& rule = rules->compiled().rules[slot];
-    const SegmentState* segment = user.present.segments.find(slot);
-    if (segment != nullptr && segment->built && segment->version == rule.version) continue;
-    from = std::min(from, rule.activation_clock);
-    for (const Fact& fact : user.facts) {
-      if (fact.order.offset >= rule.activation_offset) from = std::min(from, fact.order.time);
-    }
-    for (const ProfileWrite& write : user.writes) {
-      if (write.order.offset >= rule.activation_offset) from = std::min(from, write.effective);
-    }
+// Of what is older than `before`, where that begins which may be left for a live rule to catch up
+// with: its dates lie behind the activation, its events may come late.
+Time Engine::Core::waiting_from(Time before, const UserState& user) const {
+  const RuleSet::Building& building = *rules->compiled().building;
+  before = std::min(before, building.clock);
+  for (const Fact& fact : user.facts) {
+    if (fact.order.time >= before) break;
+    if (fact.order.offset >= building.offset) before = fact.order.time;
   }
-  return from;
+  for (const ProfileWrite& write : user.writes) {
+    if (write.effective >= before) break;
+    if (write.order.offset >= building.offset) before = write.effective;
+  }
+  return before;
 }
 
 // Decided by the user's own records alone, so that every replay has the same base.
@@ -649,7 +682,7 @@ void Engine::Core::move_base(const Event& event, UserState& user) {
   size_t facts = 0;
   size_t writes = 0;
   Time before = user.newest_event - settings.max_lateness;
-  if (!rules->compiled().building.empty()) before = std::min(before, waiting_from(user));
+  if (rules->compiled().building) before = waiting_from(before, user);
   const bool all_in_reach = (user.facts.empty() || user.facts.front().order.time >= before) &&
                             (user.writes.empty() || user.writes.front().effective >= before);
   if (all_in_reach && !over) return;

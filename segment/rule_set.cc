@@ -91,7 +91,12 @@ class Compiler {
     if (collision_) {
       return absl::InternalError("two conditions share a fingerprint; reword one of them");
     }
-    if (!rule.built && rule.kind != Rule::Kind::kPast) out_.building.push_back(rule.slot);
+    if (!rule.built && rule.kind != Rule::Kind::kPast) {
+      const RuleSet::Building earlier =
+          out_.building.value_or(RuleSet::Building{rule.activation_offset, rule.activation_clock});
+      out_.building = {std::min(earlier.offset, rule.activation_offset),
+                       std::min(earlier.clock, rule.activation_clock)};
+    }
     rule.order_free = rule.kind == Rule::Kind::kActions && rule.exit == Rule::Exit::kNever &&
                       rule.expression.empty() && !rule.repeat && rule.built;
     out_.rules[active.slot] = std::move(rule);
@@ -177,7 +182,7 @@ class Compiler {
         if (inner.runs && inner.kind == Rule::Kind::kPast) out_.followed_past.push_back(slot);
       }
     }
-    for (Slot slot : out_.following) find_followed_since(out_.rules[slot]);
+    find_followed_since();
     for (const ActiveSegment& segment : out_.segments) {
       const Rule& rule = out_.rules[segment.slot];
       // Events may have gone by that were not kept.
@@ -194,18 +199,19 @@ class Compiler {
     }
   }
 
-  void find_followed_since(Rule& rule) const {
-    Offset since = out_.by_slot[rule.slot]->changed_offset;
-    std::vector<Slot> slots = rule.inner;
-    for (size_t i = 0; i < slots.size(); ++i) {
-      const Rule& inner = out_.rules[slots[i]];
-      if (!inner.runs || inner.kind != Rule::Kind::kPast) return;
-      since = std::max(since, out_.by_slot[inner.slot]->changed_offset);
-      for (Slot slot : inner.inner) {
-        if (std::find(slots.begin(), slots.end(), slot) == slots.end()) slots.push_back(slot);
+  void find_followed_since() {
+    std::vector<std::optional<Offset>> since(out_.rules.size());
+    for (Slot slot : out_.by_rank) {
+      Rule& rule = out_.rules[slot];
+      if (!rule.runs) continue;
+      std::optional<Offset> latest = out_.by_slot[slot]->changed_offset;
+      for (Slot inner : rule.inner) {
+        latest =
+            latest && since[inner] ? std::optional(std::max(*latest, *since[inner])) : std::nullopt;
       }
+      if (rule.kind == Rule::Kind::kPast) since[slot] = latest;
+      if (rule.follows) rule.followed_since = latest;
     }
-    rule.followed_since = since;
   }
 
   // The index by event name and pivot, when all atoms are there.

@@ -803,6 +803,50 @@ TEST(Engine, WhoWasNotInADeletedSegmentIsSettledByTheDeletionAlone) {
   }
 }
 
+// Whatever the user was settled for since.
+TEST(Engine, WhatWaitsIsJudgedByPastBehaviorAsOfTheActivation) {
+  const auto active = [](Slot slot, const char* yaml, Offset from, const char* clock) {
+    ActiveSegment segment;
+    segment.slot = slot;
+    segment.segment = FromYaml(yaml);
+    segment.segment.set_version(1);
+    segment.activation_offset = segment.changed_offset = from;
+    segment.activation_clock = At(clock);
+    return segment;
+  };
+  std::vector<ActiveSegment> segments = {
+      active(0, "{ id: inner, name: I, past_behavior: { did: { event: B } } }", Offset(0), "08:00"),
+      active(1,
+             "{ name: S, live: { actions: { any_of: [ { event: A } ] }, filter: { all_of: [ { "
+             "in_segment: inner }, { did: { event: X } } ] } } }",
+             Offset(1), "10:00")};
+  segments[1].built = false;
+  Engine engine(*RuleSet::Compile(segments), Settings());
+  UserState user;
+  Changes changes;
+  Offset offset;
+  const auto send = [&](const char* name, const char* time) {
+    engine.apply({.name = name, .time = At(time), .record_time = At("10:00"), .offset = offset},
+                 Time::Min(), user, changes);
+    offset = offset.next();
+  };
+  send("X", "09:00");
+  send("A", "09:59:30");
+  send("B", "10:10");
+  segments.push_back(
+      active(2, "{ id: p, name: P, past_behavior: { did: { event: Z } } }", offset, "10:15"));
+  segments.push_back(active(3,
+                            "{ name: O, live: { actions: { any_of: [ { event: Q } ] }, filter: { "
+                            "in_segment: p } } }",
+                            offset, "10:15"));
+  engine.use(*RuleSet::Compile(segments));
+  send("X", "10:20");
+  changes.clear();
+  EXPECT_TRUE(engine.build(1, At("10:30"), nullptr, segments::v1::BACKFILLED, user, changes));
+  EXPECT_THAT(changes, IsEmpty());
+  EXPECT_FALSE(IsMember(user, 1));
+}
+
 // A paused one stays as it is, for what is folded again too.
 TEST(Engine, WhoRefersToAPausedSegmentGoesByItsMembers) {
   std::vector<ActiveSegment> segments(3);
