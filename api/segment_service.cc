@@ -804,7 +804,9 @@ class SegmentService::Handlers final : public v1::SegmentService::Service {
     segment.set_etag(EtagOf(segment));
     if (absl::Status status = Append(call, {{segment.id(), segment}}); !status.ok()) return status;
     turn.Release();
-    const bool applied = WaitApplied(call, segment.id(), segment.version());
+    // That may take as long as a history takes to read.
+    const bool waits = !segment.paused() && definitions_.NextVersionWaits(segment.id());
+    const bool applied = !waits && WaitApplied(call, segment.id(), segment.version());
     const StoredSegments stored(definitions_);
     // Another writer may have come since.
     if (const v1::Segment* present = stored.FindAny(segment.id());

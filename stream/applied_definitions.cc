@@ -445,6 +445,7 @@ DefinitionStatuses AppliedDefinitions::statuses() const {
       status.deleting = true;
     } else {
       status.version = definition.segment().version();
+      status.keeps_version = KeepsVersion(definition, Segment());
       status.building = definition.phase() != AppliedDefinition::ACTIVE && !definition.paused();
       status.paused = definition.paused();
       status.paused_by_guard = definition.paused_by_guard();

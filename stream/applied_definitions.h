@@ -42,6 +42,8 @@ struct DefinitionStatus {
   int64_t version = 0;
   // Its members are being removed.
   bool deleting = false;
+  // The next version waits for this one, unless it is paused.
+  bool keeps_version = false;
   // Its history is still being evaluated, and how much of it is, from 0 to 1.
   bool building = false;
   double progress = 0;

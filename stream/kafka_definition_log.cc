@@ -395,6 +395,10 @@ bool KafkaDefinitionLog::WaitApplied(std::string_view id, int64_t version, absl:
   return applied;
 }
 
+bool KafkaDefinitionLog::NextVersionWaits(std::string_view id) const {
+  return board_.next_version_waits(id);
+}
+
 absl::Status KafkaDefinitionLog::Append(const std::vector<Write>& writes, absl::Time deadline) {
   if (writes.empty()) return absl::OkStatus();
   if (absl::Status status = check_whole(deadline); !status.ok()) return status;

@@ -81,6 +81,13 @@ bool TaskBoard::wait_applied(std::string_view id, int64_t version, absl::Time de
                              [&] { return applied(id, version); });
 }
 
+bool TaskBoard::next_version_waits(std::string_view id) const {
+  const std::scoped_lock lock(mutex_);
+  return std::any_of(entries_.begin(), entries_.end(), [&](const auto& entry) {
+    return entry.second.state != TaskState::kFailed && StatusIn(entry.second, id).keeps_version;
+  });
+}
+
 TaskBoard::Running TaskBoard::running(std::string_view id) const {
   const std::scoped_lock lock(mutex_);
   Running running;
@@ -112,6 +119,7 @@ TaskBoard::Status TaskBoard::status(std::string_view id, int64_t version) const 
   std::vector<Partition> waiting;
   std::vector<Partition> building;
   std::vector<Partition> guarded;
+  bool keeps_version = false;
   bool paused = false;
   double progress = 0;
   int running = 0;
@@ -124,6 +132,7 @@ TaskBoard::Status TaskBoard::status(std::string_view id, int64_t version) const 
     ++running;
     progress += status.building ? status.progress : 1;
     if (!Has(entry, id, version)) waiting.push_back(partition);
+    keeps_version = keeps_version || status.keeps_version;
     if (status.building) building.push_back(partition);
     if (status.paused_by_guard) guarded.push_back(partition);
     paused = paused || status.paused;
@@ -131,7 +140,8 @@ TaskBoard::Status TaskBoard::status(std::string_view id, int64_t version) const 
   if (running == 0) return {segments::v1::SEGMENT_STATUS_PENDING, "no partition runs here"};
   if (!waiting.empty()) {
     return {segments::v1::SEGMENT_STATUS_PENDING,
-            fmt::format("not yet applied in partitions {}", fmt::join(waiting, ", "))};
+            fmt::format("not yet applied in partitions {}{}", fmt::join(waiting, ", "),
+                        keeps_version ? ": it waits until the version before is built" : "")};
   }
   if (!guarded.empty()) {
     return {segments::v1::SEGMENT_STATUS_PAUSED,

@@ -60,6 +60,9 @@ class TaskBoard {
   // the deadline came first.
   bool wait_applied(std::string_view id, int64_t version, absl::Time deadline) const;
 
+  // Whether any task of this process runs a version that the next one waits for.
+  bool next_version_waits(std::string_view id) const;
+
   // Over the tasks of this process, the first that fits: INVALID in any, PENDING in any, PAUSED in
   // any, BUILDING in any, ACTIVE; and why.
   struct Status {

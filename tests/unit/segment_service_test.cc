@@ -468,6 +468,21 @@ TEST_F(SegmentServiceTest, CreateWaitsUntilItIsApplied) {
   EXPECT_EQ(asked, 5);
 }
 
+TEST_F(SegmentServiceTest, NoCallWaitsUntilTheVersionBeforeIsBuilt) {
+  v1::Segment segment = Created(Live("paid", "Paid"));
+  log_.next_version_waits = true;
+  int asked = 0;
+  log_.on_wait = [&](absl::Time) {
+    ++asked;
+    return true;
+  };
+  v1::Segment stored;
+  segment.set_name("Paid, too");
+  ASSERT_TRUE(Update(segment, &stored).ok());
+  EXPECT_EQ(stored.status(), v1::SEGMENT_STATUS_PENDING);
+  EXPECT_EQ(asked, 0);
+}
+
 TEST_F(SegmentServiceTest, AFailedWriteIsTold) {
   log_.before_append = [] { return absl::UnavailableError("no broker; retry"); };
   v1::Segment stored;

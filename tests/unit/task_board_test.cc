@@ -83,6 +83,18 @@ TEST(TaskBoard, BuildingUntilTheLastTaskHasBuilt) {
   EXPECT_THAT(StatusOf(board, 2), HasSubstr("PENDING"));
 }
 
+TEST(TaskBoard, TheNextVersionWaitsForOneThatKeepsItsPlace) {
+  TaskBoard board;
+  Post(board, 0, {.version = 1});
+  EXPECT_FALSE(board.next_version_waits("s"));
+  Post(board, 1, {.version = 1, .keeps_version = true, .building = true});
+  EXPECT_TRUE(board.next_version_waits("s"));
+  EXPECT_FALSE(board.next_version_waits("t"));
+  EXPECT_EQ(StatusOf(board, 2),
+            "PENDING: not yet applied in partitions 0, 1: it waits until the version before is "
+            "built");
+}
+
 TEST(TaskBoard, PausedByWhom) {
   TaskBoard board;
   Post(board, 0, {.version = 1, .paused = true});
