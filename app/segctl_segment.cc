@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -731,16 +732,18 @@ void PrintEstimate(const GlobalOptions& global, const pb::Segment& segment, int6
   Print(text + "\n");
 }
 
-// With what to do about a segment that is in the files and not stored.
+// With what to do about the segments that are in the files and that the server misses.
 grpc::Status NotInlined(const grpc::Status& status, const pb::Segment& segment,
                         const std::vector<pb::Segment>& given) {
   if (status.error_code() != grpc::StatusCode::INVALID_ARGUMENT) return status;
-  std::vector<std::string> ids;
+  std::set<std::string> ids;
   for (const Reference& reference : ReferencesOf(segment)) {
+    const bool missing = absl::StrContains(
+        status.error_message(), absl::StrCat("there is no segment \"", reference.segment_id, "\""));
     const bool in_files = std::any_of(given.begin(), given.end(), [&](const pb::Segment& other) {
       return other.id() == reference.segment_id;
     });
-    if (in_files) ids.push_back(reference.segment_id);
+    if (missing && in_files) ids.insert(reference.segment_id);
   }
   if (ids.empty()) return status;
   return {status.error_code(),

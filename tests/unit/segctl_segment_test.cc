@@ -483,6 +483,25 @@ TEST_F(SegctlSegment, EstimatesInlineNoMoreThanADefinitionMayHold) {
   EXPECT_EQ(estimates_.asked.size(), 7u);
 }
 
+TEST_F(SegctlSegment, OnlyWhatTheServerMissesIsToBeCreatedForAnEstimate) {
+  const std::string file =
+      FileWith("missing.yaml",
+               "id: power-users\nname: Power\npast_behavior: { did: { event: Booked } }\n---\n"
+               "id: filtered\nname: Filtered\nlive: { actions: { any_of: [ { event: E } ] }, "
+               "filter: { in_segment: power-users } }\n---\n"
+               "id: stored\nname: Stored\nlive: { actions: { any_of: [ { event: E } ] } }\n---\n"
+               "id: fresh\nname: Fresh\nlive: { actions: { any_of: [ { event: E } ] } }\n---\n"
+               "id: of-both\nname: Of both\npast_behavior: { all_of: [ { in_segment: stored }, "
+               "{ in_segment: fresh }, { not: { in_segment: fresh } } ] }\n");
+  Put("stored");
+  const std::vector<std::string> lines = Lines(Run("estimate -f " + file + " 2>&1"));
+  const auto refused = HasSubstr("create a live segment with shadow: true and count its members");
+  EXPECT_THAT(lines, ElementsAre("Power: 7 of 9 users (77.8 %)",
+                                 AllOf(refused, Not(HasSubstr("power-users"))), refused, refused,
+                                 HasSubstr("all_of[1]"),
+                                 AllOf(HasSubstr("all_of[2]"), HasSubstr("that fresh is in"))));
+}
+
 TEST_F(SegctlSegment, WatchesUntilItIsActive) {
   Put("booked");
   Script({{v1::SEGMENT_STATUS_PENDING, 0},
