@@ -26,8 +26,6 @@
 namespace segmentd {
 namespace {
 
-// Uploads are streamed, so that no message needs more.
-constexpr int kMaxReceivedBytes = 1 << 20;
 constexpr int kMaxMetadataBytes = 8 << 10;
 // Of calls' buffers over all connections.
 constexpr size_t kBufferQuotaBytes = size_t{256} << 20;

@@ -14,6 +14,9 @@
 
 namespace segmentd {
 
+// Of one message. Uploads are streamed, so that none needs more.
+inline constexpr int kMaxReceivedBytes = 1 << 20;
+
 // Each in PEM.
 struct ServerTls {
   // The server's own first, then those of the authorities between it and the root.

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "api/references.h"
+#include "api/server.h"
 #include "app/console.h"
 #include "segment/definition_check.h"
 #include "segment/definition_text.h"
@@ -20,6 +21,8 @@ namespace {
 
 // 2,500 segments of some KiB each.
 constexpr size_t kMaxFileBytes = 32 << 20;
+// What a request holds beside its rules is far below the room left.
+constexpr size_t kMaxInlinedBytes = kMaxReceivedBytes - (64 << 10);
 
 void AddProblems(const std::string& place, const std::vector<Violation>& violations,
                  std::vector<DefinitionProblem>* problems) {
@@ -54,6 +57,17 @@ void CheckReferences(const std::vector<segments::v1::Segment>& segments,
 
 using Rules = absl::flat_hash_map<std::string, const segments::v1::Expression*>;
 
+// Whether a request holds the segment with the rules in it.
+bool Fits(const segments::v1::Segment& segment, const Rules& rules) {
+  size_t bytes = segment.ByteSizeLong();
+  for (const Reference& reference : ReferencesOf(segment)) {
+    const auto rule = rules.find(reference.segment_id);
+    if (rule != rules.end()) bytes += rule->second->ByteSizeLong();
+    if (bytes > kMaxInlinedBytes) return false;
+  }
+  return true;
+}
+
 void Inline(const Rules& rules, segments::v1::Expression* expression) {
   if (const auto rule = rules.find(expression->in_segment()); rule != rules.end()) {
     *expression = *rule->second;
@@ -69,7 +83,7 @@ void Inline(const Rules& rules, segments::v1::Expression* expression) {
 void InlineReferences(std::vector<segments::v1::Segment>* segments) {
   Rules rules;
   for (segments::v1::Segment& segment : *segments) {
-    if (!segment.has_past_behavior()) continue;
+    if (!segment.has_past_behavior() || !Fits(segment, rules)) continue;
     segments::v1::Segment with_rules = segment;
     Inline(rules, with_rules.mutable_past_behavior());
     // Each could be a multiple of those before it.

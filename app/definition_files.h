@@ -35,8 +35,8 @@ absl::StatusOr<Definitions> ReadDefinitions(const std::vector<std::string>& file
                                             References references = References::kHereOrStored);
 
 // Puts the rules of past-behaviour segments in the place of the in_segment by which the others
-// refer to them, which says the same, as far as a definition may hold it. `segments` are sorted by
-// dependency.
+// refer to them, which says the same, as far as a definition and a request may hold it. `segments`
+// are sorted by dependency.
 void InlineReferences(std::vector<segments::v1::Segment>* segments);
 
 // The problems as an error for people, one a line; OK without any.

@@ -502,6 +502,25 @@ TEST_F(SegctlSegment, OnlyWhatTheServerMissesIsToBeCreatedForAnEstimate) {
                                  AllOf(HasSubstr("all_of[2]"), HasSubstr("that fresh is in"))));
 }
 
+TEST_F(SegctlSegment, EstimatesInlineNoMoreThanARequestMayHold) {
+  std::string large = "id: large\nname: Large\npast_behavior: { property: { property: p, in: [ ";
+  for (int i = 0; i < 10'000; ++i) absl::StrAppend(&large, std::string(56, 'v'), i, ", ");
+  large += "] } }\n";
+  const std::string twice =
+      FileWith("twice.yaml",
+               "id: twice\nname: Twice\npast_behavior: { all_of: [ { in_segment: large }, "
+               "{ not: { in_segment: large } } ] }\n---\n"
+               "id: last\nname: Last\npast_behavior: { did: { event: Paid } }\n");
+  const SegctlResult estimated =
+      Run("estimate -f " + FileWith("large.yaml", large) + " -f " + twice + " 2>&1");
+  EXPECT_EQ(estimated.status, 2);
+  EXPECT_THAT(Lines(estimated),
+              ElementsAre("Large: 7 of 9 users (77.8 %)",
+                          HasSubstr("there is no segment \"large\"; create it first"),
+                          HasSubstr("that large is in the files is not enough"),
+                          "Last: 7 of 9 users (77.8 %)"));
+}
+
 TEST_F(SegctlSegment, WatchesUntilItIsActive) {
   Put("booked");
   Script({{v1::SEGMENT_STATUS_PENDING, 0},

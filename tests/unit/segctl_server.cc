@@ -3,6 +3,8 @@
 #include <grpcpp/server_builder.h>
 #include <gtest/gtest.h>
 
+#include "api/server.h"
+
 namespace segmentd {
 
 SegctlServer::SegctlServer(grpc::Service& service,
@@ -10,6 +12,7 @@ SegctlServer::SegctlServer(grpc::Service& service,
   grpc::ServerBuilder builder;
   int port = 0;
   builder.AddListeningPort("127.0.0.1:0", credentials, &port);
+  builder.SetMaxReceiveMessageSize(kMaxReceivedBytes);
   builder.RegisterService(&service);
   server_ = builder.BuildAndStart();
   EXPECT_NE(server_, nullptr);
