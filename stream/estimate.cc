@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/container/flat_hash_set.h"
 #include "fmt/format.h"
 
 #include "stream/applied_definitions.h"
@@ -20,6 +21,7 @@ absl::Status CheckInner(const Task& task, const segments::v1::Segment& segment) 
   };
   std::vector<std::string> ids = ReferencedSegments(segment);
   const size_t direct = ids.size();
+  absl::flat_hash_set<std::string> seen(ids.begin(), ids.end());
   for (size_t i = 0; i < ids.size(); ++i) {
     const std::string id = ids[i];
     const ActiveSegment* inner = task.engine().rules().find(id);
@@ -36,7 +38,7 @@ absl::Status CheckInner(const Task& task, const segments::v1::Segment& segment) 
           "segment {} is being built, and who is in it is not known yet; {}", id, wait(id)));
     }
     for (std::string& next : ReferencedSegments(inner->segment)) {
-      if (std::find(ids.begin(), ids.end(), next) == ids.end()) ids.push_back(std::move(next));
+      if (seen.insert(next).second) ids.push_back(std::move(next));
     }
   }
   return absl::OkStatus();
