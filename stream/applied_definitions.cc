@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 
+#include "segment/absl_view.h"
 #include "segment/definition_check.h"
 #include "segment/expression_walk.h"
 #include "segment/fields.h"
@@ -122,6 +123,14 @@ std::vector<std::string> ReferencedSegments(const Segment& segment) {
     }
   });
   return ids;
+}
+
+std::string LostDefinitions(std::string_view topic, Offset end, Offset run) {
+  return absl::StrCat(
+      AbslView(topic), " ends at offset ", end.value(), ", but definitions up to ", run.value(),
+      " were run: it was deleted or made again. Restore its records from a copy. To go on with "
+      "what it holds now, which takes every user out of the segments that are not in it, start "
+      "with --accept-lost-definitions.");
 }
 
 void AppliedDefinitions::restore(AppliedDefinition definition) {

@@ -64,6 +64,9 @@ bool ReadsPast(const segments::v1::Segment& segment);
 // The IDs of the segments that it refers to, each once.
 std::vector<std::string> ReferencedSegments(const segments::v1::Segment& segment);
 
+// That the topic ends at `end`, before what was run, and what to do.
+std::string LostDefinitions(std::string_view topic, Offset end, Offset run);
+
 class AppliedDefinitions {
  public:
   // From the changelog.

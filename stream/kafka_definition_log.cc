@@ -446,11 +446,7 @@ absl::Status KafkaDefinitionLog::check_whole(absl::Time deadline) const {
   }
   // What is written behind a loss would bring the end back to where it was, and hide it.
   return absl::FailedPreconditionError(fmt::format(
-      "nothing was stored: topic {} ends at offset {}, but definitions up to {} were run: it was "
-      "deleted or made again. Restore its records from a copy. To go on with what it holds now, "
-      "which takes every user out of the segments that are not in it, start with "
-      "--accept-lost-definitions.",
-      options_.topic, end->value(), run->value()));
+      "nothing was stored: {}", LostDefinitions("topic " + options_.topic, *end, *run)));
 }
 
 absl::Status KafkaDefinitionLog::open_writer(absl::Time deadline) {

@@ -518,12 +518,9 @@ absl::Status Task::check_definitions_end(Offset end) {
     definitions_end_ = end;
     return absl::OkStatus();
   }
-  fail(absl::DataLossError(fmt::format(
-      "partition {}: the definitions topic ends at offset {}, but definitions up to {} were run: "
-      "it was deleted or made again. Restore its records from a copy. To go on with what it holds "
-      "now, which takes every user out of the segments that are not in it, start with "
-      "--accept-lost-definitions.",
-      partition_, end.value(), definitions_end_.value())));
+  fail(absl::DataLossError(
+      fmt::format("partition {}: {}", partition_,
+                  LostDefinitions("the definitions topic", end, definitions_end_))));
   return failure_;
 }
 
