@@ -30,14 +30,6 @@ using google::protobuf::util::TimeUtil;
 
 constexpr size_t kMaxViolations = 100;
 
-// What the server sets and a reader of files leaves out; `etag` is the one that is sent back.
-bool IsOutputOnly(const FieldDescriptor* field) {
-  return field->containing_type() == pb::Segment::descriptor() &&
-         (field->number() >= pb::Segment::kVersionFieldNumber ||
-          field->number() == pb::Segment::kPausedFieldNumber) &&
-         field->number() != pb::Segment::kEtagFieldNumber;
-}
-
 bool IsDate(const FieldDescriptor* field) {
   if (field->containing_type() == pb::TimeRange::descriptor()) return true;
   return field->containing_type() == pb::PropertyCondition::descriptor() &&
@@ -454,6 +446,13 @@ Document FromMessage(const Message& message, Fields fields) {
 }
 
 }  // namespace
+
+bool IsOutputOnly(const FieldDescriptor* field) {
+  return field->containing_type() == pb::Segment::descriptor() &&
+         (field->number() >= pb::Segment::kVersionFieldNumber ||
+          field->number() == pb::Segment::kPausedFieldNumber) &&
+         field->number() != pb::Segment::kEtagFieldNumber;
+}
 
 absl::StatusOr<std::vector<SegmentDocument>> ReadSegmentDocuments(std::string_view text) {
   auto documents = ReadDocuments(text);

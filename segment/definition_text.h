@@ -7,11 +7,15 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "google/protobuf/descriptor.h"
 
 #include "proto/segments/v1/definition.pb.h"
 #include "segment/definition_check.h"
 
 namespace segmentd {
+
+// What the server sets and a reader of files leaves out; `etag` is the one that is sent back.
+bool IsOutputOnly(const google::protobuf::FieldDescriptor* field);
 
 // One document of a file.
 struct SegmentDocument {
