@@ -805,7 +805,8 @@ class SegmentService::Handlers final : public v1::SegmentService::Service {
     if (absl::Status status = Append(call, {{segment.id(), segment}}); !status.ok()) return status;
     turn.Release();
     // That may take as long as a history takes to read.
-    const bool waits = !segment.paused() && definitions_.NextVersionWaits(segment.id());
+    const bool waits =
+        !segment.paused() && definitions_.WaitsForBuild(segment.id(), segment.version());
     const bool applied = !waits && WaitApplied(call, segment.id(), segment.version());
     const StoredSegments stored(definitions_);
     // Another writer may have come since.

@@ -67,7 +67,7 @@ struct Engine::Core {
   void begin_again(const UserState& user, bool with_profile);
   // What has come since the activation of a live rule, which had to wait for the user's turn.
   void catch_up(const Rule& rule, UserState& user, Changes& out);
-  void settle_again(const Rule& rule, const Fold::Input& input);
+  void settle_again(const Rule& rule, Time from, const Fold::Input& input);
   static Fold::Input input_of(const UserState& user) {
     return {user.facts, &user.writes, {user.exists_since, user.exists_offset}, user.settled()};
   }
@@ -506,7 +506,7 @@ void Engine::Core::catch_up(const Rule& rule, UserState& user, Changes& out) {
   if (rule.followed_since && *rule.followed_since < input.settled.before) {
     // The user was settled for others since.
     input.settled = {*rule.followed_since, rule.activation_clock};
-    settle_again(rule, input);
+    settle_again(rule, user.base->until, input);
   }
   fold.counted_from = Offset(std::numeric_limits<int64_t>::max());
   fold.run(input, user.now, {}, again, user.decided, transitions, unused);
@@ -520,7 +520,7 @@ void Engine::Core::catch_up(const Rule& rule, UserState& user, Changes& out) {
 // In `again`, the past behaviour that the rule follows becomes what it was when the user was
 // settled for that, and not for others later: of past behaviour all is counted, so that can be
 // told.
-void Engine::Core::settle_again(const Rule& rule, const Fold::Input& input) {
+void Engine::Core::settle_again(const Rule& rule, Time from, const Fold::Input& input) {
   const Settled& settled = input.settled;
   std::vector<Fact> facts;
   std::copy_if(input.facts.begin(), input.facts.end(), std::back_inserter(facts),
@@ -530,8 +530,8 @@ void Engine::Core::settle_again(const Rule& rule, const Fold::Input& input) {
                [&](const ProfileWrite& write) { return write.order.offset < settled.before; });
   FoldState then = again;
   for (SegmentState& segment : then.segments) {
-    // Evaluated at once.
-    if (segment.slot != rule.slot) segment.exit_at = Time::Min();
+    // Evaluated at once. Not before the base: calendar periods would turn one after the other.
+    if (segment.slot != rule.slot) segment.exit_at = std::min(from, settled.at);
   }
   fold.note_deadlines(then);
   Time decided;

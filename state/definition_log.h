@@ -46,9 +46,9 @@ class DefinitionLog {
   // Waits until every running task of this instance has applied `version` of the segment (or its
   // deletion, for version 0). False when the deadline came first.
   virtual bool WaitApplied(std::string_view id, int64_t version, absl::Time deadline) = 0;
-  // Whether the next version of the segment, unless that is paused, waits in some task of this
-  // instance until the one that runs is built.
-  virtual bool NextVersionWaits(std::string_view id) const = 0;
+  // Whether `version` of the segment, unless it is paused, waits in some task of this instance
+  // until the one that runs there is built.
+  virtual bool WaitsForBuild(std::string_view id, int64_t version) const = 0;
 };
 
 // Whether the segment is shown in place of a record that can't be read or run: that record was not

@@ -395,8 +395,8 @@ bool KafkaDefinitionLog::WaitApplied(std::string_view id, int64_t version, absl:
   return applied;
 }
 
-bool KafkaDefinitionLog::NextVersionWaits(std::string_view id) const {
-  return board_.next_version_waits(id);
+bool KafkaDefinitionLog::WaitsForBuild(std::string_view id, int64_t version) const {
+  return board_.waits_for_build(id, version);
 }
 
 absl::Status KafkaDefinitionLog::Append(const std::vector<Write>& writes, absl::Time deadline) {

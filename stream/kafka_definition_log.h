@@ -57,7 +57,7 @@ class KafkaDefinitionLog final : public DefinitionLog {
   std::shared_ptr<const Segments> All() const override;
   absl::Status Append(const std::vector<Write>& writes, absl::Time deadline) override;
   bool WaitApplied(std::string_view id, int64_t version, absl::Time deadline) override;
-  bool NextVersionWaits(std::string_view id) const override;
+  bool WaitsForBuild(std::string_view id, int64_t version) const override;
 
   // Raised by every change.
   uint64_t generation() const { return generation_.load(std::memory_order_acquire); }

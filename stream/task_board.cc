@@ -81,10 +81,11 @@ bool TaskBoard::wait_applied(std::string_view id, int64_t version, absl::Time de
                              [&] { return applied(id, version); });
 }
 
-bool TaskBoard::next_version_waits(std::string_view id) const {
+bool TaskBoard::waits_for_build(std::string_view id, int64_t version) const {
   const std::scoped_lock lock(mutex_);
   return std::any_of(entries_.begin(), entries_.end(), [&](const auto& entry) {
-    return entry.second.state != TaskState::kFailed && StatusIn(entry.second, id).keeps_version;
+    return entry.second.state != TaskState::kFailed && !Has(entry.second, id, version) &&
+           StatusIn(entry.second, id).keeps_version;
   });
 }
 
@@ -131,8 +132,10 @@ TaskBoard::Status TaskBoard::status(std::string_view id, int64_t version) const 
     }
     ++running;
     progress += status.building ? status.progress : 1;
-    if (!Has(entry, id, version)) waiting.push_back(partition);
-    keeps_version = keeps_version || status.keeps_version;
+    if (!Has(entry, id, version)) {
+      waiting.push_back(partition);
+      keeps_version = keeps_version || status.keeps_version;
+    }
     if (status.building) building.push_back(partition);
     if (status.paused_by_guard) guarded.push_back(partition);
     paused = paused || status.paused;

@@ -60,8 +60,8 @@ class TaskBoard {
   // the deadline came first.
   bool wait_applied(std::string_view id, int64_t version, absl::Time deadline) const;
 
-  // Whether any task of this process runs a version that the next one waits for.
-  bool next_version_waits(std::string_view id) const;
+  // Whether any task of this process runs an older version that this one waits for.
+  bool waits_for_build(std::string_view id, int64_t version) const;
 
   // Over the tasks of this process, the first that fits: INVALID in any, PENDING in any, PAUSED in
   // any, BUILDING in any, ACTIVE; and why.

@@ -47,7 +47,7 @@ class MemoryDefinitionLog final : public DefinitionLog {
     return absl::OkStatus();
   }
 
-  bool NextVersionWaits(std::string_view) const override { return next_version_waits; }
+  bool WaitsForBuild(std::string_view, int64_t) const override { return waits_for_build; }
   bool WaitApplied(std::string_view, int64_t, absl::Time deadline) override {
     return !on_wait || on_wait(deadline);
   }
@@ -72,7 +72,7 @@ class MemoryDefinitionLog final : public DefinitionLog {
   std::function<void(segments::v1::Segment*)> on_stored;
   std::function<void(Segments*)> on_read;
   std::function<bool(absl::Time deadline)> on_wait;
-  bool next_version_waits = false;
+  bool waits_for_build = false;
 
  private:
   mutable std::mutex mutex_;

@@ -470,7 +470,7 @@ TEST_F(SegmentServiceTest, CreateWaitsUntilItIsApplied) {
 
 TEST_F(SegmentServiceTest, NoCallWaitsUntilTheVersionBeforeIsBuilt) {
   v1::Segment segment = Created(Live("paid", "Paid"));
-  log_.next_version_waits = true;
+  log_.waits_for_build = true;
   int asked = 0;
   log_.on_wait = [&](absl::Time) {
     ++asked;

@@ -86,10 +86,15 @@ TEST(TaskBoard, BuildingUntilTheLastTaskHasBuilt) {
 TEST(TaskBoard, TheNextVersionWaitsForOneThatKeepsItsPlace) {
   TaskBoard board;
   Post(board, 0, {.version = 1});
-  EXPECT_FALSE(board.next_version_waits("s"));
+  EXPECT_FALSE(board.waits_for_build("s", 2));
   Post(board, 1, {.version = 1, .keeps_version = true, .building = true});
-  EXPECT_TRUE(board.next_version_waits("s"));
-  EXPECT_FALSE(board.next_version_waits("t"));
+  EXPECT_TRUE(board.waits_for_build("s", 2));
+  EXPECT_FALSE(board.waits_for_build("s", 1));
+  EXPECT_FALSE(board.waits_for_build("t", 2));
+  // Where it is still to come it waits for nothing.
+  Post(board, 0, {});
+  EXPECT_EQ(StatusOf(board, 1), "PENDING: not yet applied in partitions 0");
+  Post(board, 0, {.version = 1});
   EXPECT_EQ(StatusOf(board, 2),
             "PENDING: not yet applied in partitions 0, 1: it waits until the version before is "
             "built");
