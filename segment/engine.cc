@@ -68,8 +68,12 @@ struct Engine::Core {
   // What has come since the activation of a live rule, which had to wait for the user's turn.
   void catch_up(const Rule& rule, UserState& user, Changes& out);
   void settle_again(const Rule& rule, Time from, const Fold::Input& input);
-  static Fold::Input input_of(const UserState& user) {
-    return {user.facts, &user.writes, {user.exists_since, user.exists_offset}, user.settled()};
+  static Fold::Input input_of(const UserState& user, bool with_profile = true) {
+    static const std::vector<ProfileWrite> kNone;
+    return {user.facts,
+            with_profile ? &user.writes : &kNone,
+            {user.exists_since, user.exists_offset},
+            user.settled()};
   }
   // The rule's membership in the base has been replaced: the past behaviour that refers to it is
   // evaluated there anew.
@@ -431,9 +435,7 @@ void Engine::Core::fold_again(const Event& event, EventOrder order, Again why, U
   begin_again(user, with_profile);
   transitions.clear();
   Fold::Marked own;
-  Fold::Input input = input_of(user);
-  static const std::vector<ProfileWrite> kNone;
-  if (!with_profile) input.writes = &kNone;
+  const Fold::Input input = input_of(user, with_profile);
   fold.counted_from = event.offset;
   fold.run(input, std::max(user.now, event.time), order, again, user.decided, transitions, own);
   fold.counted_from = Offset();
@@ -500,9 +502,7 @@ void Engine::Core::catch_up(const Rule& rule, UserState& user, Changes& out) {
   begin_again(user, fold.reads_profile());
   transitions.clear();
   Fold::Marked unused;
-  Fold::Input input = input_of(user);
-  static const std::vector<ProfileWrite> kNone;
-  if (!fold.reads_profile()) input.writes = &kNone;
+  Fold::Input input = input_of(user, fold.reads_profile());
   if (rule.followed_since && *rule.followed_since < input.settled.before) {
     // The user was settled for others since.
     input.settled = {*rule.followed_since, rule.activation_clock};
