@@ -21,6 +21,12 @@ using segments::v1::Segment;
 
 using BySlot = std::map<Slot, AppliedDefinition>;
 
+// Users have still to have their turn with it.
+bool Builds(const AppliedDefinition& definition) {
+  return definition.phase() != AppliedDefinition::ACTIVE && !definition.deleting() &&
+         !definition.paused();
+}
+
 // Consumers are being told of its members: of those whose state is built they were.
 bool EndsShadow(const AppliedDefinition& definition) {
   return definition.untold() && definition.phase() == AppliedDefinition::ACTIVATING;
@@ -73,23 +79,25 @@ bool Remade(const Segment& applied, const Segment& wanted) {
 
 // Whoever refers to a segment that is building can be evaluated only when that is built.
 void BuildAfterInner(std::vector<AppliedDefinition>& candidates, const BySlot& next) {
-  absl::flat_hash_set<std::string_view> building;
-  for (const auto& [slot, definition] : next) {
-    if (definition.phase() == AppliedDefinition::ACTIVE || definition.deleting()) continue;
-    if (!definition.paused()) building.insert(definition.segment().id());
+  absl::flat_hash_map<std::string, std::vector<AppliedDefinition*>> outers;
+  for (AppliedDefinition& candidate : candidates) {
+    if (candidate.paused()) continue;
+    for (std::string& id : ReferencedSegments(candidate.segment())) {
+      outers[std::move(id)].push_back(&candidate);
+    }
   }
-  for (bool changed = true; changed;) {
-    changed = false;
-    for (AppliedDefinition& candidate : candidates) {
-      if (candidate.paused() || candidate.phase() != AppliedDefinition::ACTIVE) continue;
-      const std::vector<std::string> inner = ReferencedSegments(candidate.segment());
-      if (std::none_of(inner.begin(), inner.end(),
-                       [&](const std::string& id) { return building.contains(id); })) {
-        continue;
-      }
-      candidate.set_phase(AppliedDefinition::BUILDING);
-      building.insert(candidate.segment().id());
-      changed = true;
+  std::vector<std::string_view> building;
+  for (const auto& [slot, definition] : next) {
+    if (Builds(definition)) building.push_back(definition.segment().id());
+  }
+  while (!building.empty()) {
+    const auto found = outers.find(AbslView(building.back()));
+    building.pop_back();
+    if (found == outers.end()) continue;
+    for (AppliedDefinition* outer : found->second) {
+      if (outer->phase() != AppliedDefinition::ACTIVE) continue;
+      outer->set_phase(AppliedDefinition::BUILDING);
+      building.push_back(outer->segment().id());
     }
   }
 }
@@ -374,49 +382,47 @@ std::vector<Slot> AppliedDefinitions::in_phase(AppliedDefinition::Phase phase) c
 }
 
 std::vector<Slot> AppliedDefinitions::ready(std::vector<Slot> slots) const {
-  absl::flat_hash_map<std::string, Slot> waiting;
-  for (const auto& [slot, definition] : by_slot_) {
-    if (definition.phase() != AppliedDefinition::ACTIVE && !definition.deleting() &&
-        !definition.paused()) {
-      waiting.emplace(definition.segment().id(), slot);
+  absl::flat_hash_set<Slot> ready(slots.begin(), slots.end());
+  absl::flat_hash_map<std::string, std::vector<Slot>> outers;
+  for (Slot slot : slots) {
+    for (std::string& id : ReferencedSegments(by_slot_.at(slot).segment())) {
+      outers[std::move(id)].push_back(slot);
     }
   }
-  for (Slot slot : slots) waiting.erase(by_slot_.at(slot).segment().id());
-  absl::flat_hash_map<std::string, Slot> all;
+  absl::flat_hash_map<std::string, Slot> by_id;
+  std::vector<Slot> waiting;
   for (const auto& [slot, definition] : by_slot_) {
-    if (!definition.deleting()) all.emplace(definition.segment().id(), slot);
+    if (!definition.deleting()) by_id.emplace(definition.segment().id(), slot);
+    if (Builds(definition) && !ready.contains(slot)) waiting.push_back(slot);
   }
-  // Whoever refers to one that waits waits too. So does what a live one that waits filters by, at
-  // any depth: what that was before its users' turns is not kept, and the live one has still to be
-  // judged by it.
-  for (bool changed = true; changed;) {
-    changed = false;
-    absl::flat_hash_set<std::string> asked;
+  const auto wait = [&](Slot slot) {
+    if (ready.erase(slot) > 0) waiting.push_back(slot);
+  };
+  absl::flat_hash_set<Slot> asked;
+  while (!waiting.empty()) {
+    const Segment& segment = by_slot_.at(waiting.back()).segment();
     std::vector<Slot> asking;
-    for (const auto& [id, slot] : waiting) {
-      if (by_slot_.at(slot).segment().has_live()) asking.push_back(slot);
+    if (segment.has_live()) asking.push_back(waiting.back());
+    waiting.pop_back();
+    // Whoever refers to one that waits waits too.
+    if (const auto found = outers.find(segment.id()); found != outers.end()) {
+      for (Slot outer : found->second) wait(outer);
     }
+    // So does what a live one that waits filters by, at any depth: what that was before its users'
+    // turns is not kept, and the live one has still to be judged by it.
     while (!asking.empty()) {
       const Slot slot = asking.back();
       asking.pop_back();
-      for (std::string& id : ReferencedSegments(by_slot_.at(slot).segment())) {
-        const auto inner = all.find(id);
-        if (inner != all.end() && asked.insert(id).second) asking.push_back(inner->second);
+      if (!asked.insert(slot).second) continue;
+      for (const std::string& id : ReferencedSegments(by_slot_.at(slot).segment())) {
+        const auto inner = by_id.find(id);
+        if (inner == by_id.end()) continue;
+        wait(inner->second);
+        asking.push_back(inner->second);
       }
-    }
-    for (size_t i = 0; i < slots.size(); ++i) {
-      const Segment& segment = by_slot_.at(slots[i]).segment();
-      const std::vector<std::string> inner = ReferencedSegments(segment);
-      if (!asked.contains(segment.id()) &&
-          std::none_of(inner.begin(), inner.end(),
-                       [&](const std::string& id) { return waiting.contains(id); })) {
-        continue;
-      }
-      waiting.emplace(segment.id(), slots[i]);
-      slots.erase(slots.begin() + static_cast<ptrdiff_t>(i--));
-      changed = true;
     }
   }
+  std::erase_if(slots, [&](Slot slot) { return !ready.contains(slot); });
   return slots;
 }
 
@@ -455,7 +461,7 @@ DefinitionStatuses AppliedDefinitions::statuses() const {
     } else {
       status.version = definition.segment().version();
       status.keeps_version = KeepsVersion(definition, Segment());
-      status.building = definition.phase() != AppliedDefinition::ACTIVE && !definition.paused();
+      status.building = Builds(definition);
       status.paused = definition.paused();
       status.paused_by_guard = definition.paused_by_guard();
     }
