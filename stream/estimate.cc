@@ -24,7 +24,7 @@ absl::Status CheckInner(const Task& task, const segments::v1::Segment& segment) 
   absl::flat_hash_set<std::string> seen(ids.begin(), ids.end());
   for (size_t i = 0; i < ids.size(); ++i) {
     const std::string id = ids[i];
-    const ActiveSegment* inner = task.engine().rules().find(id);
+    const ActiveSegment* inner = task.rules()->find(id);
     if (!inner) {
       // Where a stored segment refers to one that vanished, nobody is in that.
       if (i >= direct) continue;
@@ -51,11 +51,12 @@ absl::StatusOr<std::shared_ptr<Estimate>> Estimate::Begin(Worker& worker, const 
   if (absl::Status inner = CheckInner(task, segment); !inner.ok()) return inner;
   std::shared_ptr<Estimate> estimate(new Estimate());
   estimate->segment_ = segment;
+  estimate->looked_at_ = task.rules();
   estimate->slot_ = task.definitions().slots();
   std::vector<ActiveSegment> segments;
   for (const std::string& id : ReferencedSegments(segment)) {
     // CheckInner() has found it.
-    const ActiveSegment* inner = task.engine().rules().find(id);
+    const ActiveSegment* inner = task.rules()->find(id);
     estimate->inner_.emplace_back(inner->slot, id);
     // Its memberships count as they are.
     segments.push_back({.slot = inner->slot, .segment = inner->segment, .paused = true});
@@ -80,6 +81,16 @@ absl::StatusOr<std::shared_ptr<Estimate>> Estimate::Begin(Worker& worker, const 
   return estimate;
 }
 
+absl::Status Estimate::check_inner(const Task& task) const {
+  for (const auto& [slot, id] : inner_) {
+    const ActiveSegment* inner = task.rules()->find(id);
+    if (inner && inner->slot == slot) continue;
+    return absl::AbortedError(
+        fmt::format("segment {} was deleted while the estimate ran; estimate again", id));
+  }
+  return CheckInner(task, segment_);
+}
+
 absl::StatusOr<bool> Estimate::go_on(const Task& task) {
   if (life_ != task.life()) {
     // Its users have another order now.
@@ -87,13 +98,10 @@ absl::StatusOr<bool> Estimate::go_on(const Task& task) {
     at_ = 0;
     members_ = 0;
   }
-  for (const auto& [slot, id] : inner_) {
-    const ActiveSegment* inner = task.engine().rules().find(id);
-    if (inner && inner->slot == slot) continue;
-    return absl::AbortedError(
-        fmt::format("segment {} was deleted while the estimate ran; estimate again", id));
+  if (looked_at_ != task.rules()) {
+    if (absl::Status inner = check_inner(task); !inner.ok()) return inner;
+    looked_at_ = task.rules();
   }
-  if (absl::Status inner = CheckInner(task, segment_); !inner.ok()) return inner;
   const auto size = static_cast<UserIndex>(task.users().size());
   const UserIndex until = std::min(size, at_ + kUsers);
   const History* history = reading_ ? reading_->history().get() : nullptr;

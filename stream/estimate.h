@@ -45,12 +45,17 @@ class Estimate {
  private:
   Estimate() = default;
 
+  // Whether those that are referred to are the ones there were, and built.
+  absl::Status check_inner(const Task& task) const;
+
   std::shared_ptr<HistoryReading> reading_;
   std::optional<Engine> engine_;
   segments::v1::Segment segment_;
   Slot slot_ = 0;
   // Those that are referred to, by slot.
   std::vector<std::pair<Slot, std::string>> inner_;
+  // The task's, when these were last looked at.
+  std::shared_ptr<const RuleSet> looked_at_;
   // Of the task gone through.
   uint64_t life_ = 0;
   UserIndex at_ = 0;

@@ -186,6 +186,8 @@ class Task {
   int64_t members(Slot slot) const { return slot < members_.size() ? members_[slot] : 0; }
   // Those in force, as committed between steps.
   const AppliedDefinitions& definitions() const { return definitions_; }
+  // Their rules; another object after each change of them.
+  const std::shared_ptr<const RuleSet>& rules() const { return rules_; }
   // How far the definitions are, as committed; never null.
   const std::shared_ptr<const DefinitionStatuses>& statuses() const { return statuses_; }
 
