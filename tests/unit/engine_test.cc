@@ -15,7 +15,6 @@
 #include "gtest/gtest.h"
 #include "rapidcheck/gtest.h"
 
-#include "segment/definition_text.h"
 #include "segment/history.h"
 #include "tests/unit/small_engine.h"
 
@@ -616,18 +615,16 @@ TEST(Engine, DeletionRemovesMembersAndTheirDeadlines) {
 }
 
 TEST(Engine, ASegmentThatIsBeingDeletedHasNoDeadlines) {
-  ActiveSegment segment;
-  segment.segment =
-      FromYaml("{ name: S, live: { actions: { any_of: [ { event: A } ] }, exit: { after: 1h } } }");
-  segment.segment.set_version(1);
-  Engine engine(*RuleSet::Compile({segment}), Settings());
+  std::vector<ActiveSegment> segments = ActiveFromYaml(
+      "{ name: S, live: { actions: { any_of: [ { event: A } ] }, exit: { after: 1h } } }");
+  Engine engine(*RuleSet::Compile(segments), Settings());
   UserState user;
   Changes changes;
   engine.apply({.name = "A", .time = At("10:00"), .record_time = At("10:00")}, Time::Min(), user,
                changes);
   ASSERT_EQ(user.next_deadline, At("11:00"));
-  segment.deleting = true;
-  engine.use(*RuleSet::Compile({segment}));
+  segments[0].deleting = true;
+  engine.use(*RuleSet::Compile(segments));
   EXPECT_TRUE(engine.take_over(user)) << "a restored task takes over all, and must find the same";
   EXPECT_EQ(user.next_deadline, Time::Max());
   EXPECT_TRUE(IsMember(user, 0)) << "until its turn comes";
@@ -669,14 +666,7 @@ TEST(Engine, WhoRefersToADeletedSegmentChangesWithIt) {
 }
 
 TEST(Engine, WhoRefersToADeletedSegmentGoesByTheMembershipUntilItEnds) {
-  std::vector<ActiveSegment> segments;
-  const auto documents = ReadSegmentDocuments(kInnerAndOuters);
-  for (const SegmentDocument& document : *documents) {
-    ActiveSegment& segment = segments.emplace_back();
-    segment.slot = static_cast<Slot>(segments.size() - 1);
-    segment.segment = document.segment;
-    segment.segment.set_version(1);
-  }
+  std::vector<ActiveSegment> segments = ActiveFromYaml(kInnerAndOuters);
   Engine engine(*RuleSet::Compile(segments), Settings());
   UserState user;
   Changes changes;
@@ -724,16 +714,10 @@ TEST(Engine, AFilterGoesByADeletedSegmentUntilItIsGone) {
 
 // Before the user's turn too: earlier triggers were judged by what the segment was then.
 TEST(Engine, ALateEventWhileASegmentIsDeletedLeavesEarlierTriggersAsTheyWere) {
-  std::vector<ActiveSegment> segments(2);
-  const char* const yaml[] = {
-      "{ id: inner, name: I, past_behavior: { did: { event: K, within_last: 5m } } }",
+  std::vector<ActiveSegment> segments = ActiveFromYaml(
+      "{ id: inner, name: I, past_behavior: { did: { event: K, within_last: 5m } } }\n---\n"
       "{ name: S, live: { actions: { any_of: [ { event: A } ] }, filter: { in_segment: inner }, "
-      "exit: { on: [ { event: X } ] } } }"};
-  for (Slot slot = 0; slot < 2; ++slot) {
-    segments[slot].slot = slot;
-    segments[slot].segment = FromYaml(yaml[slot]);
-    segments[slot].segment.set_version(1);
-  }
+      "exit: { on: [ { event: X } ] } } }");
   Engine engine(*RuleSet::Compile(segments), Settings());
   UserState user;
   Changes changes;
@@ -766,16 +750,10 @@ TEST(Engine, ALateEventWhileASegmentIsDeletedLeavesEarlierTriggersAsTheyWere) {
 
 // Whatever was counted of them: what came in since the deletion keeps its order.
 TEST(Engine, WhoWasNotInADeletedSegmentIsSettledByTheDeletionAlone) {
-  std::vector<ActiveSegment> segments(2);
-  const char* const yaml[] = {
-      "{ id: inner, name: I, past_behavior: { did: { event: K, count: { at_least: 2 } } } }",
+  const std::vector<ActiveSegment> segments = ActiveFromYaml(
+      "{ id: inner, name: I, past_behavior: { did: { event: K, count: { at_least: 2 } } } }\n---\n"
       "{ name: S, live: { actions: { any_of: [ { event: A } ] }, filter: { not: { in_segment: "
-      "inner } }, exit: { on: [ { event: X } ] } } }"};
-  for (Slot slot = 0; slot < 2; ++slot) {
-    segments[slot].slot = slot;
-    segments[slot].segment = FromYaml(yaml[slot]);
-    segments[slot].segment.set_version(1);
-  }
+      "inner } }, exit: { on: [ { event: X } ] } } }");
   for (const char* const first : {"other", "K"}) {
     Engine engine(*RuleSet::Compile(segments), Settings());
     UserState user;
@@ -806,10 +784,8 @@ TEST(Engine, WhoWasNotInADeletedSegmentIsSettledByTheDeletionAlone) {
 // Whatever the user was settled for since.
 TEST(Engine, WhatWaitsIsJudgedByPastBehaviorAsOfTheActivation) {
   const auto active = [](Slot slot, const char* yaml, Offset from, const char* clock) {
-    ActiveSegment segment;
+    ActiveSegment segment = ActiveFromYaml(yaml).at(0);
     segment.slot = slot;
-    segment.segment = FromYaml(yaml);
-    segment.segment.set_version(1);
     segment.activation_offset = segment.changed_offset = from;
     segment.activation_clock = At(clock);
     return segment;
@@ -849,18 +825,11 @@ TEST(Engine, WhatWaitsIsJudgedByPastBehaviorAsOfTheActivation) {
 
 // A paused one stays as it is, for what is folded again too.
 TEST(Engine, WhoRefersToAPausedSegmentGoesByItsMembers) {
-  std::vector<ActiveSegment> segments(3);
-  const char* const yaml[] = {
-      "{ id: inner, name: I, past_behavior: { did: { event: K } } }",
+  std::vector<ActiveSegment> segments = ActiveFromYaml(
+      "{ id: inner, name: I, past_behavior: { did: { event: K } } }\n---\n"
       "{ id: outer, name: O, past_behavior: { any_of: [ { in_segment: inner }, { in_segment: also "
-      "} "
-      "] } }",
-      "{ id: also, name: T, past_behavior: { did: { event: L, count: { at_least: 5 } } } }"};
-  for (Slot slot = 0; slot < 3; ++slot) {
-    segments[slot].slot = slot;
-    segments[slot].segment = FromYaml(yaml[slot]);
-    segments[slot].segment.set_version(1);
-  }
+      "} ] } }\n---\n"
+      "{ id: also, name: T, past_behavior: { did: { event: L, count: { at_least: 5 } } } }");
   Engine engine(*RuleSet::Compile(segments), Settings());
   UserState user;
   Changes changes;
@@ -1164,9 +1133,7 @@ RC_GTEST_PROP(Engine, WhatIsBuiltIsAsIfItHadAlwaysBeenThere, (uint64_t seed)) {
     const int built = defined + below(10);
     Time since = Time::Min();
 
-    ActiveSegment active;
-    active.segment = FromYaml(yaml);
-    active.segment.set_version(1);
+    const ActiveSegment active = ActiveFromYaml(yaml).at(0);
     OneUser always;
     always.use(active);
     History history(RuleSet::Compile({active}).value(), Settings());

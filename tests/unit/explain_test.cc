@@ -465,11 +465,10 @@ TEST(Explain, ASequence) {
 
 // A segment that counts the past, as a task has it in some phase.
 std::string RootOf(void (*phase)(ActiveSegment*)) {
-  ActiveSegment active;
-  active.segment = FromYaml("{ id: s, name: S, past_behavior: { did: { event: A } } }");
-  active.segment.set_version(1);
-  phase(&active);
-  Engine engine(RuleSet::Compile({active}).value(), {});
+  std::vector<ActiveSegment> segments =
+      ActiveFromYaml("{ id: s, name: S, past_behavior: { did: { event: A } } }");
+  phase(&segments.at(0));
+  Engine engine(RuleSet::Compile(segments).value(), {});
   UserState user;
   Changes changes;
   Event event;

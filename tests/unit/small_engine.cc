@@ -42,22 +42,29 @@ Time At(std::string_view time_of_day) {
 }
 
 segments::v1::Segment FromYaml(std::string_view yaml) {
+  const std::vector<ActiveSegment> one = ActiveFromYaml(yaml);
+  EXPECT_EQ(one.size(), 1u);
+  return one.empty() ? segments::v1::Segment() : one[0].segment;
+}
+
+std::vector<ActiveSegment> ActiveFromYaml(std::string_view yaml) {
   const auto documents = ReadSegmentDocuments(yaml);
   EXPECT_TRUE(documents.ok()) << documents.status();
-  if (!documents.ok() || documents->size() != 1) return {};
-  EXPECT_TRUE((*documents)[0].violations.empty()) << (*documents)[0].violations[0].message;
-  return (*documents)[0].segment;
+  std::vector<ActiveSegment> segments;
+  if (!documents.ok()) return segments;
+  for (const SegmentDocument& document : *documents) {
+    EXPECT_TRUE(document.violations.empty()) << document.violations[0].message;
+    const auto slot = static_cast<Slot>(segments.size());
+    segments.push_back({.slot = slot, .segment = document.segment});
+    segments.back().segment.set_version(1);
+  }
+  return segments;
 }
 
 SmallEngine::SmallEngine(std::string_view yaml, Settings settings)
     : playback_(settings, 1, /*in_portions=*/false) {
-  const auto documents = ReadSegmentDocuments(yaml);
-  EXPECT_TRUE(documents.ok()) << documents.status();
-  if (!documents.ok()) return;
-  Slot slot = 0;
-  for (const SegmentDocument& document : *documents) {
-    EXPECT_TRUE(document.violations.empty()) << document.violations[0].message;
-    step({.kind = Item::Kind::kDefine, .slot = slot++, .segment = document.segment});
+  for (const ActiveSegment& active : ActiveFromYaml(yaml)) {
+    step({.kind = Item::Kind::kDefine, .slot = active.slot, .segment = active.segment});
   }
 }
 

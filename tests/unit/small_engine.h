@@ -15,7 +15,9 @@ namespace segmentd {
 // "10:00", "10:00:30" or "10:00:30.500" of 2026-11-22.
 Time At(std::string_view time_of_day);
 
-// The segment of one YAML document.
+// The first versions of the segments of YAML documents, in slots 0, 1, …, from the beginning.
+std::vector<ActiveSegment> ActiveFromYaml(std::string_view yaml);
+// That of one document.
 segments::v1::Segment FromYaml(std::string_view yaml);
 
 class SmallEngine {
