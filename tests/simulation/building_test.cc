@@ -81,6 +81,15 @@ class Building : public ::testing::Test {
                        .record_time = cluster_.wall});
     cluster_.pass(Duration::Millis(10));
   }
+  // Sets the user's property "when".
+  void append_when(const std::string& user, Time when) {
+    cluster_.append(
+        0, InputRecord{.key = user,
+                       .value = fmt::format(R"({{"type":"identify","userId":"{}","timestamp":{},)"
+                                            R"("traits":{{"when":"{}"}}}})",
+                                            user, cluster_.wall.millis(), FormatTimestamp(when)),
+                       .record_time = cluster_.wall});
+  }
   // So many users join segment "s", from whose window they slide an hour later; in version 2 it may
   // change 20 times a minute.
   void limit_members_of_a_window(size_t users) {
@@ -445,12 +454,7 @@ TEST_F(Building, ADateThatComesWhileItIsBuiltIsNotMissed) {
   for (int i = 0; i < kUsers; ++i) {
     const Time when = cluster_.wall + Duration::Millis(200 + 20 * i);
     const std::string user = fmt::format("u{:02}", i);
-    cluster_.append(
-        0, InputRecord{.key = user,
-                       .value = fmt::format(R"({{"type":"identify","userId":"{}","timestamp":{},)"
-                                            R"("traits":{{"when":"{}"}}}})",
-                                            user, cluster_.wall.millis(), FormatTimestamp(when)),
-                       .record_time = cluster_.wall});
+    append_when(user, when);
   }
   turns_until([&] { return told("s").size() > 2; });
   want({rule(2)});
@@ -1291,12 +1295,7 @@ TEST_F(Building, ADateIsJudgedByWhatItsFilterWasThen) {
     for (int i = 0; i < 600; ++i) append("filler", "B");
     for (int i = 0; i < 20; ++i) append(u, "B");
     const Time when = cluster_.wall + Duration::Minutes(20);
-    cluster_.append(
-        0, InputRecord{.key = u,
-                       .value = fmt::format(R"({{"type":"identify","userId":"{}","timestamp":{},)"
-                                            R"("traits":{{"when":"{}"}}}})",
-                                            u, cluster_.wall.millis(), FormatTimestamp(when)),
-                       .record_time = cluster_.wall});
+    append_when(u, when);
     turns(150);
     // A filter that counts the past keeps it building.
     const Segment slow = Make(
