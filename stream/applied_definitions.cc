@@ -32,12 +32,12 @@ bool EndsShadow(const AppliedDefinition& definition) {
   return definition.untold() && definition.phase() == AppliedDefinition::ACTIVATING;
 }
 
-// The next version can't follow yet: some members have been told of, and all are to be. Or of a
-// live segment: what came since the activation is this version's to judge, at the users' turns,
-// unless a pause ends that.
+// The next version can't follow yet, unless a pause ends this one: some members have been told of,
+// and all are to be. Or of a live segment: what came since the activation is this version's to
+// judge, at the users' turns.
 bool KeepsVersion(const AppliedDefinition& definition, const Segment& next) {
-  if (definition.paused() || definition.phase() == AppliedDefinition::ACTIVE) return false;
-  return EndsShadow(definition) || (definition.segment().has_live() && !next.paused());
+  if (!Builds(definition) || next.paused()) return false;
+  return EndsShadow(definition) || definition.segment().has_live();
 }
 
 ActiveSegment Active(const AppliedDefinition& definition) {
@@ -273,6 +273,10 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
         before && !segment.shadow() && (before->segment().shadow() || before->untold());
     const bool builds = !paused && !nobody && (untold || TakesTurns(segment));
     candidate.set_phase(builds ? AppliedDefinition::BUILDING : AppliedDefinition::ACTIVE);
+    // It says that some members were told, until the users' states do.
+    if (paused && before && !before->paused() && EndsShadow(*before)) {
+      candidate.set_phase(before->phase());
+    }
     candidate.set_first(first);
     candidate.set_untold(untold);
     candidates.push_back(candidate);

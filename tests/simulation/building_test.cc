@@ -750,6 +750,57 @@ TEST_P(ShadowEnds, StopsAtTheLimitAlsoWhenItEndedWhilePaused) {
   expect_each_added_once();
 }
 
+// By PauseSegment, which does not wait for the turns.
+TEST_P(ShadowEnds, APauseAmidTheTurnsForgetsNobody) {
+  options_.task.users_built_per_step = 2;
+  restart();
+  want({Make("s", 2, GetParam())});
+  turns_until([&] { return told("s").size() > 4; });
+  Segment paused = Make("s", 3, GetParam());
+  paused.set_paused(true);
+  want({paused});
+  turns_until([&] { return status(3) == segments::v1::SEGMENT_STATUS_PAUSED; });
+  const size_t known = told("s").size();
+  ASSERT_LT(known, kUsers);
+  append_all();
+  restart();
+  EXPECT_EQ(told("s").size(), known);
+  EXPECT_EQ(members("s"), kUsers);
+  // Another version in between.
+  paused.set_version(4);
+  want({paused});
+  turns_until([&] { return process_->board().running("s").version == 4; });
+  restart();
+  want({resumed(5)});
+  turns_until([&] { return told("s").size() > known + 4; });
+  restart();
+  turns_until_active("s");
+  turns(20);
+  expect_each_added_once();
+}
+
+TEST_P(ShadowEnds, WhoWasNotToldOfAMemberBeforeAPauseIsNotToldOfItsEnd) {
+  options_.task.users_built_per_step = 2;
+  restart();
+  want({Make("s", 2, GetParam())});
+  turns_until([&] { return told("s").size() > 4; });
+  Segment paused = Make("s", 3, GetParam());
+  paused.set_paused(true);
+  want({paused});
+  turns_until([&] { return status(3) == segments::v1::SEGMENT_STATUS_PAUSED; });
+  const size_t known = told("s").size();
+  restart();
+  want({});
+  turns_until([&] { return task()->engine().rules().segments().empty(); });
+  turns(20);
+  const auto by_user = told_by_user();
+  EXPECT_EQ(by_user.size(), known);
+  EXPECT_LT(known, kUsers);
+  for (const auto& [user, changes] : by_user) {
+    EXPECT_THAT(changes, ElementsAre("ADD BACKFILLED", "REMOVE SEGMENT_DELETED")) << user;
+  }
+}
+
 // The resume may be known before the pause that it ends is in force.
 TEST_P(ShadowEnds, AResumeThatComesWithThePauseForgetsNobody) {
   options_.task.bytes_saved_per_step = 1;

@@ -502,6 +502,31 @@ TEST_F(AppliedDefinitionsTest, APauseAmidTheEndOfAShadowLeavesWhoWasTold) {
   EXPECT_TRUE(definitions_.told(0, &was_told));
 }
 
+// Who was told of is marked in the users' states, when they are taken over.
+TEST_F(AppliedDefinitionsTest, APauseByAVersionAmidTheEndOfAShadowDoesNotWait) {
+  Segment shadow = Make("a", 1);
+  shadow.set_shadow(true);
+  go_to({shadow});
+  go_to({Make("a", 2)});
+  definitions_.apply(definitions_.enter(AppliedDefinition::ACTIVATING, {0}));
+  Segment paused = Make("a", 3);
+  paused.set_paused(true);
+  EXPECT_TRUE(definitions_.differ({paused}));
+  const auto pause = go_to({paused});
+  ASSERT_EQ(pause.definitions.size(), 1u);
+  EXPECT_TRUE(pause.edits);
+  EXPECT_TRUE(pause.definitions[0].untold());
+  EXPECT_TRUE(pause.rules->segment(0)->telling);
+  EXPECT_TRUE(definitions_.statuses().at("a").paused);
+  const SegmentState was_told{.version = 2, .member = true, .told = true};
+  const SegmentState waits{.version = 2, .member = true, .built = false};
+  EXPECT_TRUE(definitions_.told(0, &was_told));
+  EXPECT_FALSE(definitions_.told(0, &waits));
+  go_to({Resumed(Make("a", 4), 4)});
+  EXPECT_EQ(definitions_.in_phase(AppliedDefinition::BUILDING), std::vector<Slot>{0});
+  EXPECT_TRUE(definitions_.told(0, &was_told));
+}
+
 TEST_F(AppliedDefinitionsTest, AShadowIsOneFromTheStartOrNever) {
   go_to({Make("a", 1)});
   Segment shadow = Make("a", 2);
