@@ -40,6 +40,22 @@ bool KeepsVersion(const AppliedDefinition& definition, const Segment& next) {
   return EndsShadow(definition) || definition.segment().has_live();
 }
 
+// Why the version can't follow, whatever its rule says: that is looked at when its time has come.
+std::optional<std::string> RefusalAfter(const Segment& before, const Segment& next) {
+  if (next.definition_case() != before.definition_case() &&
+      next.definition_case() != Segment::DEFINITION_NOT_SET) {
+    const auto* kinds = Segment::descriptor();
+    return absl::StrCat(kinds->FindFieldByNumber(next.definition_case())->name(),
+                        ": the segment is of the kind ",
+                        kinds->FindFieldByNumber(before.definition_case())->name(),
+                        ", which an update can't change; create another segment");
+  }
+  if (next.shadow() && !before.shadow()) {
+    return "shadow: can be set only when the segment is created; create another segment";
+  }
+  return std::nullopt;
+}
+
 ActiveSegment Active(const AppliedDefinition& definition) {
   return {.slot = definition.slot(),
           .segment = definition.segment(),
@@ -167,7 +183,9 @@ bool AppliedDefinitions::differ(const std::vector<Segment>& wanted) const {
       ++kept;
       if (Remade(it->second->segment(), segment)) return true;
       if (it->second->segment().version() == segment.version()) continue;
-      if (KeepsVersion(*it->second, segment)) continue;
+      if (KeepsVersion(*it->second, segment) && !RefusalAfter(it->second->segment(), segment)) {
+        continue;
+      }
     } else if (ending.contains(segment.id())) {
       continue;
     }
@@ -219,36 +237,23 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
     AppliedDefinition candidate;
     const auto it = live.find(segment.id());
     const AppliedDefinition* before = nullptr;
+    std::optional<std::string> refusal;
     if (it != live.end()) {
       before = &by_slot_.at(it->second);
       if (before->segment().version() == segment.version()) continue;
-      if (KeepsVersion(*before, segment)) continue;
+      refusal = RefusalAfter(before->segment(), segment);
+      if (!refusal && KeepsVersion(*before, segment)) continue;
       candidate.set_slot(it->second);
     }
-    const auto reject = [&](std::string why) {
+    if (segment.status() == segments::v1::SEGMENT_STATUS_INVALID) {
+      refusal = segment.status_detail();
+    } else if (const auto violations = CheckSegment(segment); !violations.empty()) {
+      refusal = Describe(violations);
+    }
+    if (refusal) {
       DefinitionStatus& status = change.rejected[segment.id()];
       status.rejected_version = segment.version();
-      status.rejected = std::move(why);
-    };
-    if (segment.status() == segments::v1::SEGMENT_STATUS_INVALID) {
-      reject(segment.status_detail());
-      continue;
-    }
-    const std::vector<Violation> violations = CheckSegment(segment);
-    if (!violations.empty()) {
-      reject(Describe(violations));
-      continue;
-    }
-    if (before && segment.definition_case() != before->segment().definition_case()) {
-      const auto* kinds = Segment::descriptor();
-      reject(absl::StrCat(kinds->FindFieldByNumber(segment.definition_case())->name(),
-                          ": the segment is of the kind ",
-                          kinds->FindFieldByNumber(before->segment().definition_case())->name(),
-                          ", which an update can't change; create another segment"));
-      continue;
-    }
-    if (before && segment.shadow() && !before->segment().shadow()) {
-      reject("shadow: can be set only when the segment is created; create another segment");
+      status.rejected = *std::move(refusal);
       continue;
     }
     if (!before) {

@@ -355,6 +355,21 @@ TEST_F(AppliedDefinitionsTest, AnEditOfALiveSegmentWaitsUntilItIsBuilt) {
   EXPECT_EQ(change.definitions.at(0).activation_clock_ms(), 3'000'000);
 }
 
+TEST_F(AppliedDefinitionsTest, WhatCannotFollowIsRefusedBeforeTheVersionBeforeIsBuilt) {
+  go_to({Rule("a", 1, "live: { date_time: { property: p } }")});
+  const Segment other = Did("a", 2);
+  EXPECT_TRUE(definitions_.differ({other}));
+  for (const auto phase :
+       {AppliedDefinition::BUILDING, AppliedDefinition::ACTIVATING, AppliedDefinition::ACTIVE}) {
+    definitions_.apply(definitions_.enter(phase, {0}));
+    EXPECT_THAT(go_to({other}).definitions, IsEmpty());
+    const DefinitionStatus status = definitions_.statuses().at("a");
+    EXPECT_EQ(status.version, 1);
+    EXPECT_EQ(status.rejected_version, 2);
+    EXPECT_THAT(status.rejected, HasSubstr("past_behavior: the segment is of the kind live"));
+  }
+}
+
 TEST_F(AppliedDefinitionsTest, ALiveSegmentIsBuiltWithWhatItFiltersBy) {
   const std::string live = "live: { actions: { any_of: [ { event: A } ] }, filter: ";
   const Segment by_inner = Rule("by-inner", 1, live + "{ not: { in_segment: inner } } }");
