@@ -694,7 +694,7 @@ class SegmentService::Handlers final : public v1::SegmentService::Service {
     if (absl::Status status = Append(call, writes); !status.ok()) return status;
     turn->Release();
     for (const std::string& id : order) {
-      if (!WaitApplied(call, id, 0)) break;
+      if (!WaitApplied(call, id, 0, /*ends_builds=*/true)) break;
     }
     return google::protobuf::Empty();
   }
@@ -789,10 +789,13 @@ class SegmentService::Handlers final : public v1::SegmentService::Service {
     return definitions_.Append(writes, call.deadline());
   }
 
-  // False when the call's time, but for the margin, ended first.
-  bool WaitApplied(const Call& call, const std::string& id, int64_t version) {
+  // False when the call's time, but for the margin, ended first, or the version waits until the one
+  // before is built, which may take as long as a history takes to read; a pause and a deletion end
+  // that.
+  bool WaitApplied(const Call& call, const std::string& id, int64_t version, bool ends_builds) {
     const absl::Time until = call.deadline() - kAnswerMargin;
     for (;;) {
+      if (!ends_builds && definitions_.WaitsForBuild(id, version)) return false;
       const absl::Time slice = std::min(until, call.now() + kCancellationCheck);
       if (definitions_.WaitApplied(id, version, slice)) return true;
       if (call.cancelled() || call.now() >= until) return false;
@@ -804,10 +807,8 @@ class SegmentService::Handlers final : public v1::SegmentService::Service {
     segment.set_etag(EtagOf(segment));
     if (absl::Status status = Append(call, {{segment.id(), segment}}); !status.ok()) return status;
     turn.Release();
-    // That may take as long as a history takes to read.
-    const bool waits =
-        !segment.paused() && definitions_.WaitsForBuild(segment.id(), segment.version());
-    const bool applied = !waits && WaitApplied(call, segment.id(), segment.version());
+    const bool applied = WaitApplied(call, segment.id(), segment.version(),
+                                     /*ends_builds=*/segment.paused());
     const StoredSegments stored(definitions_);
     // Another writer may have come since.
     if (const v1::Segment* present = stored.FindAny(segment.id());

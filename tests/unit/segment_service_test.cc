@@ -481,6 +481,28 @@ TEST_F(SegmentServiceTest, NoCallWaitsUntilTheVersionBeforeIsBuilt) {
   ASSERT_TRUE(Update(segment, &stored).ok());
   EXPECT_EQ(stored.status(), v1::SEGMENT_STATUS_PENDING);
   EXPECT_EQ(asked, 0);
+  // A pause ends the building, and so does a deletion.
+  ASSERT_TRUE(Pause("paid", &stored).ok());
+  EXPECT_EQ(asked, 1);
+  ASSERT_TRUE(Delete({"paid"}).ok());
+  EXPECT_EQ(asked, 2);
+}
+
+// Of a partition that is being restored it is not known at first.
+TEST_F(SegmentServiceTest, NoCallGoesOnWaitingForABuild) {
+  v1::Segment segment = Created(Live("paid", "Paid"));
+  int asked = 0;
+  log_.on_wait = [&](absl::Time deadline) {
+    ++asked;
+    log_.waits_for_build = true;
+    clock_.AdvanceTo(deadline);
+    return false;
+  };
+  v1::Segment stored;
+  segment.set_name("Paid, too");
+  ASSERT_TRUE(Update(segment, &stored).ok());
+  EXPECT_EQ(stored.status(), v1::SEGMENT_STATUS_PENDING);
+  EXPECT_EQ(asked, 1);
 }
 
 TEST_F(SegmentServiceTest, AFailedWriteIsTold) {
