@@ -94,6 +94,8 @@ struct Engine::Core {
   void insert_writes(const Event& event, Time effective, UserState& user);
   bool seen_before(const Event& event, UserState& user);
   void remember(const Event& event, UserState& user);
+  // Messages of the history, which come before those of the stream.
+  void remember(absl::Span<const SeenMessage> messages, UserState& user);
   size_t writes_over(const UserState& user) const;
   bool fits_ahead(const Event& event, const UserState& user) const;
   Time waiting_from(Time before, const UserState& user) const;
@@ -387,6 +389,19 @@ void Engine::Core::remember(const Event& event, UserState& user) {
     }
   }
   user.seen.push_back({message, event.record_time, event.offset});
+}
+
+void Engine::Core::remember(absl::Span<const SeenMessage> messages, UserState& user) {
+  absl::flat_hash_set<uint64_t> known;
+  for (const SeenMessage& seen : user.seen) known.insert(seen.id);
+  std::vector<SeenMessage> unseen;
+  for (const SeenMessage& earlier : messages) {
+    if (known.insert(earlier.id).second) unseen.push_back(earlier);
+  }
+  user.seen.insert(user.seen.begin(), unseen.begin(), unseen.end());
+  if (user.seen.size() <= settings.max_message_ids) return;
+  const auto over = static_cast<ptrdiff_t>(user.seen.size() - settings.max_message_ids);
+  user.seen.erase(user.seen.begin(), user.seen.begin() + over);
 }
 
 // A user whose first record came too late exists from its time on, though it counts later.
@@ -906,20 +921,8 @@ bool Engine::build(Slot slot, Time clock, const Past* past, Reason reason, UserS
     core.fold.reach_outers(slot, at, user.present, out);
   }
 
-  std::vector<SeenMessage> seen;
-  if (past != nullptr && !past->messages.empty()) {
-    absl::flat_hash_set<uint64_t> known;
-    for (const SeenMessage& message : user.seen) known.insert(message.id);
-    for (const SeenMessage& message : past->messages) {
-      if (known.insert(message.id).second) seen.push_back(message);
-    }
-  }
-  user.seen.insert(user.seen.begin(), seen.begin(), seen.end());
+  if (past != nullptr && !past->messages.empty()) core.remember(past->messages, user);
   core.fold.note_deadlines(user.present);
-  if (user.seen.size() > core.settings.max_message_ids) {
-    user.seen.erase(user.seen.begin(),
-                    user.seen.end() - static_cast<ptrdiff_t>(core.settings.max_message_ids));
-  }
   core.look_ahead(user);
   core.fire(std::max(clock, user.newest_event), user, out);
   // What is older is late.
