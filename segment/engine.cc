@@ -402,6 +402,7 @@ void Engine::Core::remember(absl::Span<const SeenMessage> messages, UserState& u
   if (user.seen.size() <= settings.max_message_ids) return;
   const auto over = static_cast<ptrdiff_t>(user.seen.size() - settings.max_message_ids);
   user.seen.erase(user.seen.begin(), user.seen.begin() + over);
+  counters.message_ids_dropped += over;
 }
 
 // A user whose first record came too late exists from its time on, though it counts later.

@@ -404,6 +404,22 @@ TEST(Engine, FactsAreBounded) {
   EXPECT_EQ(engine.outcome(), Outcome::kTooLate);
 }
 
+TEST(Engine, MessageIdsOfAHistoryAreBounded) {
+  std::vector<ActiveSegment> segments =
+      ActiveFromYaml("{ name: S, past_behavior: { did: { event: A } } }");
+  segments[0].built = false;
+  Engine engine(*RuleSet::Compile(segments), {.max_message_ids = 2});
+  Past past;
+  past.measures.resize(1);
+  for (uint64_t id = 1; id <= 5; ++id) past.messages.push_back({id, At("09:00"), Offset(0)});
+  UserState user;
+  Changes changes;
+  engine.build(0, At("10:00"), &past, segments::v1::BACKFILLED, user, changes);
+  ASSERT_EQ(user.seen.size(), 2u);
+  EXPECT_EQ(user.seen[0].id, 4u) << "the oldest go";
+  EXPECT_EQ(engine.counters().message_ids_dropped, 3);
+}
+
 TEST(Engine, AsManyFactsGoAsAreOver) {
   // The first event leaves one fact, each that follows seven: of 36 the oldest eighth, cut between
   // two moments, is one.
