@@ -6,6 +6,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 
 #include "segment/absl_view.h"
 #include "segment/definition_check.h"
@@ -114,6 +115,35 @@ void BuildAfterInner(std::vector<AppliedDefinition>& candidates, const BySlot& n
       if (outer->phase() != AppliedDefinition::ACTIVE) continue;
       outer->set_phase(AppliedDefinition::BUILDING);
       building.push_back(outer->segment().id());
+    }
+  }
+}
+
+void Reject(const Segment& segment, std::string why,
+            std::map<std::string, DefinitionStatus>& rejected) {
+  DefinitionStatus& status = rejected[segment.id()];
+  status.rejected_version = segment.version();
+  status.rejected = std::move(why);
+}
+
+// Of candidates that don't compile together with `next`, for the cause `why`, takes in those that
+// do. By halves: one by one, each of thousands would be compiled with all before it.
+void TakeWhatCompiles(absl::Span<const AppliedDefinition> candidates, const absl::Status& why,
+                      BySlot& next, std::vector<AppliedDefinition>& accepted,
+                      std::map<std::string, DefinitionStatus>& rejected) {
+  if (candidates.size() == 1) {
+    Reject(candidates[0].segment(), std::string(why.message()), rejected);
+    return;
+  }
+  const size_t half = candidates.size() / 2;
+  for (const auto part : {candidates.first(half), candidates.subspan(half)}) {
+    BySlot with = next;
+    for (const AppliedDefinition& candidate : part) with[candidate.slot()] = candidate;
+    if (const auto compiled = Compile(with); compiled.ok()) {
+      next = std::move(with);
+      accepted.insert(accepted.end(), part.begin(), part.end());
+    } else {
+      TakeWhatCompiles(part, compiled.status(), next, accepted, rejected);
     }
   }
 }
@@ -251,9 +281,7 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
       refusal = Describe(violations);
     }
     if (refusal) {
-      DefinitionStatus& status = change.rejected[segment.id()];
-      status.rejected_version = segment.version();
-      status.rejected = *std::move(refusal);
+      Reject(segment, *std::move(refusal), change.rejected);
       continue;
     }
     if (!before) {
@@ -298,9 +326,8 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
   }
 
   absl::StatusOr<std::shared_ptr<const RuleSet>> rules = Compile(next);
-  if (!rules.ok()) {
-    // Something that only the compilation finds. Take the candidates in one by one; those in use
-    // compile, or the task would not run.
+  if (!rules.ok() && !candidates.empty()) {
+    // Something that only the compilation finds. Those in use compile, or the task would not run.
     for (const AppliedDefinition& candidate : candidates) {
       const auto before = by_slot_.find(candidate.slot());
       if (before == by_slot_.end()) {
@@ -310,18 +337,7 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
       }
     }
     std::vector<AppliedDefinition> accepted;
-    for (const AppliedDefinition& candidate : candidates) {
-      BySlot with = next;
-      with[candidate.slot()] = candidate;
-      if (absl::StatusOr<std::shared_ptr<const RuleSet>> compiled = Compile(with); compiled.ok()) {
-        next = std::move(with);
-        accepted.push_back(candidate);
-      } else {
-        DefinitionStatus& status = change.rejected[candidate.segment().id()];
-        status.rejected_version = candidate.segment().version();
-        status.rejected = std::string(compiled.status().message());
-      }
-    }
+    TakeWhatCompiles(candidates, rules.status(), next, accepted, change.rejected);
     candidates = std::move(accepted);
     rules = Compile(next);
   }

@@ -126,6 +126,34 @@ TEST_F(AppliedDefinitionsTest, ABadEditLeavesTheOldVersionRunning) {
   EXPECT_EQ(definitions_.statuses().at("a").rejected_version, 2);
 }
 
+// Somebody else can write the other half of it.
+TEST_F(AppliedDefinitionsTest, WhatClosesACircleIsLeftOut) {
+  const auto in = [](const std::string& id, int64_t version, const std::string& inner) {
+    Segment segment;
+    segment.set_id(id);
+    segment.set_name(id);
+    segment.set_version(version);
+    segment.mutable_create_time()->set_seconds(1);
+    segment.mutable_past_behavior()->set_in_segment(inner);
+    return segment;
+  };
+  go_to({Make("a", 1), in("x", 1, "a")});
+  const std::vector<Segment> wanted = {
+      Make("a", 2, "B"), in("b", 1, "c"), in("c", 1, "b"), Make("d", 1),    in("e", 1, "a"),
+      in("f", 1, "g"),   in("g", 1, "h"), in("h", 1, "f"), in("x", 2, "d"), in("y", 1, "y")};
+  const auto change = go_to(wanted);
+  std::vector<std::string> taken;
+  for (const auto& definition : change.definitions) taken.push_back(definition.segment().id());
+  EXPECT_THAT(taken, ::testing::ElementsAre("a", "b", "d", "e", "f", "g", "x"));
+  ASSERT_EQ(change.rejected.size(), 3u);
+  for (const std::string id : {"c", "h", "y"}) {
+    EXPECT_THAT(definitions_.statuses().at(id).rejected, HasSubstr("in_segment references go in a "
+                                                                   "circle"));
+    EXPECT_EQ(definitions_.statuses().at(id).rejected_version, 1);
+  }
+  EXPECT_EQ(change.rules->segments().size(), 7u);
+}
+
 TEST_F(AppliedDefinitionsTest, AnUnreadableRecordLeavesTheOldVersionRunning) {
   go_to({Make("a", 3)});
   Segment unreadable;
