@@ -94,6 +94,37 @@ bool Remade(const Segment& applied, const Segment& wanted) {
          applied.create_time().nanos() != wanted.create_time().nanos();
 }
 
+// The definition of a segment that is activated; `before` is null where it is new. In no slot yet.
+AppliedDefinition Activate(const Segment& segment, const AppliedDefinition* before, Offset offset,
+                           Time clock, bool nobody) {
+  AppliedDefinition definition;
+  *definition.mutable_segment() = segment;
+  definition.set_activation_offset(offset.value());
+  definition.set_activation_clock_ms(clock.millis());
+  definition.set_history_offset(offset.value());
+  definition.set_changed_offset(offset.value());
+  // Whoever wrote an update without knowing of a pause, which the guard makes without a version
+  // and a record that can't be read hides, did not mean to end it.
+  const bool goes_on = before && before->paused() && !segment.paused() &&
+                       segment.resumed_version() <= before->segment().version();
+  const bool paused = segment.paused() || goes_on;
+  definition.set_paused(paused);
+  definition.set_paused_by_guard(goes_on && before->paused_by_guard());
+  const bool first =
+      !before || (before->first() && before->phase() != AppliedDefinition::ACTIVATING);
+  const bool untold =
+      before && !segment.shadow() && (before->segment().shadow() || before->untold());
+  const bool builds = !paused && !nobody && (untold || TakesTurns(segment));
+  definition.set_phase(builds ? AppliedDefinition::BUILDING : AppliedDefinition::ACTIVE);
+  // It says that some members were told, until the users' states do.
+  if (paused && before && !before->paused() && EndsShadow(*before)) {
+    definition.set_phase(before->phase());
+  }
+  definition.set_first(first);
+  definition.set_untold(untold);
+  return definition;
+}
+
 // Whoever refers to a segment that is building can be evaluated only when that is built.
 void BuildAfterInner(std::vector<AppliedDefinition>& candidates, const BySlot& next) {
   absl::flat_hash_map<std::string, std::vector<AppliedDefinition*>> outers;
@@ -243,20 +274,16 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
     }
   }
 
-  const auto retire = [&](Slot slot) {
-    next[slot].set_deleting(true);
-    // From here on, not from a user's turn on, the segment is what it was.
-    next[slot].set_changed_offset(activation_offset.value());
-    change.definitions.push_back(next[slot]);
-  };
   absl::flat_hash_map<std::string_view, const Segment*> by_id;
   for (const Segment& segment : wanted) by_id.emplace(segment.id(), &segment);
   for (const auto& [id, slot] : live) {
     const auto it = by_id.find(id);
-    if (it == by_id.end() || Remade(by_slot_.at(slot).segment(), *it->second)) {
-      retire(slot);
-      ending.insert(id);
-    }
+    if (it != by_id.end() && !Remade(by_slot_.at(slot).segment(), *it->second)) continue;
+    next[slot].set_deleting(true);
+    // From here on, not from a user's turn on, the segment is what it was.
+    next[slot].set_changed_offset(activation_offset.value());
+    change.definitions.push_back(next[slot]);
+    ending.insert(id);
   }
 
   // New segments and new versions, each in its slot.
@@ -264,7 +291,6 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
   Slot free = 0;
   for (const Segment& segment : wanted) {
     if (ending.contains(segment.id())) continue;
-    AppliedDefinition candidate;
     const auto it = live.find(segment.id());
     const AppliedDefinition* before = nullptr;
     std::optional<std::string> refusal;
@@ -273,7 +299,6 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
       if (before->segment().version() == segment.version()) continue;
       refusal = RefusalAfter(before->segment(), segment);
       if (!refusal && KeepsVersion(*before, segment)) continue;
-      candidate.set_slot(it->second);
     }
     if (segment.status() == segments::v1::SEGMENT_STATUS_INVALID) {
       refusal = segment.status_detail();
@@ -284,34 +309,10 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
       Reject(segment, *std::move(refusal), change.rejected);
       continue;
     }
-    if (!before) {
-      while (next.count(free) != 0) ++free;
-      candidate.set_slot(free);
-    }
-    *candidate.mutable_segment() = segment;
-    candidate.set_activation_offset(activation_offset.value());
-    candidate.set_activation_clock_ms(activation_clock.millis());
-    candidate.set_history_offset(activation_offset.value());
-    candidate.set_changed_offset(activation_offset.value());
-    // Whoever wrote an update without knowing of a pause, which the guard makes without a version
-    // and a record that can't be read hides, did not mean to end it.
-    const bool goes_on = before && before->paused() && !segment.paused() &&
-                         segment.resumed_version() <= before->segment().version();
-    const bool paused = segment.paused() || goes_on;
-    candidate.set_paused(paused);
-    candidate.set_paused_by_guard(goes_on && before->paused_by_guard());
-    const bool first =
-        !before || (before->first() && before->phase() != AppliedDefinition::ACTIVATING);
-    const bool untold =
-        before && !segment.shadow() && (before->segment().shadow() || before->untold());
-    const bool builds = !paused && !nobody && (untold || TakesTurns(segment));
-    candidate.set_phase(builds ? AppliedDefinition::BUILDING : AppliedDefinition::ACTIVE);
-    // It says that some members were told, until the users' states do.
-    if (paused && before && !before->paused() && EndsShadow(*before)) {
-      candidate.set_phase(before->phase());
-    }
-    candidate.set_first(first);
-    candidate.set_untold(untold);
+    AppliedDefinition candidate =
+        Activate(segment, before, activation_offset, activation_clock, nobody);
+    while (!before && next.count(free) != 0) ++free;
+    candidate.set_slot(before ? before->slot() : free);
     candidates.push_back(candidate);
     next[candidate.slot()] = std::move(candidate);
   }
