@@ -872,9 +872,17 @@ bool Engine::build(Slot slot, Time clock, const Past* past, Reason reason, UserS
   if (present && present->built && present->version == rule.version) return false;
   core.fire(clock, user, out);
 
+  const auto recorded = [&](const ProfileWrite& write) {
+    return std::any_of(user.writes.begin(), user.writes.end(), [&](const ProfileWrite& of_stream) {
+      return of_stream.order == write.order && of_stream.property == write.property;
+    });
+  };
   const auto add_common = [&](FoldState& state) {
     if (past == nullptr) return;
     for (const ProfileWrite& write : past->common) {
+      // Others have read the property, and the write has its place among those kept. In the base it
+      // would make all that came before it look outdated.
+      if (recorded(write)) continue;
       const bool refused = !state.profile.apply(write);
       if (refused && &state == &user.present) ++core.fold.writes_refused;
     }

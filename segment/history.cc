@@ -41,17 +41,20 @@ History::User& History::user_of(std::string_view id) {
 }
 
 void History::count(const Recent& event, std::vector<MeasureState>& measures) const {
+  if (event.counted.empty()) return;
   if (measures.empty()) measures.resize(measures_.size());
   for (const auto& [measure, value] : event.counted) {
     measures_[measure]->add(event.at, std::bit_cast<double>(value), event.now, measures[measure]);
   }
 }
 
-void History::note_common(const Event& event, User& user) const {
+bool History::note_common(const Event& event, User& user) const {
+  bool any = false;
   for (const auto& common : rules_->compiled().common) {
     const std::string& property = common.second;
     const EventProperty* said = FindProperty(event.properties, common.first);
     if (said == nullptr) continue;
+    any = true;
     const EventOrder order{event.time, event.offset};
     auto at = std::find_if(user.common.begin(), user.common.end(),
                            [&](const ProfileWrite& write) { return write.property == property; });
@@ -64,6 +67,7 @@ void History::note_common(const Event& event, User& user) const {
     at->property = property;
     at->value = std::move(value);
   }
+  return any;
 }
 
 void History::settle(Time oldest, User& user) const {
@@ -92,22 +96,23 @@ void History::add(std::string_view id, const Event& event) {
   user.newest = std::max(before, event.time);
   const bool too_late = event.time < oldest ||
                         (before != Time::Min() && event.time < before - settings_.max_lateness);
-  note_common(event, user);
+  const bool said = note_common(event, user);
   matcher_.match(event);
-  if (matcher_.hits().empty()) return;
+  if (matcher_.hits().empty() && !said) return;
 
   event_ = {.message = message,
             .record_time = event.record_time,
             .offset = event.offset,
             .at = event.time,
             .now = too_late ? std::max(event.record_time, user.newest) : event.time,
-            .counted = {}};
+            .counted = {},
+            .said = said};
   for (const Hit& hit : matcher_.hits()) {
     for (const Subscription& s : rules_->compiled().atoms[hit.atom].subscriptions) {
       if (s.roles == kMeasured) event_.counted.emplace_back(first_[s.slot] + s.measure, hit.value);
     }
   }
-  if (event_.counted.empty()) return;
+  if (event_.counted.empty() && !said) return;
   if (message == 0) {
     count(event_, user.measures);
     return;
@@ -145,6 +150,7 @@ bool History::take(std::string_view id, Slot slot, absl::Span<const SeenMessage>
   for (const ProfileWrite& write : user.common) {
     if (Reads(rules_->compiled(), slot, write.property)) past->common.push_back(write);
   }
+  const bool reads_common = ReadsCommon(rules_->compiled(), slot);
   const uint32_t first = first_[slot];
   const size_t size = rules_->compiled().rules[slot].measures.size();
   const auto mine = user.measures.begin() + first;
@@ -162,14 +168,14 @@ bool History::take(std::string_view id, Slot slot, absl::Span<const SeenMessage>
              event.record_time >= s.record_time - settings_.max_lateness;
     });
     if (again) continue;
-    bool counted = false;
+    bool has_part = event.said && reads_common;
     for (const auto& [measure, value] : event.counted) {
       if (measure < first || measure >= first + size) continue;
       measures_[measure]->add(event.at, std::bit_cast<double>(value), event.now,
                               past->measures[measure - first]);
-      counted = true;
+      has_part = true;
     }
-    if (counted) past->messages.push_back({event.message, event.record_time, event.offset});
+    if (has_part) past->messages.push_back({event.message, event.record_time, event.offset});
   }
   return !user.measures.empty() || !user.recent.empty() || !past->common.empty();
 }

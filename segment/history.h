@@ -9,8 +9,8 @@
 //
 // Memory: for each user some 100 bytes with their ID, and the common properties that the rules read
 // (at most 16 KiB each); for each of whom an event counts a MeasureState a measure of the rules
-// (bounded as the users' own states are) and what was counted within max_lateness of their newest
-// record, at most max_message_ids messages.
+// (bounded as the users' own states are); and of each the messages that counted or said something
+// of a common property within max_lateness of their newest record, at most max_message_ids.
 //
 // add() and finish() are for one thread; after that any may read.
 #pragma once
@@ -64,7 +64,7 @@ class History {
   bool take(std::string_view user, Slot slot, absl::Span<const SeenMessage> seen, Past* past) const;
 
  private:
-  // An event counted that may still turn out to be one of two.
+  // An event of use that may still turn out to be one of two.
   struct Recent {
     uint64_t message = 0;
     Time record_time;
@@ -74,6 +74,8 @@ class History {
     Time now;
     // By measure, the bits of the number.
     absl::InlinedVector<std::pair<uint32_t, uint64_t>, 1> counted;
+    // Of common properties.
+    bool said = false;
   };
   struct User {
     Time newest = Time::Min();
@@ -84,7 +86,8 @@ class History {
     std::vector<ProfileWrite> common;
   };
 
-  void note_common(const Event& event, User& user) const;
+  // Whether it said something of them.
+  bool note_common(const Event& event, User& user) const;
   void count(const Recent& event, std::vector<MeasureState>& measures) const;
   // Those recorded before `oldest` can't come again.
   void settle(Time oldest, User& user) const;

@@ -13,7 +13,7 @@ namespace segmentd {
 struct Past {
   // One for each measure of the rule.
   std::vector<MeasureState> measures;
-  // Of events that had a part in the measures and may come again, in the order of offsets.
+  // Of events that had a part in it and may come again, in the order of offsets.
   std::vector<SeenMessage> messages;
   // The newest of each common property that the rule reads.
   std::vector<ProfileWrite> common;

@@ -264,6 +264,62 @@ TEST_F(Building, FiltersKnowCommonPropertiesOfThePast) {
   EXPECT_EQ(told("a").back(), "u0 ADD TRIGGER");
 }
 
+// What the stream has recorded of the property stays in its place.
+TEST_F(Building, AnotherReaderOfACommonPropertyLeavesItsPast) {
+  const Segment first =
+      Make("first", 1,
+           "live: { actions: { any_of: [ { event: Go } ] }, exit: { on: [ { event: Stop } ] }, "
+           "filter: { property: { property: context.os.name, equals: iOS } } }");
+  want({first});
+  turns_until_active("first");
+  for (const char* user : {"u0", "u1"}) append_from("iOS", user);
+  append("u0", "Go");
+  turns(20);
+  cluster_.pass(Duration::Seconds(4));
+  const Time before = cluster_.wall;
+  cluster_.pass(Duration::Seconds(1));
+  for (const char* user : {"u0", "u1"}) append_from("Android", user);
+  turns(20);
+  want(
+      {first, Make("second", 1,
+                   "past_behavior: { property: { property: context.os.name, equals: Android } }")});
+  turns_until_active("second");
+  EXPECT_EQ(members("second"), 2);
+  append_at("u0", "Go", before);
+  append_at("u1", "Go", before);
+  turns(20);
+  EXPECT_THAT(told("first"), ElementsAre("u0 ADD TRIGGER", "u1 ADD LATE_EVENT"));
+  EXPECT_EQ(members("second"), 2);
+}
+
+// Which of two records with one message ID counts.
+TEST_F(Building, ADuplicateInTheHistorySaysNothingOfCommonProperties) {
+  const auto say = [&](const char* os) {
+    cluster_.append(
+        0, InputRecord{.key = "u0",
+                       .value = fmt::format(R"({{"type":"track","userId":"u0","messageId":"same",)"
+                                            R"("event":"A","timestamp":{},)"
+                                            R"("context":{{"os":{{"name":"{}"}}}}}})",
+                                            cluster_.wall.millis(), os),
+                       .record_time = cluster_.wall});
+    cluster_.pass(Duration::Seconds(5));
+  };
+  const char* const rule =
+      "past_behavior: { property: { property: context.os.name, equals: iOS } }";
+  want({Make("first", 1, rule)});
+  turns_until_active("first");
+  say("iOS");
+  say("Android");
+  turns(20);
+  want({Make("first", 1, rule), Make("second", 1, rule)});
+  turns_until_active("second");
+  // Its history knows the message, too.
+  say("Android");
+  turns(20);
+  EXPECT_EQ(members("first"), 1);
+  EXPECT_EQ(members("second"), 1);
+}
+
 // Whoever else reads the property.
 TEST_F(Building, ADateOfTheContextIsKnownFromThePast) {
   const std::string ends = FormatTimestamp(cluster_.wall + Duration::Hours(2));
