@@ -99,6 +99,13 @@ struct ExpressionNode {
 };
 inline constexpr Slot kNoSlot = UINT32_MAX;
 
+// Where a version began to count, and the partition clock then.
+struct ActivationPoint {
+  Offset offset;
+  Time clock;
+  auto operator<=>(const ActivationPoint&) const = default;
+};
+
 // A definition as the fold runs it.
 struct Rule {
   enum class Kind : uint8_t {
@@ -165,9 +172,9 @@ struct Rule {
   bool reads_profile = false;
   // A live segment whose filter refers to others.
   bool follows = false;
-  // Of one that follows past behaviour alone, at any depth: the latest change of all that it
-  // depends on. Otherwise nothing.
-  std::optional<Offset> followed_since;
+  // Of one that follows past behaviour alone, at any depth: the latest activation among it and all
+  // that it depends on. Otherwise nothing.
+  std::optional<ActivationPoint> followed_since;
   // Such a segment's membership depends on this one, at any depth.
   bool followed = false;
 
@@ -202,6 +209,8 @@ struct RuleSet::Compiled {
   std::vector<Slot> past;
   // Of the live rules that are not built for everybody, the earliest activation.
   std::optional<Building> building;
+  // Those of them that follow past behaviour alone.
+  std::vector<Slot> waiting;
   // Rules that follow, and those of past behaviour that are followed.
   std::vector<Slot> following;
   std::vector<Slot> followed_past;

@@ -43,6 +43,7 @@ struct Engine::Core {
   void use(std::shared_ptr<const RuleSet> next) {
     dropped_before += fold.pendings_dropped;
     refused_before += fold.writes_refused;
+    decided_before += fold.segments_decided;
     rules = std::move(next);
     matcher = Matcher(rules->compiled());
     fold = Fold(rules->compiled());
@@ -66,7 +67,11 @@ struct Engine::Core {
   // `again` becomes what folding again begins with: of the segments concerned what the base has.
   void begin_again(const UserState& user, bool with_profile);
   // What has come since the activation of a live rule, which had to wait for the user's turn.
-  void catch_up(const Rule& rule, UserState& user, Changes& out);
+  void catch_up(const Rule& rule, const Settled& settled, UserState& user, Changes& out);
+  // Of a rule that waits and follows past behaviour alone: as of when it does. Whether that is new.
+  bool note_now(const Rule& rule, UserState& user);
+  // What was noted; nothing for a user who came later.
+  static Settled take_noted(const Rule& rule, UserState& user);
   void settle_again(const Rule& rule, Time from, const Fold::Input& input);
   static Fold::Input input_of(const UserState& user, bool with_profile = true) {
     static const std::vector<ProfileWrite> kNone;
@@ -78,8 +83,8 @@ struct Engine::Core {
   // The rule's membership in the base has been replaced: the past behaviour that refers to it is
   // evaluated there anew.
   void evaluate_outers_in_base(const Rule& rule, UserState& user);
-  // Whether there is something of the user from before the offset that is not settled.
-  static bool unsettled(const UserState& user, Offset before);
+  // Whether there is something of the user from before the offset.
+  static bool known(const UserState& user, Offset before);
   // See Settled; up to the user's now. What is older is late from here on.
   void settle(Offset before, UserState& user);
   // All that is known of the user.
@@ -115,6 +120,7 @@ struct Engine::Core {
   EngineCounters counters;
   int64_t dropped_before = 0;
   int64_t refused_before = 0;
+  int64_t decided_before = 0;
   // Scratch.
   uint64_t message = 0;
   FoldState again;
@@ -155,8 +161,7 @@ void Engine::Core::evaluate_outers_in_base(const Rule& rule, UserState& user) {
   }
 }
 
-bool Engine::Core::unsettled(const UserState& user, Offset before) {
-  if (user.settled().before >= before) return false;
+bool Engine::Core::known(const UserState& user, Offset before) {
   if (user.exists_since != Time::Max() && user.exists_offset < before) return true;
   const auto is_before = [&](const auto& kept) { return kept.order.offset < before; };
   return std::any_of(user.facts.begin(), user.facts.end(), is_before) ||
@@ -171,6 +176,8 @@ void Engine::Core::settle(Offset before, UserState& user) {
   for (Slot slot : rules->compiled().following) {
     const Rule& rule = rules->compiled().rules[slot];
     const SegmentState* present = user.present.segments.find(slot);
+    // What waits is settled for itself.
+    if (rule.runs && !(present != nullptr ? present->built : rule.built)) continue;
     const SegmentState* earlier = base.segments.find(slot);
     // What is counted does not depend on other segments.
     Measures counted;
@@ -275,10 +282,11 @@ bool Engine::Core::take_over(UserState& user) {
     user.base->segments.put(taken);
     evaluate_outers_in_base(rule, user);
   }
-  if (unsettled(user, compiled.settled_before)) {
+  if (user.settled().before < compiled.settled_before && known(user, compiled.settled_before)) {
     settle(compiled.settled_before, user);
     changed = true;
   }
+  for (Slot slot : compiled.waiting) changed = note_now(compiled.rules[slot], user) || changed;
   // What only said that the user had had their turn.
   const auto says_nothing = [&](const SegmentState& segment) {
     return segment.slot < compiled.rules.size() &&
@@ -513,16 +521,54 @@ void Engine::Core::begin_again(const UserState& user, bool with_profile) {
   fold.note_deadlines(again);
 }
 
-void Engine::Core::catch_up(const Rule& rule, UserState& user, Changes& out) {
+// While the user is as they were then: before anything else of theirs comes in.
+bool Engine::Core::note_now(const Rule& rule, UserState& user) {
+  const SegmentState* present = user.present.segments.find(rule.slot);
+  if (present != nullptr && present->built && present->version == rule.version) return false;
+  const ActivationPoint& since = *rule.followed_since;
+  if (!known(user, since.offset)) return false;
+  begin_base(user);
+  SegmentState& waits = user.base->segments.find_or_add(rule.slot);
+  if (waits.version != rule.version) {
+    waits = SegmentState();
+    waits.slot = rule.slot;
+    waits.version = rule.version;
+  }
+  waits.built = false;
+  const auto offset = static_cast<uint64_t>(since.offset.value());
+  const Occurrences& noted = waits.memory->occurrences;
+  // Between two records there may be several.
+  if (!noted.empty() && noted[0].value == offset && noted[0].at >= since.clock) return false;
+  const Time now = std::max({since.clock, user.newest_event, user.now});
+  waits.memory.open().occurrences = {{offset, now, Time::Max()}};
+  return true;
+}
+
+Settled Engine::Core::take_noted(const Rule& rule, UserState& user) {
+  SegmentState* waits = user.base ? user.base->segments.find(rule.slot) : nullptr;
+  if (waits == nullptr || waits->built || waits->memory->occurrences.empty()) return {};
+  const Occurrence noted = waits->memory->occurrences[0];
+  waits->memory.open().occurrences.clear();
+  return {Offset(static_cast<int64_t>(noted.value)), noted.at};
+}
+
+void Engine::Core::catch_up(const Rule& rule, const Settled& settled, UserState& user,
+                            Changes& out) {
   fold.restrict(absl::MakeConstSpan(&rule.slot, 1));
   begin_again(user, fold.reads_profile());
   transitions.clear();
   Fold::Marked unused;
   Fold::Input input = input_of(user, fold.reads_profile());
-  if (rule.followed_since && *rule.followed_since < input.settled.before) {
-    // The user was settled for others since.
-    input.settled = {*rule.followed_since, rule.activation_clock};
+  if (rule.followed_since && user.base) {
+    // Whatever the user was settled for since.
+    input.settled = settled;
     settle_again(rule, user.base->until, input);
+  }
+  if (rule.kind == Rule::Kind::kDateTime && rule.follows) {
+    // Among what the base has read may be moments that are over.
+    fold.read_date(rule, std::max(rule.activation_clock, input.settled.at), again,
+                   *again.segments.find(rule.slot));
+    fold.note_deadlines(again);
   }
   fold.counted_from = Offset(std::numeric_limits<int64_t>::max());
   fold.run(input, user.now, {}, again, user.decided, transitions, unused);
@@ -533,11 +579,12 @@ void Engine::Core::catch_up(const Rule& rule, UserState& user, Changes& out) {
                [&](const Change& change) { return change.slot == rule.slot; });
 }
 
-// In `again`, the past behaviour that the rule follows becomes what it was when the user was
-// settled for that, and not for others later: of past behaviour all is counted, so that can be
-// told.
+// In `again`, which stands where the base does, at `from`, the past behaviour that the rule follows
+// becomes what it was at the moment that the user is settled for (nothing: goes on from there): of
+// past behaviour all is counted, so that can be told.
 void Engine::Core::settle_again(const Rule& rule, Time from, const Fold::Input& input) {
   const Settled& settled = input.settled;
+  const Time at = settled.before == Offset() ? from : settled.at;
   std::vector<Fact> facts;
   std::copy_if(input.facts.begin(), input.facts.end(), std::back_inserter(facts),
                [&](const Fact& fact) { return fact.order.offset < settled.before; });
@@ -547,19 +594,20 @@ void Engine::Core::settle_again(const Rule& rule, Time from, const Fold::Input& 
   FoldState then = again;
   for (SegmentState& segment : then.segments) {
     // Evaluated at once. Not before the base: calendar periods would turn one after the other.
-    if (segment.slot != rule.slot) segment.exit_at = std::min(from, settled.at);
+    segment.exit_at = std::min(from, at);
+    if (segment.slot == rule.slot) segment.built = false;
   }
   fold.note_deadlines(then);
   Time decided;
   Changes untold;
   Fold::Marked unused;
   fold.counted_from = Offset(std::numeric_limits<int64_t>::max());
-  fold.run({facts, &writes, input.exists_from, {}}, settled.at, {}, then, decided, untold, unused);
+  fold.run({facts, &writes, input.exists_from, {}}, at, {}, then, decided, untold, unused);
   const auto become = [&](SegmentState& inner) {
     if (inner.slot == rule.slot) return;
     const SegmentState* was = then.segments.find(inner.slot);
     inner.member = was != nullptr && was->member;
-    inner.exit_at = settled.at;
+    inner.exit_at = at;
   };
   for (SegmentState& segment : again.segments) become(segment);
   for (const SegmentState& segment : then.segments) {
@@ -903,6 +951,7 @@ bool Engine::build(Slot slot, Time clock, const Past* past, Reason reason, UserS
     }
     core.fold.build(slot, at, reason, state, told);
   };
+  const Settled noted = rule.followed_since ? Core::take_noted(rule, user) : Settled();
   // The past belongs before all that a late event can reach.
   if (past != nullptr) core.begin_base(user);
   if (user.base) {
@@ -926,7 +975,7 @@ bool Engine::build(Slot slot, Time clock, const Past* past, Reason reason, UserS
     segment.version = rule.version;
     segment.built = true;
     segment.told = false;
-    core.catch_up(rule, user, out);
+    core.catch_up(rule, noted, user, out);
     core.fold.reach_outers(slot, at, user.present, out);
   }
 
@@ -963,6 +1012,7 @@ const Settings& Engine::settings() const {
 const EngineCounters& Engine::counters() const {
   core_->counters.pendings_dropped = core_->dropped_before + core_->fold.pendings_dropped;
   core_->counters.profile_writes_refused = core_->refused_before + core_->fold.writes_refused;
+  core_->counters.segments_decided = core_->decided_before + core_->fold.segments_decided;
   return core_->counters;
 }
 

@@ -34,12 +34,15 @@ enum class Outcome : uint8_t {
   kDuplicate,
 };
 
-// Things cut off by a bound, ever since the engine was made.
+// Ever since the engine was made.
 struct EngineCounters {
+  // Cut off by a bound.
   int64_t pendings_dropped = 0;
   int64_t facts_dropped = 0;
   int64_t message_ids_dropped = 0;
   int64_t profile_writes_refused = 0;
+  // What it all cost: segments gone through in steps.
+  int64_t segments_decided = 0;
 };
 
 class Engine {

@@ -200,17 +200,19 @@ class Compiler {
   }
 
   void find_followed_since() {
-    std::vector<std::optional<Offset>> since(out_.rules.size());
+    std::vector<std::optional<ActivationPoint>> since(out_.rules.size());
     for (Slot slot : out_.by_rank) {
       Rule& rule = out_.rules[slot];
       if (!rule.runs) continue;
-      std::optional<Offset> latest = out_.by_slot[slot]->changed_offset;
+      std::optional latest = ActivationPoint{rule.activation_offset, rule.activation_clock};
       for (Slot inner : rule.inner) {
         latest =
             latest && since[inner] ? std::optional(std::max(*latest, *since[inner])) : std::nullopt;
       }
       if (rule.kind == Rule::Kind::kPast) since[slot] = latest;
-      if (rule.follows) rule.followed_since = latest;
+      if (!rule.follows || !latest) continue;
+      rule.followed_since = latest;
+      if (!rule.built) out_.waiting.push_back(slot);
     }
   }
 

@@ -2,6 +2,7 @@
 
 #include <rapidcheck.h>
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <random>
@@ -797,46 +798,251 @@ TEST(Engine, WhoWasNotInADeletedSegmentIsSettledByTheDeletionAlone) {
   }
 }
 
-// Whatever the user was settled for since.
-TEST(Engine, WhatWaitsIsJudgedByPastBehaviorAsOfTheActivation) {
-  const auto active = [](Slot slot, const char* yaml, Offset from, const char* clock) {
-    ActiveSegment segment = ActiveFromYaml(yaml).at(0);
-    segment.slot = slot;
-    segment.activation_offset = segment.changed_offset = from;
-    segment.activation_clock = At(clock);
-    return segment;
-  };
-  std::vector<ActiveSegment> segments = {
-      active(0, "{ id: inner, name: I, past_behavior: { did: { event: B } } }", Offset(0), "08:00"),
-      active(1,
-             "{ name: S, live: { actions: { any_of: [ { event: A } ] }, filter: { all_of: [ { "
-             "in_segment: inner }, { did: { event: X } } ] } } }",
-             Offset(1), "10:00")};
-  segments[1].built = false;
-  Engine engine(*RuleSet::Compile(segments), Settings());
-  UserState user;
-  Changes changes;
-  Offset offset;
-  const auto send = [&](const char* name, const char* time) {
-    engine.apply({.name = name, .time = At(time), .record_time = At("10:00"), .offset = offset},
-                 Time::Min(), user, changes);
-    offset = offset.next();
-  };
+// A live segment that waits for the user's turn, in slot 1, filters by past behaviour in slot 0.
+// Where there are others they are defined meanwhile, and must mean nothing to it.
+class Waiting : public testing::TestWithParam<bool> {
+ protected:
+  static constexpr const char* kBought =
+      "{ id: inner, name: I, past_behavior: { did: { event: B } } }";
+  static constexpr const char* kByInner =
+      "{ name: S, live: { actions: { any_of: [ { event: A } ] }, filter: { in_segment: inner } } }";
+
+  bool others() const { return GetParam(); }
+
+  // With the next record, as a task does for a user whom nothing leads to otherwise.
+  void define(Slot slot, std::string_view yaml, std::string_view clock, bool built = true) {
+    clock_ = At(clock);
+    if (user_.next_deadline <= clock_) engine_.advance(clock_, user_, changes_);
+    const auto same = [&](const ActiveSegment& segment) { return segment.slot == slot; };
+    auto it = std::find_if(segments_.begin(), segments_.end(), same);
+    if (it == segments_.end()) it = segments_.insert(it, ActiveSegment());
+    const int64_t version = it->segment.version();
+    it->slot = slot;
+    it->segment = FromYaml(yaml);
+    it->segment.set_version(version + 1);
+    it->activation_offset = it->history_offset = it->changed_offset = offset_;
+    it->activation_clock = clock_;
+    it->built = built;
+    engine_.use(*RuleSet::Compile(segments_));
+  }
+  void define_others(std::string_view clock) {
+    if (!others()) return;
+    define(2, "{ id: p, name: P, past_behavior: { did: { event: Z } } }", clock);
+    define(3,
+           "{ name: O, live: { actions: { any_of: [ { event: Q } ] }, filter: { in_segment: p } } "
+           "}",
+           clock);
+  }
+  void restart() {
+    engine_ = Engine(*RuleSet::Compile(segments_), settings_);
+    user_.rules_generation = 0;
+    engine_.take_over(user_);
+  }
+  void send(std::string_view name, std::string_view time,
+            absl::Span<const ProfileCommand> profile = {}) {
+    engine_.apply({.name = name,
+                   .time = At(time),
+                   .record_time = std::max(clock_ + settings_.deadline_grace, At(time)),
+                   .offset = offset_,
+                   .profile = profile},
+                  clock_, user_, changes_);
+    offset_ = offset_.next();
+  }
+  // What is told of the segment at the user's turn with these.
+  std::vector<std::string> turn(std::string_view clock, std::vector<Slot> slots = {1}) {
+    clock_ = At(clock);
+    changes_.clear();
+    for (Slot slot : slots) {
+      EXPECT_TRUE(engine_.build(slot, clock_, nullptr, segments::v1::BACKFILLED, user_, changes_));
+    }
+    engine_.end_turn(slots, user_);
+    std::vector<std::string> told;
+    for (const Change& change : changes_) {
+      if (change.slot != 1) continue;
+      told.push_back(absl::StrCat(segments::v1::Action_Name(change.action), " ",
+                                  FormatTimestamp(change.at).substr(11, 8)));
+    }
+    return told;
+  }
+
+  Settings settings_;
+  std::vector<ActiveSegment> segments_;
+  Engine engine_{*RuleSet::Compile({}), settings_};
+  UserState user_;
+  Changes changes_;
+  Offset offset_;
+  Time clock_ = Time::Min();
+};
+INSTANTIATE_TEST_SUITE_P(, Waiting, testing::Bool(), [](const auto& each) {
+  return std::string(each.param ? "AmongOthers" : "Alone");
+});
+
+TEST_P(Waiting, IsJudgedByWhatPastBehaviorWasAtTheActivation) {
+  define(0, kBought, "08:00");
   send("X", "09:00");
+  define(1, kByInner, "10:00", /*built=*/false);
   send("A", "09:59:30");
   send("B", "10:10");
-  segments.push_back(
-      active(2, "{ id: p, name: P, past_behavior: { did: { event: Z } } }", offset, "10:15"));
-  segments.push_back(active(3,
-                            "{ name: O, live: { actions: { any_of: [ { event: Q } ] }, filter: { "
-                            "in_segment: p } } }",
-                            offset, "10:15"));
-  engine.use(*RuleSet::Compile(segments));
+  define_others("10:15");
   send("X", "10:20");
-  changes.clear();
-  EXPECT_TRUE(engine.build(1, At("10:30"), nullptr, segments::v1::BACKFILLED, user, changes));
-  EXPECT_THAT(changes, IsEmpty());
-  EXPECT_FALSE(IsMember(user, 1));
+  EXPECT_THAT(turn("10:30"), IsEmpty());
+}
+
+// For nothing was known of them, nothing was settled.
+TEST_P(Waiting, IsJudgedByThePastAsItWasForAUserWhoCameSince) {
+  define(0, kBought, "08:00");
+  offset_ = Offset(5);
+  define(1, kByInner, "10:00", /*built=*/false);
+  send("A", "09:59:20");
+  send("B", "09:59:30");
+  send("A", "09:59:40");
+  define_others("10:15");
+  send("X", "10:20");
+  EXPECT_THAT(turn("10:30"), ElementsAre("ADD 09:59:40"));
+}
+
+// Though their last event was before the activation: what is older than it is late.
+TEST_P(Waiting, IsJudgedAsOfTheActivationForAUserWhoSlept) {
+  define(0, kBought, "08:00");
+  send("X", "09:00");
+  define(1, kByInner, "10:00", /*built=*/false);
+  // Is the user's first now.
+  send("X", "08:50");
+  send("B", "09:59:30");
+  send("A", "09:59:40");
+  define_others("10:15");
+  send("X", "10:20");
+  EXPECT_THAT(turn("10:30"), IsEmpty());
+}
+
+// A user's newest event may be ahead of the clock.
+TEST_P(Waiting, IsJudgedAsOfTheUsersNow) {
+  define(0, kBought, "08:00");
+  send("B", "10:00:30");
+  define(1, kByInner, "10:00", /*built=*/false);
+  send("X", "10:00:40");
+  send("A", "10:00:20");
+  restart();
+  define_others("10:15");
+  send("X", "10:20");
+  restart();
+  EXPECT_THAT(turn("10:30"), ElementsAre("ADD 10:00:20"));
+}
+
+TEST_P(Waiting, IsJudgedAsOfTheUsersNowWhateverTheEventWas) {
+  define(0, "{ id: inner, name: I, past_behavior: { did_not: { event: B, within_last: 5m } } }",
+         "08:00");
+  send("B", "09:55:20");
+  send("X", "10:00:30");
+  define(1, kByInner, "10:00", /*built=*/false);
+  send("A", "10:00:10");
+  define_others("10:15");
+  send("X", "10:20");
+  EXPECT_THAT(turn("10:30"), ElementsAre("ADD 10:00:10"));
+}
+
+// What came in before it is over.
+TEST_P(Waiting, IsJudgedAsOfAnEditOfWhatItFiltersBy) {
+  define(0, kBought, "08:00");
+  send("X", "09:00");
+  define(1, kByInner, "10:00", /*built=*/false);
+  send("B", "10:05");
+  send("A", "10:06");
+  send("X", "10:07");
+  define(0, "{ id: inner, name: I, past_behavior: { did: { event: C } } }", "10:10");
+  send("C", "10:08");
+  send("A", "10:09");
+  define_others("10:15");
+  send("X", "10:20");
+  EXPECT_THAT(turn("10:30"), IsEmpty());
+}
+
+TEST_P(Waiting, IsJudgedAsOfTheLaterOfTwoActivationsBetweenRecords) {
+  define(0, kBought, "08:00");
+  send("X", "09:00");
+  define(1, kByInner, "10:00", /*built=*/false);
+  engine_.take_over(user_);
+  define(0, "{ id: inner, name: I, past_behavior: { did: { event: C } } }", "10:10");
+  send("C", "10:08");
+  send("A", "10:09");
+  define_others("10:15");
+  send("X", "10:20");
+  EXPECT_THAT(turn("10:30"), IsEmpty());
+}
+
+// And has been counting since before.
+TEST_P(Waiting, IsJudgedByPastBehaviorThatIsBuiltWithIt) {
+  define(4, "{ name: other, past_behavior: { did: { event: B } } }", "08:00");
+  send("X", "09:00");
+  define(0, kBought, "10:00", /*built=*/false);
+  send("B", "10:05");
+  send("X", "10:09");
+  define(1, kByInner, "10:10", /*built=*/false);
+  send("A", "10:07");
+  define_others("10:15");
+  send("X", "10:20");
+  EXPECT_THAT(turn("10:30", {0, 1}), ElementsAre("ADD 10:07:00"));
+}
+
+TEST_P(Waiting, ADateThatIsOverDoesNotFire) {
+  for (const bool moved_on : {false, true}) {
+    SCOPED_TRACE(moved_on);
+    settings_.max_lateness = Duration::Minutes(10);
+    segments_.clear();
+    engine_ = Engine(*RuleSet::Compile({}), settings_);
+    user_ = UserState();
+    define(0, kBought, "08:00");
+    define(5, "{ name: C, live: { actions: { any_of: [ { event: C } ], repeat: true } } }",
+           "08:00");
+    const ProfileCommand date = {kSet, "when", Value::String("2026-11-22T10:30:00Z")};
+    send("X", "09:00", {&date, 1});
+    if (moved_on) {
+      for (int i = 0; i < 60; ++i) send("C", absl::StrFormat("09:%02d", i));
+    }
+    define(1,
+           "{ name: S, live: { date_time: { property: when }, filter: { not: { in_segment: inner } "
+           "} } }",
+           "10:00", /*built=*/false);
+    send("X", "10:05");
+    ASSERT_EQ(user_.base_time() > At("09:00"), moved_on);
+    define(0, "{ id: inner, name: J, past_behavior: { did: { event: B } } }", "11:00");
+    send("X", "11:05");
+    define_others("11:15");
+    send("X", "11:20");
+    EXPECT_THAT(turn("11:30"), IsEmpty());
+  }
+}
+
+// One that is still to come does, whoever is settled for what.
+TEST_P(Waiting, ADateFires) {
+  define(0, kBought, "08:00");
+  const ProfileCommand date = {kSet, "when", Value::String("2026-11-22T10:30:00Z")};
+  send("B", "09:00", {&date, 1});
+  define(1, "{ name: S, live: { date_time: { property: when }, filter: { in_segment: inner } } }",
+         "10:00", /*built=*/false);
+  send("X", "10:05");
+  define_others("11:15");
+  send("X", "11:20");
+  EXPECT_THAT(turn("11:30"), ElementsAre("ADD 10:30:00"));
+}
+
+// Not once for each day since the calendar's beginning.
+TEST_P(Waiting, TakesNoMoreStepsThanWhatWaits) {
+  settings_.max_lateness = Duration::Minutes(10);
+  engine_ = Engine(*RuleSet::Compile({}), settings_);
+  define(0,
+         "{ id: inner, name: I, past_behavior: { did: { event: B, during: today, time_zone: "
+         "Europe/Paris } } }",
+         "08:00");
+  for (int i = 0; i < 60; ++i) send("B", absl::StrFormat("09:%02d", i));
+  define(1, kByInner, "10:00", /*built=*/false);
+  send("A", "10:05");
+  ASSERT_NE(user_.base_time(), Time::Min());
+  define_others("10:15");
+  send("X", "10:20");
+  const int64_t before = engine_.counters().segments_decided;
+  EXPECT_THAT(turn("10:30"), ElementsAre("ADD 10:05:00"));
+  EXPECT_LT(engine_.counters().segments_decided - before, 100);
 }
 
 // A paused one stays as it is, for what is folded again too.
