@@ -85,8 +85,9 @@ struct Engine::Core {
   void evaluate_outers_in_base(const Rule& rule, UserState& user);
   // Whether there is something of the user from before the offset.
   static bool known(const UserState& user, Offset before);
-  // See Settled; up to the user's now. What is older is late from here on.
-  void settle(Offset before, UserState& user);
+  // See Settled; up to the user's now, of which the clock is part. What is older is late from here
+  // on.
+  void settle(const ActivationPoint& before, UserState& user);
   // All that is known of the user.
   void settle(UserState& user);
   void look_ahead(UserState& user);
@@ -168,11 +169,12 @@ bool Engine::Core::known(const UserState& user, Offset before) {
          std::any_of(user.writes.begin(), user.writes.end(), is_before);
 }
 
-void Engine::Core::settle(Offset before, UserState& user) {
+void Engine::Core::settle(const ActivationPoint& before, UserState& user) {
+  const Time now = std::max({before.clock, user.newest_event, user.now});
   begin_base(user);
   Base& base = *user.base;
-  base.settled = {before, user.now};
-  user.decided = std::max(user.decided, user.now);
+  base.settled = {before.offset, now};
+  user.decided = std::max(user.decided, now);
   for (Slot slot : rules->compiled().following) {
     const Rule& rule = rules->compiled().rules[slot];
     const SegmentState* present = user.present.segments.find(slot);
@@ -195,7 +197,7 @@ void Engine::Core::settle(Offset before, UserState& user) {
       settled.memory.open().measures = std::move(counted);
     }
     if (rule.kind == Rule::Kind::kDateTime && settled.built) {
-      fold.read_date(rule, std::max(rule.activation_clock, user.now), base, settled);
+      fold.read_date(rule, std::max(rule.activation_clock, now), base, settled);
     }
     base.segments.put(std::move(settled));
     evaluate_outers_in_base(rule, user);
@@ -216,7 +218,7 @@ void Engine::Core::settle(Offset before, UserState& user) {
     settled.member = present != nullptr && present->member;
     settled.told = present != nullptr && present->told;
     settled.since = present != nullptr ? present->since : Time::Min();
-    settled.exit_at = user.now;
+    settled.exit_at = now;
     evaluate_outers_in_base(rule, user);
   }
 }
@@ -228,7 +230,7 @@ void Engine::Core::settle(UserState& user) {
   for (const ProfileWrite& write : user.writes) {
     before = std::max(before, write.order.offset.next());
   }
-  settle(before, user);
+  settle({before, user.now}, user);
 }
 
 bool Engine::Core::take_over(UserState& user) {
@@ -282,8 +284,9 @@ bool Engine::Core::take_over(UserState& user) {
     user.base->segments.put(taken);
     evaluate_outers_in_base(rule, user);
   }
-  if (user.settled().before < compiled.settled_before && known(user, compiled.settled_before)) {
-    settle(compiled.settled_before, user);
+  const ActivationPoint& change = compiled.settled_before;
+  if (user.settled().before < change.offset && known(user, change.offset)) {
+    settle(change, user);
     changed = true;
   }
   for (Slot slot : compiled.waiting) changed = note_now(compiled.rules[slot], user) || changed;

@@ -195,7 +195,10 @@ class Compiler {
           std::none_of(rule.inner.begin(), rule.inner.end(), came_before)) {
         continue;
       }
-      out_.settled_before = std::max(out_.settled_before, segment.changed_offset);
+      const bool activated = segment.changed_offset == segment.activation_offset;
+      const ActivationPoint change{segment.changed_offset,
+                                   activated ? segment.activation_clock : Time::Min()};
+      out_.settled_before = std::max(out_.settled_before, change);
     }
   }
 

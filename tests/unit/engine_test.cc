@@ -1045,6 +1045,44 @@ TEST_P(Waiting, TakesNoMoreStepsThanWhatWaits) {
   EXPECT_LT(engine_.counters().segments_decided - before, 100);
 }
 
+// At the user's now, though no deadline and no event of theirs was since.
+TEST(Engine, ASleepingUserIsSettledAsOfTheActivation) {
+  for (const bool sleeps : {true, false}) {
+    std::vector<ActiveSegment> segments(3);
+    const char* const yaml[] = {
+        "{ id: inner, name: I, past_behavior: { did: { event: B } } }",
+        "{ name: S, live: { actions: { any_of: [ { event: A } ] }, filter: { in_segment: inner } } "
+        "}",
+        "{ name: O, past_behavior: { did: { event: X, within_last: 55m } } }"};
+    for (Slot slot = 0; slot < 3; ++slot) {
+      segments[slot].slot = slot;
+      segments[slot].segment = FromYaml(yaml[slot]);
+      segments[slot].segment.set_version(1);
+      segments[slot].paused = sleeps && slot == 2;
+    }
+    UserState user;
+    Changes changes;
+    Engine engine(*RuleSet::Compile({segments[0], segments[2]}), Settings());
+    engine.apply({.name = "X", .time = At("09:00"), .record_time = At("09:00")}, Time::Min(), user,
+                 changes);
+    if (user.next_deadline <= At("10:00")) engine.advance(At("10:00"), user, changes);
+    ASSERT_EQ(user.now < At("10:00"), sleeps);
+    segments[1].activation_offset = segments[1].changed_offset = Offset(1);
+    segments[1].activation_clock = At("10:00");
+    engine.use(*RuleSet::Compile(segments));
+    int64_t offset = 1;
+    for (const auto& [name, time] : {std::pair("B", "09:59:30"), std::pair("A", "09:59:40")}) {
+      engine.apply({.name = name,
+                    .time = At(time),
+                    .record_time = At("10:00:01"),
+                    .offset = Offset(offset++)},
+                   At("10:00"), user, changes);
+    }
+    EXPECT_TRUE(IsMember(user, 0));
+    EXPECT_FALSE(IsMember(user, 1)) << sleeps;
+  }
+}
+
 // A paused one stays as it is, for what is folded again too.
 TEST(Engine, WhoRefersToAPausedSegmentGoesByItsMembers) {
   std::vector<ActiveSegment> segments = ActiveFromYaml(
