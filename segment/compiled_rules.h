@@ -172,9 +172,10 @@ struct Rule {
   bool reads_profile = false;
   // A live segment whose filter refers to others.
   bool follows = false;
-  // Of one that follows past behaviour alone, at any depth: the latest activation among it and all
-  // that it depends on. Otherwise nothing.
-  std::optional<ActivationPoint> followed_since;
+  // And follows past behaviour alone, at any depth: since the latest activation among it and all
+  // that it depends on.
+  bool follows_past = false;
+  ActivationPoint followed_since;
   // Such a segment's membership depends on this one, at any depth.
   bool followed = false;
 

@@ -528,7 +528,7 @@ void Engine::Core::begin_again(const UserState& user, bool with_profile) {
 bool Engine::Core::note_now(const Rule& rule, UserState& user) {
   const SegmentState* present = user.present.segments.find(rule.slot);
   if (present != nullptr && present->built && present->version == rule.version) return false;
-  const ActivationPoint& since = *rule.followed_since;
+  const ActivationPoint& since = rule.followed_since;
   if (!known(user, since.offset)) return false;
   begin_base(user);
   SegmentState& waits = user.base->segments.find_or_add(rule.slot);
@@ -562,7 +562,7 @@ void Engine::Core::catch_up(const Rule& rule, const Settled& settled, UserState&
   transitions.clear();
   Fold::Marked unused;
   Fold::Input input = input_of(user, fold.reads_profile());
-  if (rule.followed_since && user.base) {
+  if (rule.follows_past && user.base) {
     // Whatever the user was settled for since.
     input.settled = settled;
     settle_again(rule, user.base->until, input);
@@ -954,7 +954,7 @@ bool Engine::build(Slot slot, Time clock, const Past* past, Reason reason, UserS
     }
     core.fold.build(slot, at, reason, state, told);
   };
-  const Settled noted = rule.followed_since ? Core::take_noted(rule, user) : Settled();
+  const Settled noted = rule.follows_past ? Core::take_noted(rule, user) : Settled();
   // The past belongs before all that a late event can reach.
   if (past != nullptr) core.begin_base(user);
   if (user.base) {

@@ -214,7 +214,8 @@ class Compiler {
       }
       if (rule.kind == Rule::Kind::kPast) since[slot] = latest;
       if (!rule.follows || !latest) continue;
-      rule.followed_since = latest;
+      rule.follows_past = true;
+      rule.followed_since = *latest;
       if (!rule.built) out_.waiting.push_back(slot);
     }
   }
