@@ -928,12 +928,19 @@ bool Engine::build(Slot slot, Time clock, const Past* past, Reason reason, UserS
       return of_stream.order == write.order && of_stream.property == write.property;
     });
   };
+  // Of the same event: its own commands come after its context.
+  const auto applied = [](const ProfileWrite& write, const Profile& profile) {
+    return std::any_of(profile.properties().begin(), profile.properties().end(),
+                       [&](const Profile::Property& property) {
+                         return property.newest == write.order && property.name == write.property;
+                       });
+  };
   const auto add_common = [&](FoldState& state) {
     if (past == nullptr) return;
     for (const ProfileWrite& write : past->common) {
       // Others have read the property, and the write has its place among those kept. In the base it
       // would make all that came before it look outdated.
-      if (recorded(write)) continue;
+      if (recorded(write) || applied(write, state.profile)) continue;
       const bool refused = !state.profile.apply(write);
       if (refused && &state == &user.present) ++core.fold.writes_refused;
     }

@@ -320,6 +320,25 @@ TEST_F(Building, ADuplicateInTheHistorySaysNothingOfCommonProperties) {
   EXPECT_EQ(members("second"), 1);
 }
 
+// An event's own commands come after its context, also when no late event can reach it any more.
+TEST_F(Building, ATraitComesAfterTheContextOfItsEvent) {
+  cluster_.append(
+      0, InputRecord{.key = "u0",
+                     .value = fmt::format(R"({{"type":"identify","userId":"u0","timestamp":{},)"
+                                          R"("traits":{{"context":{{"os":{{"name":"iOS"}}}}}},)"
+                                          R"("context":{{"os":{{"name":"Android"}}}}}})",
+                                          cluster_.wall.millis()),
+                     .record_time = cluster_.wall});
+  for (int i = 0; i < 20; ++i) {
+    cluster_.pass(Duration::Hours(1));
+    append_when("u0", cluster_.wall);
+  }
+  turns(20);
+  want({Make("s", 1, "past_behavior: { property: { property: context.os.name, equals: iOS } }")});
+  turns_until_active("s");
+  EXPECT_EQ(members("s"), 1);
+}
+
 // Whoever else reads the property.
 TEST_F(Building, ADateOfTheContextIsKnownFromThePast) {
   const std::string ends = FormatTimestamp(cluster_.wall + Duration::Hours(2));
