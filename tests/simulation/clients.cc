@@ -109,7 +109,7 @@ absl::StatusOr<const Batch*> SimulatedSource::poll(absl::Duration wait) {
   }
   if (batch_.records.empty()) {
     const int64_t most = std::max<int64_t>(absl::ToInt64Milliseconds(wait), 0);
-    cluster_.pass(Duration::Millis(random.between(0, most)));
+    cluster_.wait(Duration::Millis(random.between(0, most)));
   }
   return &batch_;
 }
@@ -261,7 +261,8 @@ absl::StatusOr<const Batch*> SimulatedHistory::poll(absl::Duration) {
   batch_.ends.clear();
   const Cluster::Input& input = cluster_.input(partition_);
   const auto end = static_cast<int64_t>(input.size());
-  const int64_t until = std::min(end, position_->value() + cluster_.random.between(0, 30));
+  const int64_t until =
+      std::min(end, position_->value() + cluster_.random.between(0, cluster_.history_rate));
   for (int64_t i = position_->value(); i < until; ++i) {
     const std::optional<InputRecord>& record = input[static_cast<size_t>(i)];
     if (!record) continue;

@@ -63,10 +63,20 @@ class Cluster {
 
   Random random;
   Faults faults;
+  // Records of a history's batch, at most.
+  int64_t history_rate = 30;
+  // Only the test moves the wall clock.
+  bool wall_stands = false;
   Time wall = Time::Millis(1'790'000'000'000);
   absl::Duration monotonic = absl::ZeroDuration();
   void pass(Duration time) {
     wall = wall + time;
+    monotonic += absl::Milliseconds(time.millis());
+  }
+
+  // As pass(), but of somebody who waits.
+  void wait(Duration time) {
+    if (!wall_stands) wall = wall + time;
     monotonic += absl::Milliseconds(time.millis());
   }
 
