@@ -961,7 +961,9 @@ bool Engine::build(Slot slot, Time clock, const Past* past, Reason reason, UserS
     }
     core.fold.build(slot, at, reason, state, told);
   };
-  const Settled noted = rule.follows_past ? Core::take_noted(rule, user) : Settled();
+  // Also of a rule that by now follows what is paused or going: it must not be taken for something
+  // that waits.
+  const Settled noted = Core::take_noted(rule, user);
   // The past belongs before all that a late event can reach.
   if (past != nullptr) core.begin_base(user);
   if (user.base) {

@@ -21,8 +21,8 @@ namespace segmentd {
 
 // Something counted or waited for: a pending inaction (value: of its `match` property), a page
 // counted (value: of its URL), the next date (due), an instance of a sequence (value: the step it
-// waits for; at: when it came to it). In the base, of a rule that is still to be built for the
-// user: the activation as of which it follows others (value: its offset; at: the user's now then).
+// waits for; at: when it came to it). Of a rule that is still to be built for the user: the
+// activation as of which it follows others (value: its offset; at: the user's now then).
 struct Occurrence {
   uint64_t value = 0;
   // Its event's time.

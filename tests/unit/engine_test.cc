@@ -1026,6 +1026,35 @@ TEST_P(Waiting, ADateFires) {
   EXPECT_THAT(turn("11:30"), ElementsAre("ADD 10:30:00"));
 }
 
+// As of when it follows was noted, and is looked for no more.
+TEST_P(Waiting, CountsNothingThatNeverWasWhereTheInnerIsPausedMeanwhile) {
+  for (const char* kind : {"page_count: { at_least: 2, within: 2h }",
+                           "sequence: { steps: [ { event: Page Viewed }, { event: Buy } ] }"}) {
+    SCOPED_TRACE(kind);
+    segments_.clear();
+    engine_ = Engine(*RuleSet::Compile({}), settings_);
+    user_ = UserState();
+    define(0, kBought, "08:00");
+    send("B", "09:00");
+    define(1, absl::StrFormat("{ name: S, live: { %s, filter: { in_segment: inner } } }", kind),
+           "10:00", /*built=*/false);
+    send("X", "10:05");
+    segments_[0].paused = true;
+    segments_[0].changed_offset = offset_;
+    engine_.use(*RuleSet::Compile(segments_));
+    send("X", "10:06");
+    define_others("10:15");
+    EXPECT_THAT(turn("10:30"), IsEmpty());
+    send(kPageViewed, "10:31");
+    EXPECT_FALSE(IsMember(user_, 1));
+    send("Buy", "10:32");
+    send(kPageViewed, "10:33");
+    EXPECT_TRUE(IsMember(user_, 1));
+    EXPECT_EQ(user_.present.segments.find(1)->memory->occurrences.size(),
+              std::string_view(kind).starts_with("page") ? 2 : 1);
+  }
+}
+
 // Not once for each day since the calendar's beginning.
 TEST_P(Waiting, TakesNoMoreStepsThanWhatWaits) {
   settings_.max_lateness = Duration::Minutes(10);
