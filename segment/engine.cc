@@ -285,7 +285,11 @@ bool Engine::Core::take_over(UserState& user) {
     evaluate_outers_in_base(rule, user);
   }
   const ActivationPoint& change = compiled.settled_before;
-  if (user.settled().before < change.offset && known(user, change.offset)) {
+  // Between two records there may be several.
+  const Settled settled = user.settled();
+  const bool is_new = settled.before < change.offset ||
+                      (settled.before == change.offset && settled.at < change.clock);
+  if (is_new && known(user, change.offset)) {
     settle(change, user);
     changed = true;
   }

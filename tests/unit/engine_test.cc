@@ -1074,6 +1074,69 @@ TEST_P(Waiting, TakesNoMoreStepsThanWhatWaits) {
   EXPECT_LT(engine_.counters().segments_decided - before, 100);
 }
 
+// Two changes between records.
+TEST(Engine, AUserIsSettledForTheLaterOfTwoChangesAtOneOffset) {
+  for (const bool between : {false, true}) {
+    SCOPED_TRACE(between);
+    std::vector<ActiveSegment> segments = ActiveFromYaml(
+        "{ id: inner, name: I, live: { inaction: { trigger: { event: B }, does_not_do: "
+        "[ { event: C } ], within: 20m } } }\n---\n"
+        "{ name: S, live: { inaction: { trigger: { event: A }, does_not_do: [ { event: D } ], "
+        "within: 10m }, filter: { all_of: [ { in_segment: inner }, { not: { property: { property: "
+        "vip, equals: 1 } } } ] } } }");
+    UserState user;
+    Changes changes;
+    Engine engine(*RuleSet::Compile(segments), Settings());
+    Offset offset(1);
+    const auto send = [&](const char* name, const char* time, const char* record_time) {
+      engine.apply(
+          {.name = name, .time = At(time), .record_time = At(record_time), .offset = offset},
+          Time::Min(), user, changes);
+      offset = offset.next();
+    };
+    const auto edit = [&](const char* clock) {
+      engine.advance(At(clock), user, changes);
+      segments[0].segment.set_version(segments[0].segment.version() + 1);
+      segments[0].segment.set_name(clock);
+      segments[0].activation_offset = segments[0].changed_offset = offset;
+      segments[0].activation_clock = At(clock);
+      engine.use(*RuleSet::Compile(segments));
+    };
+    // Inner is joined at 10:20, too late for S at 10:10.
+    send("B", "10:00", "10:00");
+    send("A", "10:00:10", "10:00:10");
+    if (between) {
+      // Settles the user, before the next record.
+      ActiveSegment other =
+          ActiveFromYaml(
+              "{ name: O, live: { actions: { any_of: [ { event: Q } ] }, filter: { "
+              "not: { in_segment: inner } } } }")
+              .at(0);
+      other.slot = 2;
+      other.activation_offset = other.changed_offset = offset;
+      other.activation_clock = At("10:01");
+      engine.advance(At("10:01"), user, changes);
+      segments.push_back(other);
+      engine.use(*RuleSet::Compile(segments));
+      engine.take_over(user);
+    }
+    engine.advance(At("10:25"), user, changes);
+    ASSERT_TRUE(IsMember(user, 0));
+    ASSERT_FALSE(IsMember(user, 1));
+    edit("10:30");
+    changes.clear();
+    const ProfileCommand vip = {kSet, "vip", Value::Number(0)};
+    engine.apply({.name = {},
+                  .time = At("10:00:05"),
+                  .record_time = At("10:30"),
+                  .offset = offset,
+                  .profile = {&vip, 1}},
+                 Time::Min(), user, changes);
+    EXPECT_FALSE(IsMember(user, 1));
+    EXPECT_EQ(changes.size(), 0);
+  }
+}
+
 // At the user's now, though no deadline and no event of theirs was since.
 TEST(Engine, ASleepingUserIsSettledAsOfTheActivation) {
   for (const bool sleeps : {true, false}) {
