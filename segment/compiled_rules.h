@@ -189,11 +189,6 @@ struct Rule {
 // No trigger is known (the member was taken over from another version).
 inline constexpr uint8_t kNoTrigger = 255;
 
-struct RuleSet::Building {
-  Offset offset;
-  Time clock;
-};
-
 struct RuleSet::Compiled {
   std::vector<ActiveSegment> segments;
   Fields fields;
@@ -208,8 +203,8 @@ struct RuleSet::Compiled {
   // Past-behaviour segments, built for everybody, which a user of whom nothing is known is in: with
   // the user's first event these are evaluated, whatever the event.
   std::vector<Slot> past;
-  // Of the live rules that are not built for everybody, the earliest activation.
-  std::optional<Building> building;
+  // Of the live rules that are not built for everybody, the earliest offset and the earliest clock.
+  std::optional<ActivationPoint> building;
   // Those of them that follow past behaviour alone.
   std::vector<Slot> waiting;
   // Rules that follow, and those of past behaviour that are followed.

@@ -718,7 +718,7 @@ bool Engine::Core::fits_ahead(const Event& event, const UserState& user) const {
 // Of what is older than `before`, where that begins which may be left for a live rule to catch up
 // with: its dates lie behind the activation, its events may come late.
 Time Engine::Core::waiting_from(Time before, const UserState& user) const {
-  const RuleSet::Building& building = *rules->compiled().building;
+  const ActivationPoint& building = *rules->compiled().building;
   before = std::min(before, building.clock);
   for (const Fact& fact : user.facts) {
     if (fact.order.time >= before) break;

@@ -92,8 +92,8 @@ class Compiler {
       return absl::InternalError("two conditions share a fingerprint; reword one of them");
     }
     if (!rule.built && rule.kind != Rule::Kind::kPast) {
-      const RuleSet::Building earlier =
-          out_.building.value_or(RuleSet::Building{rule.activation_offset, rule.activation_clock});
+      const ActivationPoint earlier =
+          out_.building.value_or(ActivationPoint{rule.activation_offset, rule.activation_clock});
       out_.building = {std::min(earlier.offset, rule.activation_offset),
                        std::min(earlier.clock, rule.activation_clock)};
     }

@@ -58,7 +58,6 @@ class RuleSet {
   size_t atoms() const;
 
   // What the engine works on; see compiled_rules.h.
-  struct Building;
   struct Compiled;
   const Compiled& compiled() const { return *compiled_; }
 
