@@ -1,25 +1,13 @@
 #include "segment/engine.h"
 
 #include <algorithm>
-#include <iterator>
-#include <limits>
 #include <utility>
 
-#include "absl/container/flat_hash_set.h"
-
-#include "segment/compiled_rules.h"
+#include "segment/engine_core.h"
 #include "segment/explain.h"
-#include "segment/fold.h"
-#include "segment/matcher.h"
 
 namespace segmentd {
 namespace {
-
-// A base moves on when at least so many facts and writes, and at least so large a part of all, are
-// beyond the reach of late events: each is folded twice in all, those that stay are moved up not
-// too often, and no single step takes long.
-constexpr size_t kWorthFolding = 16;
-constexpr size_t kPartWorthFolding = 16;
 
 EventOrder LastApplied(const UserState& user) {
   EventOrder last;
@@ -33,106 +21,30 @@ EventOrder LastApplied(const UserState& user) {
 
 }  // namespace
 
-struct Engine::Core {
-  Core(std::shared_ptr<const RuleSet> rules_in, Settings settings_in)
-      : rules(std::move(rules_in)),
-        settings(settings_in),
-        matcher(rules->compiled()),
-        fold(rules->compiled()) {}
+Engine::Core::Core(std::shared_ptr<const RuleSet> rules_in, Settings settings_in)
+    : rules(std::move(rules_in)),
+      settings(settings_in),
+      matcher(rules->compiled()),
+      fold(rules->compiled()) {}
 
-  void use(std::shared_ptr<const RuleSet> next) {
-    dropped_before += fold.pendings_dropped;
-    refused_before += fold.writes_refused;
-    decided_before += fold.segments_decided;
-    rules = std::move(next);
-    matcher = Matcher(rules->compiled());
-    fold = Fold(rules->compiled());
-    ++generation;
-  }
+void Engine::Core::use(std::shared_ptr<const RuleSet> next) {
+  dropped_before += fold.pendings_dropped;
+  refused_before += fold.writes_refused;
+  decided_before += fold.segments_decided;
+  rules = std::move(next);
+  matcher = Matcher(rules->compiled());
+  fold = Fold(rules->compiled());
+  ++generation;
+}
 
-  const Event& with_common(const Event& record);
-  bool take_over(UserState& user);
-  void fire(Time until, UserState& user, Changes& out);
-  void fold_in_order(const Event& event, EventOrder order, UserState& user, Changes& out);
-  // Why all since the base is folded again.
-  enum class Again : uint8_t {
-    // The event is late: what was told may be wrong.
-    kLate,
-    // The event is in order, but something that came too late counts from after it.
-    kInOrder,
-    // The event came too late, and counts from before what was decided.
-    kTooLate,
-  };
-  void fold_again(const Event& event, EventOrder order, Again why, UserState& user, Changes& out);
-  // `again` becomes what folding again begins with: of the segments concerned what the base has.
-  void begin_again(const UserState& user, bool with_profile);
-  // What has come since the activation of a live rule, which had to wait for the user's turn.
-  void catch_up(const Rule& rule, const Settled& settled, UserState& user, Changes& out);
-  // Of a rule that waits and follows past behaviour alone: as of when it does. Whether that is new.
-  bool note_now(const Rule& rule, UserState& user);
-  // What was noted; nothing for a user who came later.
-  static Settled take_noted(const Rule& rule, UserState& user);
-  void settle_again(const Rule& rule, Time from, const Fold::Input& input);
-  static Fold::Input input_of(const UserState& user, bool with_profile = true) {
-    static const std::vector<ProfileWrite> kNone;
-    return {user.facts,
-            with_profile ? &user.writes : &kNone,
-            {user.exists_since, user.exists_offset},
-            user.settled()};
-  }
-  // The rule's membership in the base has been replaced: the past behaviour that refers to it is
-  // evaluated there anew.
-  void evaluate_outers_in_base(const Rule& rule, UserState& user);
-  // Whether there is something of the user from before the offset.
-  static bool known(const UserState& user, Offset before);
-  // See Settled; up to the user's now, of which the clock is part. What is older is late from here
-  // on.
-  void settle(const ActivationPoint& before, UserState& user);
-  // All that is known of the user.
-  void settle(UserState& user);
-  void look_ahead(UserState& user);
-  // What came too late and lies ahead is among the user's deadlines.
-  void look_at_late(UserState& user);
-  void insert_facts(const Event& event, EventOrder order, UserState& user);
-  void begin(const Event& event, UserState& user, Changes& out);
-  bool measured() const;
-  void correct(const Event& event, Fold::Marked own, const UserState& user, Changes& out);
-  void insert_writes(const Event& event, Time effective, UserState& user);
-  bool seen_before(const Event& event, UserState& user);
-  void remember(const Event& event, UserState& user);
-  // Messages of the history, which come before those of the stream.
-  void remember(absl::Span<const SeenMessage> messages, UserState& user);
-  size_t writes_over(const UserState& user) const;
-  bool fits_ahead(const Event& event, const UserState& user) const;
-  Time waiting_from(Time before, const UserState& user) const;
-  void move_base(const Event& event, UserState& user);
-  void keep_turns(const UserState& user, FoldState& state);
-  void begin_base(UserState& user) {
-    if (user.base) return;
-    user.base = std::make_unique<Base>();
-    keep_turns(user, *user.base);
-  }
+Fold::Input Engine::Core::input_of(const UserState& user, bool with_profile) const {
+  static const std::vector<ProfileWrite> kNone;
+  return {user.facts,
+          with_profile ? &user.writes : &kNone,
+          {user.exists_since, user.exists_offset},
+          user.settled()};
+}
 
-  std::shared_ptr<const RuleSet> rules;
-  Settings settings;
-  Matcher matcher;
-  Fold fold;
-  uint32_t generation = 1;
-  EngineCounters counters;
-  int64_t dropped_before = 0;
-  int64_t refused_before = 0;
-  int64_t decided_before = 0;
-  // Scratch.
-  uint64_t message = 0;
-  FoldState again;
-  Changes transitions;
-  std::vector<const Atom*> atoms;
-  std::vector<Fact> added;
-  std::vector<ProfileCommand> commands;
-  Event enriched;
-};
-
-// What the event's context says of common properties comes before its own commands.
 const Event& Engine::Core::with_common(const Event& record) {
   const auto& common = rules->compiled().common;
   if (common.empty()) return record;
@@ -146,179 +58,6 @@ const Event& Engine::Core::with_common(const Event& record) {
   enriched = record;
   enriched.profile = commands;
   return enriched;
-}
-
-void Engine::Core::evaluate_outers_in_base(const Rule& rule, UserState& user) {
-  const RuleSet::Compiled& compiled = rules->compiled();
-  for (Slot slot : rule.dependents) {
-    const Rule& outer = compiled.rules[slot];
-    const SegmentState* now = user.present.segments.find(slot);
-    if (!outer.runs || (now ? !now->built || now->version != outer.version : !outer.built)) {
-      continue;
-    }
-    SegmentState& state = user.base->segments.find_or_add(slot);
-    state.version = outer.version;
-    state.exit_at = std::min(state.exit_at, user.base->until);
-  }
-}
-
-bool Engine::Core::known(const UserState& user, Offset before) {
-  if (user.exists_since != Time::Max() && user.exists_offset < before) return true;
-  const auto is_before = [&](const auto& kept) { return kept.order.offset < before; };
-  return std::any_of(user.facts.begin(), user.facts.end(), is_before) ||
-         std::any_of(user.writes.begin(), user.writes.end(), is_before);
-}
-
-void Engine::Core::settle(const ActivationPoint& before, UserState& user) {
-  const Time now = std::max({before.clock, user.newest_event, user.now});
-  begin_base(user);
-  Base& base = *user.base;
-  base.settled = {before.offset, now};
-  user.decided = std::max(user.decided, now);
-  for (Slot slot : rules->compiled().following) {
-    const Rule& rule = rules->compiled().rules[slot];
-    const SegmentState* present = user.present.segments.find(slot);
-    // What waits is settled for itself.
-    if (rule.runs && !(present != nullptr ? present->built : rule.built)) continue;
-    const SegmentState* earlier = base.segments.find(slot);
-    // What is counted does not depend on other segments.
-    Measures counted;
-    if (earlier != nullptr) counted = earlier->memory->measures;
-    if (present == nullptr && counted.empty()) {
-      base.segments.erase(slot);
-      continue;
-    }
-    SegmentState settled;
-    settled.slot = slot;
-    settled.version = rule.version;
-    settled.built = rule.built;
-    if (present != nullptr) settled = *present;
-    if (!settled.memory.empty() || !counted.empty()) {
-      settled.memory.open().measures = std::move(counted);
-    }
-    if (rule.kind == Rule::Kind::kDateTime && settled.built) {
-      fold.read_date(rule, std::max(rule.activation_clock, now), base, settled);
-    }
-    base.segments.put(std::move(settled));
-    evaluate_outers_in_base(rule, user);
-  }
-  for (Slot slot : rules->compiled().kept_for_others) {
-    const SegmentState* present = user.present.segments.find(slot);
-    if (present == nullptr || !present->member) continue;
-    base.segments.put(*present);
-    evaluate_outers_in_base(rules->compiled().rules[slot], user);
-  }
-  for (Slot slot : rules->compiled().followed_past) {
-    const Rule& rule = rules->compiled().rules[slot];
-    const SegmentState* present = user.present.segments.find(slot);
-    if (present == nullptr && base.segments.find(slot) == nullptr) continue;
-    SegmentState& settled = base.segments.find_or_add(slot);
-    settled.version = rule.version;
-    settled.built = present != nullptr ? present->built : rule.built;
-    settled.member = present != nullptr && present->member;
-    settled.told = present != nullptr && present->told;
-    settled.since = present != nullptr ? present->since : Time::Min();
-    settled.exit_at = now;
-    evaluate_outers_in_base(rule, user);
-  }
-}
-
-void Engine::Core::settle(UserState& user) {
-  if (user.exists_since == Time::Max()) return;
-  Offset before = std::max(user.settled().before, user.exists_offset.next());
-  for (const Fact& fact : user.facts) before = std::max(before, fact.order.offset.next());
-  for (const ProfileWrite& write : user.writes) {
-    before = std::max(before, write.order.offset.next());
-  }
-  settle({before, user.now}, user);
-}
-
-bool Engine::Core::take_over(UserState& user) {
-  if (user.rules_generation == generation) return false;
-  user.rules_generation = generation;
-  const RuleSet::Compiled& compiled = rules->compiled();
-  bool changed = false;
-  for (SegmentState& segment : user.present.segments) {
-    if (segment.slot >= compiled.rules.size()) continue;
-    const Rule& rule = compiled.rules[segment.slot];
-    if (!rule.runs) {
-      // Another version builds all anew.
-      if (rule.telling && segment.built && segment.member && !segment.told) {
-        segment.told = true;
-        changed = true;
-      }
-      // Whatever is folded again finds the membership as it stands still, and so do those that
-      // refer to it.
-      if (!rule.dependents.empty()) begin_base(user);
-      if (user.base) {
-        user.base->segments.put(segment);
-        evaluate_outers_in_base(rule, user);
-      }
-      continue;
-    }
-    if (segment.version == rule.version) continue;
-    SegmentState taken;
-    taken.slot = segment.slot;
-    taken.version = rule.version;
-    taken.built = rule.built;
-    taken.since = segment.since;
-    if (segment.member) {
-      taken.member = true;
-      taken.told = segment.told;
-      taken.trigger = kNoTrigger;
-      taken.cause_at = segment.cause_at;
-      // Images of older formats have a date's value in both.
-      if (segment.memory->joined_value != 0 &&
-          segment.memory->joined_value != segment.memory->read_value) {
-        taken.memory.open().joined_value = segment.memory->joined_value;
-      }
-      if (rule.exit == Rule::Exit::kAfter) {
-        taken.exit_at = std::max(rule.activation_clock, user.newest_event) + rule.exit_after;
-      }
-    }
-    segment = taken;
-    changed = true;
-    // The base of this version is the membership at its activation, whatever the facts before it
-    // were.
-    begin_base(user);
-    user.base->segments.put(taken);
-    evaluate_outers_in_base(rule, user);
-  }
-  const ActivationPoint& change = compiled.settled_before;
-  // Between two records there may be several.
-  const Settled settled = user.settled();
-  const bool is_new = settled.before < change.offset ||
-                      (settled.before == change.offset && settled.at < change.clock);
-  if (is_new && known(user, change.offset)) {
-    settle(change, user);
-    changed = true;
-  }
-  for (Slot slot : compiled.waiting) changed = note_now(compiled.rules[slot], user) || changed;
-  // What only said that the user had had their turn.
-  const auto says_nothing = [&](const SegmentState& segment) {
-    return segment.slot < compiled.rules.size() &&
-           SaysNothing(compiled.rules[segment.slot], segment);
-  };
-  // Saved images may name its slot: they are to be saved anew.
-  changed = user.present.segments.erase_if(says_nothing) > 0 || changed;
-  if (user.base) {
-    const auto forgotten = [&](const SegmentState& segment) {
-      if (segment.slot >= compiled.rules.size()) return false;
-      const Rule& rule = compiled.rules[segment.slot];
-      // Before the user is there it says that the segment is evaluated when they come.
-      const bool waits = !user.base->exists && rule.kind == Rule::Kind::kPast;
-      if (says_nothing(segment) && !waits) return true;
-      // Of an earlier version, or of before a pause, which the present has nothing of.
-      return (!rule.runs || segment.version != rule.version) &&
-             user.present.segments.find(segment.slot) == nullptr;
-    };
-    changed = user.base->segments.erase_if(forgotten) > 0 || changed;
-  }
-  // The deadlines of a segment that is being deleted are none any more.
-  const Time next_deadline = user.next_deadline;
-  fold.note_deadlines(user.present);
-  look_ahead(user);
-  return changed || user.next_deadline != next_deadline;
 }
 
 void Engine::Core::look_ahead(UserState& user) {
@@ -335,7 +74,6 @@ void Engine::Core::look_at_late(UserState& user) {
   }
 }
 
-// Deadlines and what came too late, one moment after the other, up to and including `until`.
 void Engine::Core::fire(Time until, UserState& user, Changes& out) {
   user.now = std::max(user.now, until);
   if (user.next_deadline > until || user.next_deadline == Time::Max()) return;
@@ -406,21 +144,6 @@ void Engine::Core::remember(const Event& event, UserState& user) {
   user.seen.push_back({message, event.record_time, event.offset});
 }
 
-void Engine::Core::remember(absl::Span<const SeenMessage> messages, UserState& user) {
-  absl::flat_hash_set<uint64_t> known;
-  for (const SeenMessage& seen : user.seen) known.insert(seen.id);
-  std::vector<SeenMessage> unseen;
-  for (const SeenMessage& earlier : messages) {
-    if (known.insert(earlier.id).second) unseen.push_back(earlier);
-  }
-  user.seen.insert(user.seen.begin(), unseen.begin(), unseen.end());
-  if (user.seen.size() <= settings.max_message_ids) return;
-  const auto over = static_cast<ptrdiff_t>(user.seen.size() - settings.max_message_ids);
-  user.seen.erase(user.seen.begin(), user.seen.begin() + over);
-  counters.message_ids_dropped += over;
-}
-
-// A user whose first record came too late exists from its time on, though it counts later.
 void Engine::Core::begin(const Event& event, UserState& user, Changes& out) {
   if (user.present.exists) return;
   fold.begin_step();
@@ -454,8 +177,6 @@ void Engine::Core::fold_in_order(const Event& event, EventOrder order, UserState
   look_at_late(user);
 }
 
-// The event came after something that it precedes: its facts take their place, and all since the
-// base is folded again.
 void Engine::Core::fold_again(const Event& event, EventOrder order, Again why, UserState& user,
                               Changes& out) {
   const RuleSet::Compiled& compiled = rules->compiled();
@@ -514,121 +235,6 @@ void Engine::Core::fold_again(const Event& event, EventOrder order, Again why, U
   look_ahead(user);
 }
 
-void Engine::Core::begin_again(const UserState& user, bool with_profile) {
-  again = FoldState();
-  if (user.base) {
-    again.exists = user.base->exists;
-    if (with_profile) again.profile = user.base->profile;
-    for (const SegmentState& segment : user.base->segments) {
-      if (fold.concerns(segment.slot)) again.segments.put(segment);
-    }
-  } else {
-    keep_turns(user, again);
-  }
-  fold.note_deadlines(again);
-}
-
-// While the user is as they were then: before anything else of theirs comes in.
-bool Engine::Core::note_now(const Rule& rule, UserState& user) {
-  const SegmentState* present = user.present.segments.find(rule.slot);
-  if (present != nullptr && present->built && present->version == rule.version) return false;
-  const ActivationPoint& since = rule.followed_since;
-  if (!known(user, since.offset)) return false;
-  begin_base(user);
-  SegmentState& waits = user.base->segments.find_or_add(rule.slot);
-  if (waits.version != rule.version) {
-    waits = SegmentState();
-    waits.slot = rule.slot;
-    waits.version = rule.version;
-  }
-  waits.built = false;
-  const auto offset = static_cast<uint64_t>(since.offset.value());
-  const Occurrences& noted = waits.memory->occurrences;
-  // Between two records there may be several.
-  if (!noted.empty() && noted[0].value == offset && noted[0].at >= since.clock) return false;
-  const Time now = std::max({since.clock, user.newest_event, user.now});
-  waits.memory.open().occurrences = {{offset, now, Time::Max()}};
-  return true;
-}
-
-Settled Engine::Core::take_noted(const Rule& rule, UserState& user) {
-  SegmentState* waits = user.base ? user.base->segments.find(rule.slot) : nullptr;
-  if (waits == nullptr || waits->built || waits->memory->occurrences.empty()) return {};
-  const Occurrence noted = waits->memory->occurrences[0];
-  waits->memory.open().occurrences.clear();
-  return {Offset(static_cast<int64_t>(noted.value)), noted.at};
-}
-
-void Engine::Core::catch_up(const Rule& rule, const Settled& settled, UserState& user,
-                            Changes& out) {
-  fold.restrict(absl::MakeConstSpan(&rule.slot, 1));
-  begin_again(user, fold.reads_profile());
-  transitions.clear();
-  Fold::Marked unused;
-  Fold::Input input = input_of(user, fold.reads_profile());
-  if (rule.follows_past && user.base) {
-    // Whatever the user was settled for since.
-    input.settled = settled;
-    settle_again(rule, user.base->until, input);
-  }
-  if (rule.kind == Rule::Kind::kDateTime && rule.follows) {
-    // Among what the base has read may be moments that are over.
-    fold.read_date(rule, std::max(rule.activation_clock, input.settled.at), again,
-                   *again.segments.find(rule.slot));
-    fold.note_deadlines(again);
-  }
-  fold.counted_from = Offset(std::numeric_limits<int64_t>::max());
-  fold.run(input, user.now, {}, again, user.decided, transitions, unused);
-  fold.counted_from = Offset();
-  fold.unrestrict();
-  user.present.segments.put(std::move(*again.segments.find(rule.slot)));
-  std::copy_if(transitions.begin(), transitions.end(), std::back_inserter(out),
-               [&](const Change& change) { return change.slot == rule.slot; });
-}
-
-// In `again`, which stands where the base does, at `from`, the past behaviour that the rule follows
-// becomes what it was at the moment that the user is settled for (nothing: goes on from there): of
-// past behaviour all is counted, so that can be told.
-void Engine::Core::settle_again(const Rule& rule, Time from, const Fold::Input& input) {
-  const Settled& settled = input.settled;
-  const Time at = settled.before == Offset() ? from : settled.at;
-  std::vector<Fact> facts;
-  std::copy_if(input.facts.begin(), input.facts.end(), std::back_inserter(facts),
-               [&](const Fact& fact) { return fact.order.offset < settled.before; });
-  std::vector<ProfileWrite> writes;
-  std::copy_if(input.writes->begin(), input.writes->end(), std::back_inserter(writes),
-               [&](const ProfileWrite& write) { return write.order.offset < settled.before; });
-  FoldState then = again;
-  for (SegmentState& segment : then.segments) {
-    // Evaluated at once. Not before the base: calendar periods would turn one after the other.
-    segment.exit_at = std::min(from, at);
-    if (segment.slot == rule.slot) segment.built = false;
-  }
-  fold.note_deadlines(then);
-  Time decided;
-  Changes untold;
-  Fold::Marked unused;
-  fold.counted_from = Offset(std::numeric_limits<int64_t>::max());
-  fold.run({facts, &writes, input.exists_from, {}}, at, {}, then, decided, untold, unused);
-  const auto become = [&](SegmentState& inner) {
-    if (inner.slot == rule.slot) return;
-    const SegmentState* was = then.segments.find(inner.slot);
-    inner.member = was != nullptr && was->member;
-    inner.exit_at = at;
-  };
-  for (SegmentState& segment : again.segments) become(segment);
-  for (const SegmentState& segment : then.segments) {
-    if (again.segments.find(segment.slot) != nullptr) continue;
-    SegmentState& inner = again.segments.find_or_add(segment.slot);
-    inner.version = segment.version;
-    inner.built = segment.built;
-    become(inner);
-  }
-  fold.note_deadlines(again);
-}
-
-// Tells the difference between the present and `again`, which a late event has made of it. Of the
-// present only the memberships are left: the rest may have been moved to `again`.
 void Engine::Core::correct(const Event& event, Fold::Marked own, const UserState& user,
                            Changes& out) {
   for (size_t i = own.begin; i < own.end; ++i) {
@@ -659,146 +265,6 @@ void Engine::Core::correct(const Event& event, Fold::Marked own, const UserState
   for (const SegmentState& segment : user.present.segments) {
     if (!again.segments.find(segment.slot)) compare(segment.slot, false);
   }
-}
-
-// In a state as of before everything, memberships that stand still are as they are, and whoever had
-// their turn before a rule was built for everybody goes on having had it.
-void Engine::Core::keep_turns(const UserState& user, FoldState& state) {
-  const RuleSet::Compiled& compiled = rules->compiled();
-  for (const SegmentState& segment : user.present.segments) {
-    if (segment.slot >= compiled.rules.size() || !fold.concerns(segment.slot)) continue;
-    const Rule& rule = compiled.rules[segment.slot];
-    if (!rule.runs) {
-      state.segments.put(segment);
-      continue;
-    }
-    if (rule.built || !segment.built || segment.version != rule.version) continue;
-    SegmentState& kept = state.segments.find_or_add(segment.slot);
-    kept.version = segment.version;
-    kept.built = true;
-  }
-}
-
-// How many of the oldest are too many, by number or by bytes.
-size_t Engine::Core::writes_over(const UserState& user) const {
-  const size_t size = user.writes.size();
-  const size_t over = size > settings.max_facts ? size - settings.max_facts : 0;
-  size_t bytes = 0;
-  for (size_t i = size; i-- > over;) {
-    bytes += user.writes[i].bytes();
-    if (bytes > kMaxWriteBytes) return i + 1;
-  }
-  return over;
-}
-
-// Whether what came too late leaves what lies ahead of the present within the bounds: the base
-// can't take that in yet.
-bool Engine::Core::fits_ahead(const Event& event, const UserState& user) const {
-  const Time reached = std::max(user.newest_event, event.record_time - settings.deadline_grace);
-  size_t facts = 0;
-  for (const Hit& hit : matcher.hits()) facts += rules->compiled().atoms[hit.atom].measured ? 1 : 0;
-  for (auto fact = user.facts.rbegin(); fact != user.facts.rend(); ++fact) {
-    if (fact->order.time <= reached) break;
-    if (++facts > settings.max_facts) return false;
-  }
-  size_t writes = event.profile.size();
-  size_t bytes = 0;
-  for (const ProfileCommand& command : event.profile) {
-    bytes += command.property.size() + OwnedValue(command.value).bytes();
-  }
-  for (auto write = user.writes.rbegin(); write != user.writes.rend(); ++write) {
-    if (write->effective <= reached) break;
-    if (++writes > settings.max_facts) return false;
-    bytes += write->bytes();
-    if (bytes > kMaxWriteBytes) return false;
-  }
-  return facts <= settings.max_facts && writes <= settings.max_facts && bytes <= kMaxWriteBytes;
-}
-
-// Of what is older than `before`, where that begins which may be left for a live rule to catch up
-// with: its dates lie behind the activation, its events may come late.
-Time Engine::Core::waiting_from(Time before, const UserState& user) const {
-  const ActivationPoint& building = *rules->compiled().building;
-  before = std::min(before, building.clock);
-  for (const Fact& fact : user.facts) {
-    if (fact.order.time >= before) break;
-    if (fact.order.offset >= building.offset) before = fact.order.time;
-  }
-  for (const ProfileWrite& write : user.writes) {
-    if (write.effective >= before) break;
-    if (write.order.offset >= building.offset) before = write.effective;
-  }
-  return before;
-}
-
-// Decided by the user's own records alone, so that every replay has the same base.
-void Engine::Core::move_base(const Event& event, UserState& user) {
-  const size_t all = user.facts.size() + user.writes.size();
-  if (all < kWorthFolding) return;
-  const auto cut = [&](Time before, size_t* facts, size_t* writes) {
-    *facts = static_cast<size_t>(
-        std::partition_point(user.facts.begin(), user.facts.end(),
-                             [&](const Fact& f) { return f.order.time < before; }) -
-        user.facts.begin());
-    *writes = static_cast<size_t>(
-        std::partition_point(user.writes.begin(), user.writes.end(),
-                             [&](const ProfileWrite& w) { return w.effective < before; }) -
-        user.writes.begin());
-  };
-  const size_t facts_over =
-      user.facts.size() > settings.max_facts ? user.facts.size() - settings.max_facts : 0;
-  // Without a new one there are no more than there were.
-  const size_t writes_over = event.profile.empty() ? 0 : this->writes_over(user);
-  const bool over = facts_over > 0 || writes_over > 0;
-  size_t facts = 0;
-  size_t writes = 0;
-  Time before = user.newest_event - settings.max_lateness;
-  if (rules->compiled().building) before = waiting_from(before, user);
-  const bool all_in_reach = (user.facts.empty() || user.facts.front().order.time >= before) &&
-                            (user.writes.empty() || user.writes.front().effective >= before);
-  if (all_in_reach && !over) return;
-  cut(before, &facts, &writes);
-  const size_t out_of_reach = facts + writes;
-  if (out_of_reach < kWorthFolding || out_of_reach * kPartWorthFolding < all ||
-      facts < facts_over || writes < writes_over) {
-    if (!over) return;
-    // Past the bound the oldest eighth goes, cut between two moments, and at least what is over: a
-    // larger part makes this step longer, a smaller one such steps frequent. Not what lies ahead,
-    // though: the base must not overtake the present.
-    const Time reached = std::max(user.newest_event, event.record_time - settings.deadline_grace);
-    const Time oldest_kept = facts_over > 0 ? user.facts[user.facts.size() / 8].order.time
-                                            : user.writes[user.writes.size() / 8].effective;
-    before = std::max(before, std::min(oldest_kept, reached));
-    cut(before, &facts, &writes);
-    if (facts < facts_over || writes < writes_over) {
-      Time last = Time::Min();
-      if (facts_over > 0) last = user.facts[facts_over - 1].order.time;
-      if (writes_over > 0) last = std::max(last, user.writes[writes_over - 1].effective);
-      before = std::max(before, std::min(last, reached) + Duration::Millis(1));
-      cut(before, &facts, &writes);
-    }
-    counters.facts_dropped += static_cast<int64_t>(facts + writes - out_of_reach);
-  }
-  if (facts + writes == 0) return;
-  // With the deadlines up to there: a filter must not see the writes after them.
-  begin_base(user);
-  Base& base = *user.base;
-  base.until = std::max(base.until, before - Duration::Millis(1));
-  fold.note_deadlines(base);
-  transitions.clear();
-  Fold::Marked unused;
-  Time decided = Time::Min();
-  fold.counted_from = Offset(std::numeric_limits<int64_t>::max());
-  fold.run(input_of(user), base.until, {}, base, decided, transitions, unused);
-  fold.counted_from = Offset();
-  const uint32_t gone_facts = base.facts_applied;
-  const uint32_t gone_writes = base.writes_applied;
-  base.facts_applied = 0;
-  base.writes_applied = 0;
-  user.facts.erase(user.facts.begin(), user.facts.begin() + gone_facts);
-  user.writes.erase(user.writes.begin(), user.writes.begin() + gone_writes);
-  user.present.facts_applied -= gone_facts;
-  user.present.writes_applied -= gone_writes;
 }
 
 Engine::Engine(std::shared_ptr<const RuleSet> rules, Settings settings)
@@ -915,103 +381,6 @@ bool Engine::remove(Slot slot, Time clock, UserState& user, Changes& out) {
   core.look_ahead(user);
   if (changes && rule.followed) core.settle(user);
   return true;
-}
-
-bool Engine::build(Slot slot, Time clock, const Past* past, Reason reason, UserState& user,
-                   Changes& out) {
-  Core& core = *core_;
-  core.take_over(user);
-  const Rule& rule = core.rules->compiled().rules[slot];
-  const SegmentState* present = user.present.segments.find(slot);
-  // Before anything is done to a user whom nobody saves for it.
-  if (present && present->built && present->version == rule.version) return false;
-  core.fire(clock, user, out);
-
-  const auto recorded = [&](const ProfileWrite& write) {
-    return std::any_of(user.writes.begin(), user.writes.end(), [&](const ProfileWrite& of_stream) {
-      return of_stream.order == write.order && of_stream.property == write.property;
-    });
-  };
-  // Of the same event: its own commands come after its context.
-  const auto applied = [](const ProfileWrite& write, const Profile& profile) {
-    return std::any_of(profile.properties().begin(), profile.properties().end(),
-                       [&](const Profile::Property& property) {
-                         return property.newest == write.order && property.name == write.property;
-                       });
-  };
-  const auto add_common = [&](FoldState& state) {
-    if (past == nullptr) return;
-    for (const ProfileWrite& write : past->common) {
-      // Others have read the property, and the write has its place among those kept. In the base it
-      // would make all that came before it look outdated.
-      if (recorded(write) || applied(write, state.profile)) continue;
-      const bool refused = !state.profile.apply(write);
-      if (refused && &state == &user.present) ++core.fold.writes_refused;
-    }
-  };
-  const auto add = [&](Time at, FoldState& state, Changes& told) {
-    SegmentState& segment = state.segments.find_or_add(slot);
-    segment.version = rule.version;
-    add_common(state);
-    if (past != nullptr && !past->measures.empty()) {
-      Measures& measures = segment.memory.open().measures;
-      measures.resize(rule.measures.size());
-      for (size_t i = 0; i < rule.measures.size(); ++i) {
-        rule.measures[i].merge(past->measures[i], at, measures[i]);
-      }
-      if (rule.kind != Rule::Kind::kPast) {
-        segment.memory.open().counted_at = std::max(rule.activation_clock, past->newest);
-      }
-    }
-    core.fold.build(slot, at, reason, state, told);
-  };
-  // Also of a rule that by now follows what is paused or going: it must not be taken for something
-  // that waits.
-  const Settled noted = Core::take_noted(rule, user);
-  // The past belongs before all that a late event can reach.
-  if (past != nullptr) core.begin_base(user);
-  if (user.base) {
-    core.transitions.clear();
-    Base& base = *user.base;
-    add(base.until, base, core.transitions);
-    if (rule.kind == Rule::Kind::kPast && rule.followed && base.settled.at > base.until) {
-      // Until the user was settled it was what it was then.
-      SegmentState& settled = base.segments.find_or_add(slot);
-      Time until;
-      settled.member = core.fold.holds(rule, 0, base, base.settled.at, &until);
-      settled.exit_at = base.settled.at;
-    }
-  }
-  const Time at = std::max(clock, user.newest_event);
-  if (rule.kind == Rule::Kind::kPast) {
-    add(at, user.present, out);
-  } else {
-    add_common(user.present);
-    SegmentState& segment = user.present.segments.find_or_add(slot);
-    segment.version = rule.version;
-    segment.built = true;
-    segment.told = false;
-    core.catch_up(rule, noted, user, out);
-    core.fold.reach_outers(slot, at, user.present, out);
-  }
-
-  if (past != nullptr && !past->messages.empty()) core.remember(past->messages, user);
-  core.fold.note_deadlines(user.present);
-  core.look_ahead(user);
-  core.fire(std::max(clock, user.newest_event), user, out);
-  // What is older is late.
-  if (user.present.exists) {
-    user.decided = std::max({user.decided, clock, user.newest_event});
-  }
-  return true;
-}
-
-void Engine::end_turn(absl::Span<const Slot> built, UserState& user) {
-  const auto& rules = core_->rules->compiled().rules;
-  if (std::any_of(built.begin(), built.end(),
-                  [&](Slot slot) { return rules[slot].follows || rules[slot].followed; })) {
-    core_->settle(user);
-  }
 }
 
 segments::v1::Explanation Engine::explain(Slot slot, Time clock, const UserState& user) const {
