@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <bit>
+#include <iterator>
 #include <utility>
+#include <vector>
 
 #include "segment/absl_view.h"
 #include "segment/compiled_rules.h"
@@ -144,6 +146,7 @@ bool History::take(std::string_view id, Slot slot, absl::Span<const SeenMessage>
   const auto it = index_.find(AbslView(id));
   if (it == index_.end()) return false;
   const User& user = users_[it->second];
+  const auto by_id = [](const SeenMessage& a, const SeenMessage& b) { return a.id < b.id; };
   past->messages.clear();
   past->common.clear();
   past->newest = user.newest;
@@ -159,11 +162,20 @@ bool History::take(std::string_view id, Slot slot, absl::Span<const SeenMessage>
   } else {
     past->measures.assign(mine, mine + static_cast<ptrdiff_t>(size));
   }
+  // Of the stream what came after the history, and what can't be told to be from before.
+  std::vector<SeenMessage> since;
+  if (!user.recent.empty()) {
+    std::copy_if(seen.begin(), seen.end(), std::back_inserter(since), [&](const SeenMessage& s) {
+      return s.offset == SeenMessage::kUnknown || s.offset > last_;
+    });
+    std::sort(since.begin(), since.end(), by_id);
+  }
   for (const Recent& event : user.recent) {
-    const bool again = std::any_of(seen.begin(), seen.end(), [&](const SeenMessage& s) {
-      const bool since =
-          s.offset != SeenMessage::kUnknown ? s.offset > last_ : s.record_time != event.record_time;
-      return s.id == event.message && since &&
+    const auto [begin, end] =
+        std::equal_range(since.begin(), since.end(), SeenMessage{event.message}, by_id);
+    const bool again = std::any_of(begin, end, [&](const SeenMessage& s) {
+      // Not of the record itself.
+      return (s.offset != SeenMessage::kUnknown || s.record_time != event.record_time) &&
              s.record_time >= event.record_time - settings_.max_lateness &&
              event.record_time >= s.record_time - settings_.max_lateness;
     });
