@@ -195,9 +195,7 @@ class Compiler {
           std::none_of(rule.inner.begin(), rule.inner.end(), came_before)) {
         continue;
       }
-      const bool activated = segment.changed_offset == segment.activation_offset;
-      const ActivationPoint change{segment.changed_offset,
-                                   activated ? segment.activation_clock : Time::Min()};
+      const ActivationPoint change{segment.changed_offset, segment.changed_clock};
       out_.settled_before = std::max(out_.settled_before, change);
     }
   }

@@ -38,8 +38,9 @@ struct ActiveSegment {
   bool paused = false;
   // Paused while consumers were being told of its members, each when their state was built.
   bool telling = false;
-  // Where the version, the pause or the deletion began.
+  // Where the version, the pause or the deletion began, and the partition clock then.
   Offset changed_offset;
+  Time changed_clock = Time::Min();
 };
 
 class RuleSet {

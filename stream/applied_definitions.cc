@@ -67,7 +67,8 @@ ActiveSegment Active(const AppliedDefinition& definition) {
           .history_offset = Offset(definition.history_offset()),
           .paused = definition.paused(),
           .telling = definition.paused() && EndsShadow(definition),
-          .changed_offset = Offset(definition.changed_offset())};
+          .changed_offset = Offset(definition.changed_offset()),
+          .changed_clock = Time::Millis(definition.changed_clock_ms())};
 }
 
 absl::StatusOr<std::shared_ptr<const RuleSet>> Compile(const BySlot& by_slot) {
@@ -103,6 +104,7 @@ AppliedDefinition Activate(const Segment& segment, const AppliedDefinition* befo
   definition.set_activation_clock_ms(clock.millis());
   definition.set_history_offset(offset.value());
   definition.set_changed_offset(offset.value());
+  definition.set_changed_clock_ms(clock.millis());
   // Whoever wrote an update without knowing of a pause, which the guard makes without a version
   // and a record that can't be read hides, did not mean to end it.
   const bool goes_on = before && before->paused() && !segment.paused() &&
@@ -282,6 +284,7 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
     next[slot].set_deleting(true);
     // From here on, not from a user's turn on, the segment is what it was.
     next[slot].set_changed_offset(activation_offset.value());
+    next[slot].set_changed_clock_ms(activation_clock.millis());
     change.definitions.push_back(next[slot]);
     ending.insert(id);
   }
@@ -376,8 +379,8 @@ AppliedDefinitions::Change AppliedDefinitions::enter(AppliedDefinition::Phase ph
   return change;
 }
 
-AppliedDefinitions::Change AppliedDefinitions::pause(const std::vector<Slot>& slots,
-                                                     Offset offset) const {
+AppliedDefinitions::Change AppliedDefinitions::pause(const std::vector<Slot>& slots, Offset offset,
+                                                     Time clock) const {
   Change change;
   // Deadlines end.
   change.edits = true;
@@ -387,6 +390,7 @@ AppliedDefinitions::Change AppliedDefinitions::pause(const std::vector<Slot>& sl
     definition.set_paused(true);
     definition.set_paused_by_guard(true);
     definition.set_changed_offset(offset.value());
+    definition.set_changed_clock_ms(clock.millis());
     definition.clear_first();
     // Otherwise the phase says that some members were told.
     if (!EndsShadow(definition)) definition.set_phase(AppliedDefinition::ACTIVE);

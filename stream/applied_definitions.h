@@ -99,7 +99,7 @@ class AppliedDefinitions {
   // The same definitions in the next phase (ACTIVATING, ACTIVE).
   Change enter(segments::v1::AppliedDefinition::Phase phase, const std::vector<Slot>& slots) const;
   // Paused because too many changes came.
-  Change pause(const std::vector<Slot>& slots, Offset offset) const;
+  Change pause(const std::vector<Slot>& slots, Offset offset, Time clock) const;
 
   // Those in the phase that are neither paused nor being deleted.
   std::vector<Slot> in_phase(segments::v1::AppliedDefinition::Phase phase) const;

@@ -657,7 +657,7 @@ void Task::change_rules(Step& step) {
                    partition_, rules_->segment(slot)->segment.id(),
                    rules_->segment(slot)->segment.max_changes_per_minute());
     }
-    apply(definitions_.pause(over_, position_));
+    apply(definitions_.pause(over_, position_, fired_));
     over_.clear();
   }
   if (!all_fired) {

@@ -238,6 +238,7 @@ Playback::Step Playback::step(const Item& item, Offset offset) {
       segment.activation_clock = clock_;
       segment.history_offset = offset;
       segment.changed_offset = offset;
+      segment.changed_clock = clock_;
       const bool past = item.segment.has_past_behavior();
       segment.built = !past && !item.segment.live().has_date_time() &&
                       Dids(item.segment.live().filter()).empty();
@@ -252,6 +253,7 @@ Playback::Step Playback::step(const Item& item, Offset offset) {
       if (!segments_.contains(item.slot)) break;
       segments_[item.slot].deleting = true;
       segments_[item.slot].changed_offset = offset;
+      segments_[item.slot].changed_clock = clock_;
       use_rules();
       settle_some(in_portions_);
       break;

@@ -143,6 +143,7 @@ void Scenario::define(segments::v1::Segment segment, std::vector<ActiveSegment>*
   next.activation_offset = Offset(next_offset_);
   next.activation_clock = clock_;
   next.changed_offset = next.activation_offset;
+  next.changed_clock = clock_;
   if (known == active->end()) {
     active->push_back(std::move(next));
   } else {
@@ -178,6 +179,7 @@ std::string Scenario::remove(std::string_view input) {
     }
     known->deleting = true;
     known->changed_offset = Offset(next_offset_);
+    known->changed_clock = clock_;
     const Slot slot = known->slot;
     if (absl::Status status = use_rules(std::move(active)); !status.ok()) {
       return absl::StrCat(status.message(), "\n");

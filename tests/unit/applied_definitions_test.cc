@@ -57,6 +57,7 @@ TEST_F(AppliedDefinitionsTest, GivesEachSegmentASlotAndItsActivation) {
   EXPECT_EQ(change.definitions[1].activation_clock_ms(), 1'000'000);
   EXPECT_EQ(change.definitions[1].changed_offset(), 42);
   EXPECT_EQ(change.rules->find("b")->changed_offset, Offset(42));
+  EXPECT_EQ(change.rules->find("b")->changed_clock, kClock);
   ASSERT_NE(change.rules, nullptr);
   EXPECT_EQ(change.rules->find("b")->segment.version(), 4);
   EXPECT_EQ(definitions_.statuses().at("b").version, 4);
@@ -73,11 +74,12 @@ TEST_F(AppliedDefinitionsTest, AnEditKeepsTheSlot) {
 
 TEST_F(AppliedDefinitionsTest, ADeletedSegmentKeepsItsSlotUntilItIsFreed) {
   go_to({Make("a", 1), Make("b", 1)});
-  const auto change = definitions_.plan({Make("b", 1)}, Offset(70), kClock);
+  const auto change = definitions_.plan({Make("b", 1)}, Offset(70), Time::Millis(1'000'700));
   definitions_.apply(change);
   ASSERT_EQ(change.definitions.size(), 1u);
   EXPECT_TRUE(change.definitions[0].deleting());
   EXPECT_EQ(change.rules->segment(0)->changed_offset, Offset(70));
+  EXPECT_EQ(change.rules->segment(0)->changed_clock, Time::Millis(1'000'700));
   EXPECT_EQ(change.rules->segment(0)->activation_offset, kOffset);
   EXPECT_EQ(change.rules->find("a"), nullptr);
   EXPECT_NE(change.rules->segment(0), nullptr);
@@ -198,7 +200,7 @@ TEST_F(AppliedDefinitionsTest, MendingARecordDoesNotEndAPause) {
   Segment paused = Make("a", 3);
   paused.set_paused(true);
   go_to({paused, Make("b", 3)});
-  definitions_.apply(definitions_.pause({1}, kOffset));
+  definitions_.apply(definitions_.pause({1}, kOffset, kClock));
   // Versions between it and what runs don't matter.
   go_to({Mend("a", 9), Mend("b", 9)});
   EXPECT_TRUE(definitions_.statuses().at("a").paused);
@@ -217,7 +219,7 @@ TEST_F(AppliedDefinitionsTest, MendingARecordDoesNotEndAPause) {
 
 TEST_F(AppliedDefinitionsTest, APauseAfterMendingLastsThroughTheNextMending) {
   go_to({Mend("a", 9)});
-  definitions_.apply(definitions_.pause({0}, kOffset));
+  definitions_.apply(definitions_.pause({0}, kOffset, kClock));
   go_to({Mend("a", 15)});
   EXPECT_TRUE(definitions_.statuses().at("a").paused_by_guard);
 }
@@ -451,11 +453,12 @@ TEST_F(AppliedDefinitionsTest, APausedSegmentIsBuiltWhenItIsResumed) {
 
 TEST_F(AppliedDefinitionsTest, TheGuardsPauseLastsUntilItIsResumed) {
   go_to({Make("a", 1)});
-  const auto change = definitions_.pause({0}, Offset(70));
+  const auto change = definitions_.pause({0}, Offset(70), Time::Millis(1'000'700));
   definitions_.apply(change);
   EXPECT_TRUE(change.edits);
   EXPECT_TRUE(change.rules->segment(0)->paused);
   EXPECT_EQ(change.rules->segment(0)->changed_offset, Offset(70));
+  EXPECT_EQ(change.rules->segment(0)->changed_clock, Time::Millis(1'000'700));
   EXPECT_EQ(change.rules->segment(0)->activation_offset, kOffset);
   EXPECT_TRUE(definitions_.statuses().at("a").paused_by_guard);
   EXPECT_FALSE(definitions_.differ({Make("a", 1)}));
@@ -465,7 +468,7 @@ TEST_F(AppliedDefinitionsTest, TheGuardsPauseLastsUntilItIsResumed) {
   go_to({Resumed(Make("a", 3, "B"), 3)});
   EXPECT_FALSE(definitions_.statuses().at("a").paused);
   // Updated and resumed before this was looked at again.
-  definitions_.apply(definitions_.pause({0}, Offset(70)));
+  definitions_.apply(definitions_.pause({0}, Offset(70), kClock));
   go_to({Make("a", 4, "C")});
   EXPECT_TRUE(definitions_.statuses().at("a").paused_by_guard) << "of an earlier pause";
   go_to({Resumed(Make("a", 6, "D"), 5)});
@@ -523,7 +526,7 @@ TEST_F(AppliedDefinitionsTest, APauseAmidTheEndOfAShadowLeavesWhoWasTold) {
   go_to({shadow});
   go_to({Make("a", 2)});
   definitions_.apply(definitions_.enter(AppliedDefinition::ACTIVATING, {0}));
-  const auto pause = definitions_.pause({0}, Offset(70));
+  const auto pause = definitions_.pause({0}, Offset(70), kClock);
   EXPECT_TRUE(pause.rules->segment(0)->telling);
   definitions_.apply(pause);
   EXPECT_THAT(definitions_.in_phase(AppliedDefinition::ACTIVATING), IsEmpty());

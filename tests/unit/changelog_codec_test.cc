@@ -134,7 +134,13 @@ TEST(ChangelogCodec, AppliedDefinitionsStayReadable) {
   definition.set_untold(true);
   definition.set_changed_offset(13);
 
-  const std::string golden = ReadGolden("applied_definition_1.hex");
+  // Of before the clock at a change was kept.
+  const auto earlier = ParseAppliedDefinition(7, ReadGolden("applied_definition_1.hex"));
+  ASSERT_TRUE(earlier.ok()) << earlier.status();
+  EXPECT_TRUE(MessageDifferencer::Equals(*earlier, definition));
+
+  definition.set_changed_clock_ms(1'790'000'000'500);
+  const std::string golden = ReadGolden("applied_definition_2.hex");
   EXPECT_EQ(absl::BytesToHexString(golden),
             absl::BytesToHexString(FormatAppliedDefinition(definition)));
   const auto parsed = ParseAppliedDefinition(7, golden);

@@ -821,7 +821,7 @@ class Waiting : public testing::TestWithParam<bool> {
     it->segment = FromYaml(yaml);
     it->segment.set_version(version + 1);
     it->activation_offset = it->history_offset = it->changed_offset = offset_;
-    it->activation_clock = clock_;
+    it->activation_clock = it->changed_clock = clock_;
     it->built = built;
     engine_.use(*RuleSet::Compile(segments_));
   }
@@ -1099,7 +1099,7 @@ TEST(Engine, AUserIsSettledForTheLaterOfTwoChangesAtOneOffset) {
       segments[0].segment.set_version(segments[0].segment.version() + 1);
       segments[0].segment.set_name(clock);
       segments[0].activation_offset = segments[0].changed_offset = offset;
-      segments[0].activation_clock = At(clock);
+      segments[0].activation_clock = segments[0].changed_clock = At(clock);
       engine.use(*RuleSet::Compile(segments));
     };
     // Inner is joined at 10:20, too late for S at 10:10.
@@ -1114,7 +1114,7 @@ TEST(Engine, AUserIsSettledForTheLaterOfTwoChangesAtOneOffset) {
               .at(0);
       other.slot = 2;
       other.activation_offset = other.changed_offset = offset;
-      other.activation_clock = At("10:01");
+      other.activation_clock = other.changed_clock = At("10:01");
       engine.advance(At("10:01"), user, changes);
       segments.push_back(other);
       engine.use(*RuleSet::Compile(segments));
@@ -1137,41 +1137,48 @@ TEST(Engine, AUserIsSettledForTheLaterOfTwoChangesAtOneOffset) {
   }
 }
 
-// At the user's now, though no deadline and no event of theirs was since.
-TEST(Engine, ASleepingUserIsSettledAsOfTheActivation) {
+// At the user's now, though no deadline and no event of theirs was since: by the clock at an
+// activation, and at the pause of another segment that it follows.
+TEST(Engine, ASleepingUserIsSettledAsOfTheChange) {
   for (const bool sleeps : {true, false}) {
-    std::vector<ActiveSegment> segments(3);
-    const char* const yaml[] = {
-        "{ id: inner, name: I, past_behavior: { did: { event: B } } }",
-        "{ name: S, live: { actions: { any_of: [ { event: A } ] }, filter: { in_segment: inner } } "
-        "}",
-        "{ name: O, past_behavior: { did: { event: X, within_last: 55m } } }"};
-    for (Slot slot = 0; slot < 3; ++slot) {
-      segments[slot].slot = slot;
-      segments[slot].segment = FromYaml(yaml[slot]);
-      segments[slot].segment.set_version(1);
-      segments[slot].paused = sleeps && slot == 2;
+    for (const bool pauses : {true, false}) {
+      SCOPED_TRACE(testing::Message() << "sleeps: " << sleeps << ", pauses: " << pauses);
+      std::vector<ActiveSegment> segments = ActiveFromYaml(
+          "{ id: inner, name: I, past_behavior: { did: { event: B } } }\n---\n"
+          "{ id: also, name: T, past_behavior: { did: { event: C } } }\n---\n"
+          "{ name: O, past_behavior: { did: { event: X, within_last: 55m } } }\n---\n"
+          "{ name: S, live: { actions: { any_of: [ { event: A } ] }, filter: { any_of: [ { "
+          "in_segment: inner }, { in_segment: also } ] } } }");
+      segments[2].paused = sleeps;
+      UserState user;
+      Changes changes;
+      Engine engine(*RuleSet::Compile({segments.begin(), segments.end() - (pauses ? 0 : 1)}),
+                    Settings());
+      engine.apply({.name = "X", .time = At("09:00"), .record_time = At("09:00")}, Time::Min(),
+                   user, changes);
+      if (user.next_deadline <= At("10:00")) engine.advance(At("10:00"), user, changes);
+      ASSERT_EQ(user.now < At("10:00"), sleeps);
+      ActiveSegment& changed = segments[pauses ? 1 : 3];
+      changed.changed_offset = Offset(1);
+      changed.changed_clock = At("10:00");
+      if (pauses) {
+        changed.paused = true;
+      } else {
+        changed.activation_offset = Offset(1);
+        changed.activation_clock = At("10:00");
+      }
+      engine.use(*RuleSet::Compile(segments));
+      int64_t offset = 1;
+      for (const auto& [name, time] : {std::pair("B", "09:59:30"), std::pair("A", "09:59:40")}) {
+        engine.apply({.name = name,
+                      .time = At(time),
+                      .record_time = At("10:00:01"),
+                      .offset = Offset(offset++)},
+                     At("10:00"), user, changes);
+      }
+      EXPECT_TRUE(IsMember(user, 0));
+      EXPECT_FALSE(IsMember(user, 3));
     }
-    UserState user;
-    Changes changes;
-    Engine engine(*RuleSet::Compile({segments[0], segments[2]}), Settings());
-    engine.apply({.name = "X", .time = At("09:00"), .record_time = At("09:00")}, Time::Min(), user,
-                 changes);
-    if (user.next_deadline <= At("10:00")) engine.advance(At("10:00"), user, changes);
-    ASSERT_EQ(user.now < At("10:00"), sleeps);
-    segments[1].activation_offset = segments[1].changed_offset = Offset(1);
-    segments[1].activation_clock = At("10:00");
-    engine.use(*RuleSet::Compile(segments));
-    int64_t offset = 1;
-    for (const auto& [name, time] : {std::pair("B", "09:59:30"), std::pair("A", "09:59:40")}) {
-      engine.apply({.name = name,
-                    .time = At(time),
-                    .record_time = At("10:00:01"),
-                    .offset = Offset(offset++)},
-                   At("10:00"), user, changes);
-    }
-    EXPECT_TRUE(IsMember(user, 0));
-    EXPECT_FALSE(IsMember(user, 1)) << sleeps;
   }
 }
 
