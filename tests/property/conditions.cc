@@ -69,7 +69,7 @@ bool IsTrueOfOne(const pb::PropertyCondition& c, const Scalar& value, Time now) 
 
   // The others are of strings.
   const auto* original = std::get_if<std::string>(&value);
-  if (original == nullptr) return false;
+  if (original == nullptr) return c.has_not_contains();
   const std::string text = fold(*original);
   if (c.has_contains()) return absl::StrContains(text, fold(c.contains()));
   if (c.has_not_contains()) return !absl::StrContains(text, fold(c.not_contains()));

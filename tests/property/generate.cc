@@ -57,6 +57,7 @@ class Generator {
   pb::DateTime date_time();
   pb::Sequence sequence();
   bool reaches(Slot from, Slot to) const;
+  bool common() const { return !shape_.edits && !shape_.removals && (shape_.filters || mixed()); }
   bool mixed() const { return shape_.past || shape_.live || shape_.dates || shape_.sequences; }
   pb::Segment segment(Slot slot);
   pb::Segment other_segment(Slot slot);
@@ -116,7 +117,7 @@ pb::PropertyCondition Generator::test(const std::string& property) {
   const auto list = [&](google::protobuf::ListValue* values) {
     for (int n = 1 + random_.below(2); n > 0; --n) operand(values->add_values());
   };
-  switch (random_.below(16)) {
+  switch (random_.below(20)) {
     case 0:
     case 1:
     case 2:
@@ -154,6 +155,20 @@ pb::PropertyCondition Generator::test(const std::string& property) {
       break;
     case 13:
       c.set_matches("^x.?$");
+      break;
+    case 14:
+      number_or_text(c.mutable_at_least());
+      break;
+    case 15:
+      number_or_text(c.mutable_less_than());
+      break;
+    case 16:
+      c.set_not_contains("y");
+      c.set_ignore_case(percent(30));
+      break;
+    case 17:
+      c.set_ends_with("X");
+      c.set_ignore_case(percent(50));
       break;
     default:
       c.set_exists(percent(50));
@@ -197,13 +212,19 @@ pb::Expression Generator::filter(int depth) {
     for (int n = 2; n > 0; --n) *e.add_any_of() = filter(depth + 1);
   } else if (form == 3) {
     e.mutable_property()->set_property("when");
-    if (percent(50)) {
+    const int operation = random_.below(4);
+    if (operation == 0) {
+      e.mutable_property()->set_before(FormatTimestamp(moment()));
+    } else if (operation == 1) {
+      e.mutable_property()->set_after(FormatTimestamp(moment()));
+    } else if (operation == 2) {
       e.mutable_property()->set_within_last(length(3));
     } else {
       e.mutable_property()->set_within_next(length(3));
     }
   } else {
-    *e.mutable_property() = test(one_of<std::string>({"u", "u", "v"}));
+    *e.mutable_property() = test(common() && percent(30) ? std::string("context.os")
+                                                         : one_of<std::string>({"u", "u", "v"}));
   }
   return e;
 }
@@ -522,6 +543,7 @@ Record Generator::record() {
     }
   }
   if (percent(70)) record.properties["p"] = value();
+  if (common() && percent(50)) record.properties["context.os"] = value();
   if (percent(30)) record.properties["q"] = value();
   if (percent(80)) record.properties["m"] = 1.0 + random_.below(3);
   if (mixed() && percent(80)) {

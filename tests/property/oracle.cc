@@ -1037,8 +1037,27 @@ bool Oracle::meets_any_condition(const Record& record, bool too_late) const {
   return false;
 }
 
-Oracle::Verdict Oracle::apply(const Record& record, Offset offset, Time clock,
+Record Oracle::with_common(const Record& given) const {
+  Record record = given;
+  std::map<std::string, Datum> said;
+  for (const auto& [slot, number] : current_) {
+    for (const pb::PropertyCondition* test : Tests(ExpressionOf(versions_[number].segment))) {
+      if (test->property().rfind("context.", 0) != 0) continue;
+      const Datum value = Get(record.properties, test->property());
+      if (!std::holds_alternative<std::monostate>(value)) said[test->property()] = value;
+    }
+  }
+  std::vector<Command> commands;
+  for (const auto& [property, value] : said) {
+    commands.push_back({ProfileOperation::kSet, property, value});
+  }
+  record.profile.insert(record.profile.begin(), commands.begin(), commands.end());
+  return record;
+}
+
+Oracle::Verdict Oracle::apply(const Record& given, Offset offset, Time clock,
                               std::optional<Outcome> seen) {
+  const Record record = with_common(given);
   User& user = users_[static_cast<size_t>(record.user)];
   std::vector<Told> out =
       advance(record.user, std::max(clock, record.record_time - settings_.deadline_grace));

@@ -264,6 +264,8 @@ class Oracle {
   bool has_counted(const User& user, Number number) const;
   // What the version counts of the user's records has had an effect.
   void remember(User* user, Number number);
+  // What its context says of common properties that some definition reads, as commands.
+  Record with_common(const Record& given) const;
   bool meets_any_condition(const Record& record, bool too_late) const;
 
   Settings settings_;

@@ -673,6 +673,26 @@ TEST_F(Building, AWaveOfDeadlinesStopsAtTheLimit) {
   EXPECT_LE(told("s").size(), 300u + 20 + 10);
 }
 
+// Nobody's event waits for everybody's deadlines.
+TEST_F(Building, EventsGoBetweenTheDeadlinesOfOneMoment) {
+  constexpr size_t kUsers = 300;
+  options_.task.deadlines_per_portion = 10;
+  options_.wave_records = 20;
+  restart();
+  want({Make("s", 1, "past_behavior: { did: { event: A, within_last: 1h } }"),
+        Make("t", 1, "live: { actions: { any_of: [ { event: B } ] } }")});
+  turns(20);
+  for (size_t i = 0; i < kUsers; ++i) append(fmt::format("u{}", i), "A");
+  turns_until([&] { return told("s").size() == kUsers; });
+
+  cluster_.pass(Duration::Hours(2));
+  turns_until([&] { return told("s").size() > kUsers; });
+  append("v", "B");
+  turns_until([&] { return told("t").size() == 1; });
+  EXPECT_LT(told("s").size(), 2 * kUsers);
+  turns_until([&] { return told("s").size() == 2 * kUsers; });
+}
+
 TEST_F(Building, EventsStopAtTheLimitUntilThePauseIsCommitted) {
   // The pause waits for several saves.
   options_.task.bytes_saved_per_step = 1;
@@ -1090,6 +1110,7 @@ TEST_F(Building, APausedSegmentStandsStill) {
 TEST_F(Building, SegmentsDeletedTogetherEndInOneGo) {
   constexpr int kSegments = 40;
   std::vector<Segment> segments;
+  segments.reserve(kSegments);
   for (int i = 0; i < kSegments; ++i) {
     segments.push_back(
         Make(fmt::format("s{}", i), 1, "live: { actions: { any_of: [ { event: A } ] } }"));
