@@ -172,8 +172,8 @@ struct Rule {
   bool reads_profile = false;
   // A live segment whose filter refers to others.
   bool follows = false;
-  // And follows past behaviour alone, at any depth: since the latest activation among it and all
-  // that it depends on.
+  // And follows nothing but past behaviour and what is paused, at any depth: since the latest
+  // activation or pause among it and all that it depends on.
   bool follows_past = false;
   ActivationPoint followed_since;
   // Such a segment's membership depends on this one, at any depth.
@@ -205,7 +205,7 @@ struct RuleSet::Compiled {
   std::vector<Slot> past;
   // Of the live rules that are not built for everybody, the earliest offset and the earliest clock.
   std::optional<ActivationPoint> building;
-  // Those of them that follow past behaviour alone.
+  // Those of them of which follows_past is true.
   std::vector<Slot> waiting;
   // Rules that follow, and those of past behaviour that are followed.
   std::vector<Slot> following;

@@ -100,7 +100,8 @@ struct Engine::Core {
   void settle(const ActivationPoint& before, UserState& user);
   // All that is known of the user.
   void settle(UserState& user);
-  // Of a rule that waits and follows past behaviour alone: as of when it does. Whether that is new.
+  // Of a rule that waits, of which follows_past is true: as of when it follows. Whether that is
+  // new.
   bool note_now(const Rule& rule, UserState& user);
 
   // engine_build.cc

@@ -204,7 +204,14 @@ class Compiler {
     std::vector<std::optional<ActivationPoint>> since(out_.rules.size());
     for (Slot slot : out_.by_rank) {
       Rule& rule = out_.rules[slot];
-      if (!rule.runs) continue;
+      if (!rule.runs) {
+        // What is paused stands still, of whatever kind.
+        const ActiveSegment* segment = out_.by_slot[slot];
+        if (segment != nullptr && !segment->deleting) {
+          since[slot] = ActivationPoint{segment->changed_offset, segment->changed_clock};
+        }
+        continue;
+      }
       std::optional latest = ActivationPoint{rule.activation_offset, rule.activation_clock};
       for (Slot inner : rule.inner) {
         latest =

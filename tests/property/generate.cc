@@ -57,6 +57,7 @@ class Generator {
   pb::DateTime date_time();
   pb::Sequence sequence();
   bool reaches(Slot from, Slot to) const;
+  // Of what was said before a definition read it the newest value alone is known.
   bool common() const { return !shape_.edits && !shape_.removals && (shape_.filters || mixed()); }
   bool mixed() const { return shape_.past || shape_.live || shape_.dates || shape_.sequences; }
   pb::Segment segment(Slot slot);

@@ -825,6 +825,13 @@ class Waiting : public testing::TestWithParam<bool> {
     it->built = built;
     engine_.use(*RuleSet::Compile(segments_));
   }
+  void pause(Slot slot, std::string_view clock) {
+    clock_ = At(clock);
+    segments_[slot].paused = true;
+    segments_[slot].changed_offset = offset_;
+    segments_[slot].changed_clock = clock_;
+    engine_.use(*RuleSet::Compile(segments_));
+  }
   void define_others(std::string_view clock) {
     if (!others()) return;
     define(2, "{ id: p, name: P, past_behavior: { did: { event: Z } } }", clock);
@@ -1026,6 +1033,26 @@ TEST_P(Waiting, ADateFires) {
   EXPECT_THAT(turn("11:30"), ElementsAre("ADD 10:30:00"));
 }
 
+TEST_P(Waiting, FindsWhatIsPausedMeanwhileAsItIs) {
+  for (const bool live : {false, true}) {
+    SCOPED_TRACE(live ? "live" : "past behaviour");
+    segments_.clear();
+    engine_ = Engine(*RuleSet::Compile({}), settings_);
+    user_ = UserState();
+    define(
+        0,
+        live ? "{ id: inner, name: I, live: { actions: { any_of: [ { event: B } ] } } }" : kBought,
+        "08:00");
+    send("B", "09:00");
+    define(1, kByInner, "10:00", /*built=*/false);
+    pause(0, "10:10");
+    send("A", "10:12");
+    define_others("10:15");
+    send("X", "10:20");
+    EXPECT_THAT(turn("10:30"), ElementsAre("ADD 10:12:00"));
+  }
+}
+
 // As of when it follows was noted, and is looked for no more.
 TEST_P(Waiting, CountsNothingThatNeverWasWhereTheInnerIsPausedMeanwhile) {
   for (const char* kind : {"page_count: { at_least: 2, within: 2h }",
@@ -1039,9 +1066,7 @@ TEST_P(Waiting, CountsNothingThatNeverWasWhereTheInnerIsPausedMeanwhile) {
     define(1, absl::StrFormat("{ name: S, live: { %s, filter: { in_segment: inner } } }", kind),
            "10:00", /*built=*/false);
     send("X", "10:05");
-    segments_[0].paused = true;
-    segments_[0].changed_offset = offset_;
-    engine_.use(*RuleSet::Compile(segments_));
+    pause(0, "10:06");
     send("X", "10:06");
     define_others("10:15");
     EXPECT_THAT(turn("10:30"), IsEmpty());
