@@ -213,8 +213,8 @@ struct RuleSet::Compiled {
   // Would be order-free, but others refer to them.
   std::vector<Slot> kept_for_others;
   // The latest change for which users must be settled (see Settled): of a rule that follows or is
-  // followed, or of one that refers to a rule kept for others. Those that follow count, too: a
-  // new one makes followed what changed long ago, and no user may be settled as of long ago.
+  // followed. Those that follow count, too: a new one makes followed what changed long ago, and no
+  // user may be settled as of long ago.
   ActivationPoint settled_before{Offset(), Time::Min()};
   // Some segment is of past behaviour or on a date: memberships may change at a moment from which
   // something that came too late counts.

@@ -93,6 +93,9 @@ struct Engine::Core {
   // The rule's membership in the base has been replaced: the past behaviour that refers to it is
   // evaluated there anew.
   void evaluate_outers_in_base(const Rule& rule, UserState& user);
+  // Whoever was in for good before others referred to that segment is in it from the base on: the
+  // events that led there were not kept. Whether somebody is new there.
+  bool keep_for_others(UserState& user);
   // For the latest change of which those that follow others must know. Whether that is new.
   bool settle_for_change(UserState& user);
   // See Settled; up to the user's now, of which the clock is part. What is older is late from here

@@ -153,6 +153,35 @@ bool Engine::Core::settle_for_change(UserState& user) {
   return true;
 }
 
+bool Engine::Core::keep_for_others(UserState& user) {
+  const RuleSet::Compiled& compiled = rules->compiled();
+  bool changed = false;
+  for (Slot slot : compiled.kept_for_others) {
+    const Rule& rule = compiled.rules[slot];
+    const SegmentState* present = user.present.segments.find(slot);
+    if (present == nullptr || !present->member) continue;
+    const SegmentState* in_base = user.base ? user.base->segments.find(slot) : nullptr;
+    if (in_base != nullptr && in_base->member) continue;
+    const auto leads_there = [&](const Fact& fact) {
+      const auto it = compiled.atom_by_fingerprint.find(fact.atom);
+      if (it == compiled.atom_by_fingerprint.end() || fact.at < fact.order.time ||
+          fact.order.offset < rule.activation_offset) {
+        return false;
+      }
+      const auto& subscriptions = compiled.atoms[it->second].subscriptions;
+      return std::any_of(subscriptions.begin(), subscriptions.end(), [&](const Subscription& s) {
+        return s.slot == slot && (s.roles & kTriggers) != 0;
+      });
+    };
+    if (std::any_of(user.facts.begin(), user.facts.end(), leads_there)) continue;
+    begin_base(user);
+    user.base->segments.put(*present);
+    evaluate_outers_in_base(rule, user);
+    changed = true;
+  }
+  return changed;
+}
+
 bool Engine::Core::forget(UserState& user) {
   const RuleSet::Compiled& compiled = rules->compiled();
   // What only said that the user had had their turn.
@@ -189,6 +218,7 @@ bool Engine::Core::carry_over(UserState& user) {
       changed = true;
     }
   }
+  changed = keep_for_others(user) || changed;
   changed = settle_for_change(user) || changed;
   for (Slot slot : compiled.waiting) changed = note_now(compiled.rules[slot], user) || changed;
   changed = forget(user) || changed;

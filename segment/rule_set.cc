@@ -185,16 +185,7 @@ class Compiler {
     find_followed_since();
     for (const ActiveSegment& segment : out_.segments) {
       const Rule& rule = out_.rules[segment.slot];
-      // Events may have gone by that were not kept.
-      const auto came_before = [&](Slot inner) {
-        const auto& kept = out_.kept_for_others;
-        return out_.rules[inner].activation_offset < segment.changed_offset &&
-               std::find(kept.begin(), kept.end(), inner) != kept.end();
-      };
-      if (!rule.follows && !rule.followed &&
-          std::none_of(rule.inner.begin(), rule.inner.end(), came_before)) {
-        continue;
-      }
+      if (!rule.follows && !rule.followed) continue;
       const ActivationPoint change{segment.changed_offset, segment.changed_clock};
       out_.settled_before = std::max(out_.settled_before, change);
     }

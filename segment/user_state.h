@@ -49,8 +49,7 @@ struct FoldState {
 // What an inner segment was before its definition changed is not kept. So the live segments that
 // refer to others stand in the base as they stood at that change, and what is folded onto it leaves
 // out what earlier records mean to them, but for their measures. The past behaviour that they
-// depend on is for all moments before the change what it was at it. And whoever was in a segment
-// before others referred to it is in it from the base on: the events that led there were not kept.
+// depend on is for all moments before the change what it was at it.
 struct Settled {
   // Records from before this offset are left out, and so are moments up to `at`.
   Offset before;

@@ -31,8 +31,6 @@
 //    history goes by the first that it can use itself, so one that comes again with another body
 //    says of the same common properties, and in trials of the second kind no event comes again as
 //    none.
-//  - All that follow are settled when somebody begins to refer to a segment whose members are in
-//    for good. Where those under test follow, the others do not refer to such.
 //  - A history counts what came too late at once, and not from a moment within the grace on.
 //    Members are compared after it.
 
@@ -327,23 +325,14 @@ std::string Generator::live(const std::vector<std::string>& inner) {
   return fmt::format("live: {{ {} }}", kind);
 }
 
-// Whoever is in is in for good, after whatever came in between.
-bool IsForGood(const std::string& rule) {
-  return rule.rfind("live", 0) == 0 && rule.find("exit") == std::string::npos &&
-         rule.find("filter") == std::string::npos && rule.find("repeat") == std::string::npos;
-}
-
 // Those with even numbers keep to themselves, where others may follow them and not those under
 // test.
 std::string Generator::other(const Trial& trial, int number) {
   std::vector<std::string> closed;
   std::vector<std::string> any;
-  for (const auto& [id, rule] : trial.rules) {
-    if (!shape_.following || !IsForGood(rule)) any.push_back(id);
-  }
+  for (const auto& [id, rule] : trial.rules) any.push_back(id);
   for (const auto& [lower, rule] : others_) {
     if (lower >= number) break;
-    if (shape_.following && IsForGood(rule)) continue;
     any.push_back(fmt::format("x{}", lower));
     if (lower % 2 == 0) closed.push_back(fmt::format("x{}", lower));
   }
@@ -352,12 +341,7 @@ std::string Generator::other(const Trial& trial, int number) {
   const bool past = others_.count(number) != 0 ? was_past : percent(50);
   const bool keeps_to_itself = !shape_.following && !shape_.followed && number % 2 == 0;
   if (past) return this->past(keeps_to_itself ? closed : any);
-  std::string rule;
-  do {
-    rule = live(shape_.followed ? any : keeps_to_itself ? closed : std::vector<std::string>());
-    // Those that refer to it may do so already.
-  } while (shape_.following && IsForGood(rule));
-  return rule;
+  return live(shape_.followed ? any : keeps_to_itself ? closed : std::vector<std::string>());
 }
 
 void Generator::change_others(Trial& trial) {
