@@ -221,6 +221,11 @@ ExitStatus Explain(const GlobalOptions& global, const MemberOptions& options) {
 void AddMemberCommands(CLI::App& segctl, const GlobalOptions& global, Command* command) {
   CLI::App* member = segctl.add_subcommand("member", "Ask who is in which segment, and why");
   member->require_subcommand(0, 1);
+  member->footer(
+      "Examples:\n  segctl member check cart-left-behind u42\n"
+      "  segctl member list cart-left-behind\n"
+      "  segctl member explain cart-left-behind u42\n\n"
+      "`segctl member COMMAND --help` tells more of each.\n");
   auto options = std::make_shared<MemberOptions>();
   using Run = ExitStatus (*)(const GlobalOptions&, const MemberOptions&);
   const auto add = [&](const char* name, const char* description, const char* examples, Run run) {
@@ -237,7 +242,9 @@ void AddMemberCommands(CLI::App& segctl, const GlobalOptions& global, Command* c
   };
 
   take_pair(add("check", "Is this user in that segment? Exit status 0 yes, 1 no",
-                "Example:\n  segctl member check cart-left-behind u42 && echo yes\n", Check));
+                "Examples:\n  segctl member check cart-left-behind u42 && echo yes\n"
+                "  segctl member check cart-left-behind u42 --json | jq -r .since\n",
+                Check));
   CLI::App* list = add("list", "Show the members of a segment, or the segments of a user",
                        "Examples:\n  segctl member list cart-left-behind --limit 10\n"
                        "  segctl member list --user u42\n",
@@ -250,10 +257,14 @@ void AddMemberCommands(CLI::App& segctl, const GlobalOptions& global, Command* c
       ->check(NotNegative)
       ->capture_default_str();
   CLI::App* count = add("count", "How many members segments have",
-                        "Example:\n  segctl member count cart-left-behind power-users\n", Count);
+                        "Examples:\n  segctl member count cart-left-behind power-users\n"
+                        "  segctl member count cart-left-behind --json | jq .members\n",
+                        Count);
   count->add_option("segment", options->segments, "The segments' IDs")->required();
   take_pair(add("explain", "Why a user is or is not in a segment; exit status 0 in, 1 not in",
-                "Example:\n  segctl member explain cart-left-behind u42\n", Explain));
+                "Examples:\n  segctl member explain cart-left-behind u42\n"
+                "  segctl member explain cart-left-behind u42 --json | jq .root\n",
+                Explain));
 }
 
 }  // namespace segmentd

@@ -836,6 +836,11 @@ ExitStatus WatchStatus(const GlobalOptions& global, const SegmentOptions& option
 void AddSegmentCommands(CLI::App& segctl, const GlobalOptions& global, Command* command) {
   CLI::App* segment = segctl.add_subcommand("segment", "Create, read, change and delete segments");
   segment->require_subcommand(0, 1);
+  segment->footer(
+      "Examples:\n  segctl segment validate --local -f cart.yaml\n"
+      "  segctl segment create -f cart.yaml\n"
+      "  segctl segment apply -f segments.yaml\n\n"
+      "`segctl segment COMMAND --help` tells more of each.\n");
   auto options = std::make_shared<SegmentOptions>();
   using Run = ExitStatus (*)(const GlobalOptions&, const SegmentOptions&);
   const auto add = [&](const char* name, const char* description, const char* examples, Run run) {
@@ -901,7 +906,9 @@ void AddSegmentCommands(CLI::App& segctl, const GlobalOptions& global, Command* 
       ->capture_default_str();
 
   take_id(add("get", "Show one segment, as a file that can be edited and given to update",
-              "Example:\n  segctl segment get cart-left-behind > cart.yaml\n", Get));
+              "Examples:\n  segctl segment get cart-left-behind > cart.yaml\n"
+              "  segctl segment get cart-left-behind --json | jq -r .status\n",
+              Get));
 
   CLI::App* update =
       add("update", "Replace the names and definitions of segments",
@@ -926,7 +933,9 @@ void AddSegmentCommands(CLI::App& segctl, const GlobalOptions& global, Command* 
 
   CLI::App* clone =
       add("clone", "Create a segment with the definition of another",
-          "Example:\n  segctl segment clone cart --id cart-eu --name 'Cart, Europe'\n", Clone);
+          "Examples:\n  segctl segment clone cart --id cart-eu --name 'Cart, Europe'\n"
+          "  segctl segment clone cart --json | jq -r .id      # the ID that was assigned\n",
+          Clone);
   take_id(clone);
   clone->add_option("--id", options->new_id, "ID of the new segment; assigned without it")
       ->type_name("ID");
@@ -944,10 +953,14 @@ void AddSegmentCommands(CLI::App& segctl, const GlobalOptions& global, Command* 
 
   take_files(add("apply", "Create or update segments so that the server has what the files say",
                  "Every segment needs an id. Others on the server are left alone.\n\n"
-                 "Example:\n  segctl segment apply -f segments.yaml\n",
+                 "Examples:\n  segctl segment apply -f segments.yaml\n"
+                 "  segctl segment apply -f carts.yaml -f readers.yaml\n",
                  Apply));
-  take_files(add("diff", "Show what apply would change; exit status 1 when there is something",
-                 "Example:\n  segctl segment diff -f segments.yaml\n", Diff));
+  take_files(
+      add("diff", "Show what apply would change; exit status 1 when there is something",
+          "Examples:\n  segctl segment diff -f segments.yaml\n"
+          "  segctl segment diff -f segments.yaml || segctl segment apply -f segments.yaml\n",
+          Diff));
   CLI::App* export_all = add("export", "Write segments as files for apply, all or those named",
                              "Examples:\n  segctl segment export > segments.yaml\n"
                              "  segctl segment export cart power-users\n",
@@ -955,7 +968,10 @@ void AddSegmentCommands(CLI::App& segctl, const GlobalOptions& global, Command* 
   export_all->add_option("id", options->ids, "The segments' IDs; all without one");
 
   take_id(add("pause", "Stop evaluating a segment; its members stay as they are",
-              "Example:\n  segctl segment pause cart-left-behind\n", Pause));
+              "Nothing of it is written until it is resumed.\n\n"
+              "Examples:\n  segctl segment pause cart-left-behind\n"
+              "  segctl segment list --status paused\n",
+              Pause));
   take_id(add("resume", "Evaluate a paused segment again, as after an update",
               "Also after the server paused it for more changes than max_changes_per_minute.\n\n"
               "Examples:\n  segctl segment resume cart-left-behind\n"

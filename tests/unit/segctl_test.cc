@@ -5,9 +5,12 @@
 #include <stdlib.h>
 
 #include <algorithm>
+#include <deque>
 #include <fstream>
 #include <iterator>
+#include <sstream>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 
@@ -17,8 +20,10 @@
 namespace segmentd {
 namespace {
 
+using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::IsSupersetOf;
 using ::testing::Not;
 using ::testing::StartsWith;
 
@@ -32,38 +37,39 @@ std::string Wrong() {
   return FileWith("wrong.yaml", "id: wrong\nname: Wrong\nlive: { actions: { any_of: [] } }\n");
 }
 
-TEST(Segctl, HelpIsThereForEverything) {
-  for (const char* command : {"",
-                              "segment",
-                              "segment create",
-                              "segment list",
-                              "segment get",
-                              "segment update",
-                              "segment delete",
-                              "segment clone",
-                              "segment validate",
-                              "segment apply",
-                              "segment diff",
-                              "segment export",
-                              "segment pause",
-                              "segment resume",
-                              "segment estimate",
-                              "segment watch",
-                              "member",
-                              "member check",
-                              "member list",
-                              "member count",
-                              "member explain",
-                              "watch",
-                              "produce",
-                              "replay"}) {
-    const SegctlResult result = Segctl(std::string(command) + " --help 2>&1");
+// What stands under a heading of a help text, up to an empty line.
+std::vector<std::string> Listed(const std::string& help, const std::string& heading) {
+  std::vector<std::string> lines;
+  const size_t at = help.find("\n" + heading + ":\n");
+  if (at == std::string::npos) return lines;
+  std::istringstream text(help.substr(at + heading.size() + 3));
+  for (std::string line; std::getline(text, line) && !line.empty();) lines.push_back(line);
+  return lines;
+}
+
+TEST(Segctl, HelpWithExamplesIsThereForEveryCommand) {
+  // With the examples of the one above, which CLI11 shows where a command has none of its own.
+  struct Command {
+    std::string name;
+    std::vector<std::string> inherited;
+  };
+  std::deque<Command> left = {{"", {}}};
+  std::vector<std::string> seen;
+  for (; !left.empty(); left.pop_front()) {
+    const auto& [command, inherited] = left.front();
+    const SegctlResult result = Segctl(command + " --help 2>&1");
     EXPECT_EQ(result.status, 0) << command;
     EXPECT_THAT(result.text, HasSubstr("Usage:")) << command;
-    if (std::string(command) != "segment" && std::string(command) != "member") {
-      EXPECT_THAT(result.text, HasSubstr("Example")) << command;
+    const std::vector<std::string> examples = Listed(result.text, "Examples");
+    EXPECT_THAT(examples, Contains(StartsWith("  segctl" + command + " "))) << command;
+    EXPECT_NE(examples, inherited) << command;
+    seen.push_back(command);
+    for (const std::string& line : Listed(result.text, "Subcommands")) {
+      const size_t name = line.find_first_not_of(' ');
+      left.push_back({command + " " + line.substr(name, line.find(' ', name) - name), examples});
     }
   }
+  EXPECT_THAT(seen, IsSupersetOf({" segment create", " member explain", " watch", " replay"}));
 }
 
 TEST(Segctl, WrongUseIsTwo) {
