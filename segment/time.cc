@@ -150,7 +150,7 @@ absl::StatusOr<Duration> ParseDuration(std::string_view text, bool allow_negativ
     size_t digits = 0;
     while (digits < rest.size() && IsDigit(rest[digits])) {
       // 3650 days are 13 digits of milliseconds.
-      if (digits == 15) return BadDuration(text, "it is longer than ten years");
+      if (digits == 15) return BadDuration(text, "it is longer than 3650d");
       amount = amount * 10 + (rest[digits++] - '0');
     }
     if (digits == 0) return BadDuration(text, "a whole number must stand before each unit");
@@ -172,7 +172,7 @@ absl::StatusOr<Duration> ParseDuration(std::string_view text, bool allow_negativ
     int64_t part = 0;
     if (__builtin_mul_overflow(amount, kUnits[unit].millis, &part) || part > kMaxDurationMillis ||
         (total += part) > kMaxDurationMillis) {
-      return BadDuration(text, "it is longer than ten years");
+      return BadDuration(text, "it is longer than 3650d");
     }
   }
   return Duration::Millis(negative ? -total : total);
