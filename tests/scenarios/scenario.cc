@@ -346,8 +346,11 @@ std::string Scenario::explain(std::string_view input) {
 }
 
 std::string Scenario::counters() const {
+  auto counts = counts_;
+  const int64_t dropped = engine_ ? engine_->counters().pendings_dropped : 0;
+  if (dropped > 0) counts["pendings_dropped"] = dropped;
   std::string out;
-  for (const auto& [name, count] : counts_) absl::StrAppend(&out, name, ": ", count, "\n");
+  for (const auto& [name, count] : counts) absl::StrAppend(&out, name, ": ", count, "\n");
   return out;
 }
 
