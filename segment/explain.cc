@@ -404,6 +404,12 @@ class Explainer {
                                                                 : std::string(),
                         " at ", FormatTimestamp(state_->cause_at));
         out.set_holds(true);
+        // The absences after the last event step end the sequence later than that.
+        Time done = state_->cause_at;
+        for (size_t step = state_->trigger + 1U; step < rule_.steps.size(); ++step) {
+          done = done + rule_.steps[step].within;
+        }
+        SetTimestamp(done, out.mutable_since());
       }
       if (state_) {
         for (const Occurrence& instance : state_->memory->occurrences) {

@@ -458,9 +458,27 @@ TEST(Explain, ASequence) {
 + live: a member since 2026-11-22T10:07:00.000Z {since 10:07:00}
   ? live.sequence.steps[0]: A: begins an instance
   ? live.sequence.steps[1]: B within 10m: no instance waits for it
-  + live.sequence.steps[2]: no C for 5m: last qualified by B at 2026-11-22T10:02:00.000Z
+  + live.sequence.steps[2]: no C for 5m: last qualified by B at 2026-11-22T10:02:00.000Z {since 10:07:00}
   ? live.exit: a member stays
 )");
+}
+
+TEST(Explain, ASequenceDoneByAnEventOrByAbsencesInARow) {
+  SmallEngine by_event(
+      "{ name: S, live: { sequence: { steps: [ { event: A }, { event: B, within: 10m } ] } } }");
+  by_event.send({"10:00", "A"});
+  by_event.send({"10:02", "B"});
+  EXPECT_THAT(
+      Tree(by_event.explain()),
+      testing::HasSubstr("last qualified by B at 2026-11-22T10:02:00.000Z {since 10:02:00}"));
+  SmallEngine by_absences(
+      "{ name: S, live: { sequence: { steps: [ { event: A }, { did_not: { event: B }, within: 5m },"
+      " { did_not: { event: C }, within: 10m } ] } } }");
+  by_absences.send({"10:00", "A"});
+  by_absences.clock("10:20");
+  EXPECT_THAT(
+      Tree(by_absences.explain()),
+      testing::HasSubstr("last qualified by A at 2026-11-22T10:00:00.000Z {since 10:15:00}"));
 }
 
 // A segment that counts the past, as a task has it in some phase.
