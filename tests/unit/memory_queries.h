@@ -58,6 +58,7 @@ class MemoryQueries final : public Queries {
                                                     absl::Time) override {
     if (!error.ok()) return error;
     std::vector<int64_t> counts;
+    counts.reserve(segment_ids.size());
     for (const std::string& id : segment_ids) {
       counts.push_back(static_cast<int64_t>(members[id].size()));
     }
