@@ -323,7 +323,8 @@ ExitStatus List(const GlobalOptions& global, const SegmentOptions& options) {
         table.add({{segment.id(), Color::kBold},
                    {segment.name()},
                    {std::string(TypeWord(segment))},
-                   {StatusText(segment), StatusColor(segment)},
+                   {absl::StrCat(StatusText(segment), segment.shadow() ? ", shadow" : ""),
+                    StatusColor(segment)},
                    {absl::StrCat(segment.version())},
                    {segment.has_update_time() ? Moment(segment.update_time()) : "", Color::kDim}});
       }

@@ -189,7 +189,12 @@ bool History::take(std::string_view id, Slot slot, absl::Span<const SeenMessage>
     }
     if (has_part) past->messages.push_back({event.message, event.record_time, event.offset});
   }
-  return !user.measures.empty() || !user.recent.empty() || !past->common.empty();
+  // Others count more of the user, and are to make no difference.
+  const bool counted =
+      std::any_of(past->measures.begin(), past->measures.end(),
+                  [](const MeasureState& measure) { return !measure.samples.empty(); });
+  if (!counted) past->measures.clear();
+  return counted || !past->messages.empty() || !past->common.empty();
 }
 
 }  // namespace segmentd

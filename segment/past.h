@@ -11,7 +11,7 @@
 namespace segmentd {
 
 struct Past {
-  // One for each measure of the rule.
+  // One for each measure of the rule; none where nothing was counted.
   std::vector<MeasureState> measures;
   // Of events that had a part in it and may come again, in the order of offsets.
   std::vector<SeenMessage> messages;

@@ -673,6 +673,25 @@ TEST_F(Building, AWaveOfDeadlinesStopsAtTheLimit) {
   EXPECT_LE(told("s").size(), 300u + 20 + 10);
 }
 
+// What is read of somebody for another segment is no past of this one.
+TEST_F(Building, ALateTriggerFindsTheSameWhateverIsBuiltBeside) {
+  const Segment tested =
+      Make("s", 1,
+           "live: { actions: { any_of: [ { event: B } ] }, filter: { did: { event: B, "
+           "within_last: 8s } } }");
+  append("a", "A");
+  append("p", "C");
+  cluster_.pass(Duration::Minutes(2));
+  turns(5);
+  want({tested, Make("other", 1, "past_behavior: { did_not: { event: A, within_last: 3s } }")});
+  turns_until_active("s");
+  turns_until_active("other");
+  append_at("a", "B", cluster_.wall - Duration::Seconds(30));
+  append_at("p", "B", cluster_.wall - Duration::Seconds(30));
+  turns(20);
+  EXPECT_THAT(told("s"), UnorderedElementsAre("a ADD LATE_EVENT", "p ADD LATE_EVENT"));
+}
+
 // Nobody's event waits for everybody's deadlines.
 TEST_F(Building, EventsGoBetweenTheDeadlinesOfOneMoment) {
   constexpr size_t kUsers = 300;
