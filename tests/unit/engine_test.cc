@@ -856,7 +856,7 @@ class Waiting : public testing::TestWithParam<bool> {
     offset_ = offset_.next();
   }
   // What is told of the segment at the user's turn with these.
-  std::vector<std::string> turn(std::string_view clock, std::vector<Slot> slots = {1}) {
+  std::vector<std::string> turn(std::string_view clock, const std::vector<Slot>& slots = {1}) {
     clock_ = At(clock);
     changes_.clear();
     for (Slot slot : slots) {
