@@ -11,6 +11,11 @@
 namespace segmentd {
 namespace {
 
+std::string In(const std::vector<Partition>& partitions) {
+  return fmt::format("in partition{} {}", partitions.size() == 1 ? "" : "s",
+                     fmt::join(partitions, ", "));
+}
+
 DefinitionStatus StatusIn(const TaskBoard::Entry& entry, std::string_view id) {
   if (!entry.definitions) return {};
   const auto it = entry.definitions->find(std::string(id));
@@ -143,14 +148,14 @@ TaskBoard::Status TaskBoard::status(std::string_view id, int64_t version) const 
   if (running == 0) return {segments::v1::SEGMENT_STATUS_PENDING, "no partition runs here"};
   if (!waiting.empty()) {
     return {segments::v1::SEGMENT_STATUS_PENDING,
-            fmt::format("not yet applied in partitions {}{}", fmt::join(waiting, ", "),
+            fmt::format("not yet applied {}{}", In(waiting),
                         keeps_version ? ": it waits until the version before is built" : "")};
   }
   if (!guarded.empty()) {
     return {segments::v1::SEGMENT_STATUS_PAUSED,
-            fmt::format("more than max_changes_per_minute in partitions {}; memberships stay as "
-                        "they are until ResumeSegment",
-                        fmt::join(guarded, ", "))};
+            fmt::format("more than max_changes_per_minute {}; memberships stay as they are until "
+                        "ResumeSegment",
+                        In(guarded))};
   }
   if (paused) {
     return {segments::v1::SEGMENT_STATUS_PAUSED,
@@ -158,7 +163,7 @@ TaskBoard::Status TaskBoard::status(std::string_view id, int64_t version) const 
   }
   if (!building.empty()) {
     return {segments::v1::SEGMENT_STATUS_BUILDING,
-            fmt::format("evaluating the history in partitions {}", fmt::join(building, ", ")),
+            fmt::format("evaluating the history {}", In(building)),
             std::floor(progress / running * 100) / 100};
   }
   return {segments::v1::SEGMENT_STATUS_ACTIVE, ""};

@@ -35,7 +35,7 @@ TEST(TaskBoard, ActiveWhenEveryTaskRunsTheVersion) {
   EXPECT_EQ(StatusOf(board, 2), "PENDING: no partition runs here");
   Post(board, 0, {.version = 2});
   Post(board, 3, {.version = 1});
-  EXPECT_EQ(StatusOf(board, 2), "PENDING: not yet applied in partitions 3");
+  EXPECT_EQ(StatusOf(board, 2), "PENDING: not yet applied in partition 3");
   Post(board, 3, {.version = 2});
   EXPECT_EQ(StatusOf(board, 2), "ACTIVE");
   Post(board, 4, {}, TaskState::kFailed);
@@ -93,7 +93,7 @@ TEST(TaskBoard, TheNextVersionWaitsForOneThatKeepsItsPlace) {
   EXPECT_FALSE(board.waits_for_build("t", 2));
   // Where it is still to come it waits for nothing.
   Post(board, 0, {});
-  EXPECT_EQ(StatusOf(board, 1), "PENDING: not yet applied in partitions 0");
+  EXPECT_EQ(StatusOf(board, 1), "PENDING: not yet applied in partition 0");
   Post(board, 0, {.version = 1});
   EXPECT_EQ(StatusOf(board, 2),
             "PENDING: not yet applied in partitions 0, 1: it waits until the version before is "
@@ -107,7 +107,7 @@ TEST(TaskBoard, PausedByWhom) {
   EXPECT_THAT(StatusOf(board, 1), AllOf(HasSubstr("PAUSED: "), HasSubstr("by PauseSegment")));
   Post(board, 1, {.version = 1, .paused = true, .paused_by_guard = true});
   EXPECT_THAT(StatusOf(board, 1),
-              AllOf(HasSubstr("PAUSED: "), HasSubstr("max_changes_per_minute in partitions 1;")));
+              AllOf(HasSubstr("PAUSED: "), HasSubstr("max_changes_per_minute in partition 1;")));
 }
 
 }  // namespace
