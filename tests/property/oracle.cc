@@ -1048,6 +1048,7 @@ Record Oracle::with_common(const Record& given) const {
     }
   }
   std::vector<Command> commands;
+  commands.reserve(said.size());
   for (const auto& [property, value] : said) {
     commands.push_back({ProfileOperation::kSet, property, value});
   }
