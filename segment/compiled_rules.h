@@ -148,6 +148,8 @@ struct Rule {
   // Membership is "has ever qualified": the order of events does not matter, so hits need not be
   // kept.
   bool order_free = false;
+  // Would be order-free, but others refer to it.
+  bool kept_for_others = false;
   Slot slot = 0;
   // Segments are evaluated by rank: after those that they refer to.
   uint32_t rank = 0;
@@ -170,6 +172,8 @@ struct Rule {
   std::vector<Slot> outer;
   std::vector<Slot> inner;
   bool reads_profile = false;
+  // It refers to one that is not there.
+  bool lacks_inner = false;
   // A live segment whose filter refers to others.
   bool follows = false;
   // And follows nothing but past behaviour and what is paused, at any depth: since the latest

@@ -1,6 +1,7 @@
 // What a change of the rules means to a user.
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "segment/engine_core.h"
 
@@ -155,28 +156,36 @@ bool Engine::Core::settle_for_change(UserState& user) {
 
 bool Engine::Core::keep_for_others(UserState& user) {
   const RuleSet::Compiled& compiled = rules->compiled();
-  bool changed = false;
+  std::vector<Slot> slots;
   for (Slot slot : compiled.kept_for_others) {
-    const Rule& rule = compiled.rules[slot];
     const SegmentState* present = user.present.segments.find(slot);
     if (present == nullptr || !present->member) continue;
     const SegmentState* in_base = user.base ? user.base->segments.find(slot) : nullptr;
-    if (in_base != nullptr && in_base->member) continue;
-    const auto leads_there = [&](const Fact& fact) {
-      const auto it = compiled.atom_by_fingerprint.find(fact.atom);
-      if (it == compiled.atom_by_fingerprint.end() || fact.at < fact.order.time ||
+    if (in_base == nullptr || !in_base->member) slots.push_back(slot);
+  }
+  if (slots.empty()) return false;
+  std::sort(slots.begin(), slots.end());
+  // Once through the facts, of which there may be many, as of the segments.
+  std::vector<bool> led(slots.size(), false);
+  for (const Fact& fact : user.facts) {
+    const auto it = compiled.atom_by_fingerprint.find(fact.atom);
+    if (it == compiled.atom_by_fingerprint.end() || fact.at < fact.order.time) continue;
+    for (const Subscription& s : compiled.atoms[it->second].subscriptions) {
+      const Rule& rule = compiled.rules[s.slot];
+      if (!rule.kept_for_others || (s.roles & kTriggers) == 0 ||
           fact.order.offset < rule.activation_offset) {
-        return false;
+        continue;
       }
-      const auto& subscriptions = compiled.atoms[it->second].subscriptions;
-      return std::any_of(subscriptions.begin(), subscriptions.end(), [&](const Subscription& s) {
-        return s.slot == slot && (s.roles & kTriggers) != 0;
-      });
-    };
-    if (std::any_of(user.facts.begin(), user.facts.end(), leads_there)) continue;
+      const auto at = std::lower_bound(slots.begin(), slots.end(), s.slot);
+      if (at != slots.end() && *at == s.slot) led[static_cast<size_t>(at - slots.begin())] = true;
+    }
+  }
+  bool changed = false;
+  for (size_t i = 0; i < slots.size(); ++i) {
+    if (led[i]) continue;
     begin_base(user);
-    user.base->segments.put(*present);
-    evaluate_outers_in_base(rule, user);
+    user.base->segments.put(*user.present.segments.find(slots[i]));
+    evaluate_outers_in_base(compiled.rules[slots[i]], user);
     changed = true;
   }
   return changed;

@@ -126,12 +126,16 @@ class Compiler {
         out_.following.push_back(rule.slot);
       }
       node.slot = find(reference.id);
-      if (node.slot == kNoSlot) continue;
+      if (node.slot == kNoSlot) {
+        rule.lacks_inner = true;
+        continue;
+      }
       outer[node.slot].push_back(rule.slot);
       ++inner[rule.slot];
       out_.rules[node.slot].outer.push_back(rule.slot);
       // Who refers to it is folded again with it.
       if (std::exchange(out_.rules[node.slot].order_free, false)) {
+        out_.rules[node.slot].kept_for_others = true;
         out_.kept_for_others.push_back(node.slot);
       }
       rule.inner.push_back(node.slot);
@@ -203,7 +207,9 @@ class Compiler {
         }
         continue;
       }
-      std::optional latest = ActivationPoint{rule.activation_offset, rule.activation_clock};
+      // Since when a segment is gone is not known.
+      std::optional<ActivationPoint> latest;
+      if (!rule.lacks_inner) latest = {rule.activation_offset, rule.activation_clock};
       for (Slot inner : rule.inner) {
         latest =
             latest && since[inner] ? std::optional(std::max(*latest, *since[inner])) : std::nullopt;

@@ -9,6 +9,7 @@
 #include "absl/types/span.h"
 
 #include "segment/absl_view.h"
+#include "segment/compiled_rules.h"
 #include "segment/definition_check.h"
 #include "segment/expression_walk.h"
 #include "segment/fields.h"
@@ -57,6 +58,14 @@ std::optional<std::string> RefusalAfter(const Segment& before, const Segment& ne
   return std::nullopt;
 }
 
+// Records from before the clock was kept have that of an activation alone.
+Time ChangedClock(const AppliedDefinition& definition) {
+  const bool activated = definition.changed_offset() == definition.activation_offset();
+  return Time::Millis(definition.changed_clock_ms() == 0 && activated
+                          ? definition.activation_clock_ms()
+                          : definition.changed_clock_ms());
+}
+
 ActiveSegment Active(const AppliedDefinition& definition) {
   return {.slot = definition.slot(),
           .segment = definition.segment(),
@@ -68,7 +77,7 @@ ActiveSegment Active(const AppliedDefinition& definition) {
           .paused = definition.paused(),
           .telling = definition.paused() && EndsShadow(definition),
           .changed_offset = Offset(definition.changed_offset()),
-          .changed_clock = Time::Millis(definition.changed_clock_ms())};
+          .changed_clock = ChangedClock(definition)};
 }
 
 absl::StatusOr<std::shared_ptr<const RuleSet>> Compile(const BySlot& by_slot) {
@@ -349,7 +358,12 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
     if (by_slot_.count(candidate.slot()) != 0) change.edits = true;
     change.definitions.push_back(std::move(candidate));
   }
-  if (rules.ok()) change.rules = *std::move(rules);
+  if (rules.ok()) {
+    change.rules = *std::move(rules);
+    // Or what a later change finds of a user would depend on whether they came by in between.
+    const bool settles = change.rules->compiled().settled_before.offset >= activation_offset;
+    change.edits = change.edits || (settles && !change.definitions.empty());
+  }
   return change;
 }
 

@@ -86,7 +86,8 @@ class AppliedDefinitions {
     std::vector<segments::v1::AppliedDefinition> definitions;
     // Of all that is applied then.
     std::shared_ptr<const RuleSet> rules;
-    // A slot goes on with another version: users' states must be taken over.
+    // A slot goes on with another version, or users are settled: all their states must be taken
+    // over.
     bool edits = false;
     // Segments that can't be run, with the version and why.
     std::map<std::string, DefinitionStatus> rejected;

@@ -72,6 +72,29 @@ TEST_F(AppliedDefinitionsTest, AnEditKeepsTheSlot) {
   EXPECT_EQ(change.definitions[0].segment().version(), 2);
 }
 
+// Of whoever comes by later it would not be known any more.
+TEST_F(AppliedDefinitionsTest, ANewSegmentThatFollowsOthersTakesEverybodyOver) {
+  Segment inner = Make("inner", 1);
+  Segment outer = Make("outer", 1);
+  outer.mutable_live()->mutable_filter()->set_in_segment("inner");
+  EXPECT_FALSE(go_to({inner}).edits);
+  EXPECT_TRUE(go_to({inner, outer}).edits);
+  const auto unrelated = definitions_.plan({inner, outer, Make("c", 1)}, Offset(70), kClock);
+  EXPECT_FALSE(unrelated.edits);
+}
+
+TEST_F(AppliedDefinitionsTest, ARecordOfBeforeTheClockWasKeptHasThatOfTheActivation) {
+  segments::v1::AppliedDefinition definition = go_to({Make("a", 1)}).definitions[0];
+  definition.clear_changed_clock_ms();
+  AppliedDefinitions restored;
+  restored.restore(definition);
+  EXPECT_EQ((*restored.compile())->find("a")->changed_clock, kClock);
+  // Of a pause none was known.
+  definition.set_changed_offset(70);
+  restored.restore(definition);
+  EXPECT_EQ((*restored.compile())->find("a")->changed_clock, Time::Millis(0));
+}
+
 TEST_F(AppliedDefinitionsTest, ADeletedSegmentKeepsItsSlotUntilItIsFreed) {
   go_to({Make("a", 1), Make("b", 1)});
   const auto change = definitions_.plan({Make("b", 1)}, Offset(70), Time::Millis(1'000'700));

@@ -1053,6 +1053,38 @@ TEST_P(Waiting, FindsWhatIsPausedMeanwhileAsItIs) {
   }
 }
 
+// What came before the deletion is over, also where nothing is left of the segment at the turn.
+TEST_P(Waiting, FindsNothingOfWhatWasDeletedMeanwhile) {
+  for (const bool freed : {false, true}) {
+    SCOPED_TRACE(freed ? "freed" : "still there");
+    segments_.clear();
+    engine_ = Engine(*RuleSet::Compile({}), settings_);
+    user_ = UserState();
+    define(0, kBought, "08:00");
+    send("B", "09:00");
+    define(1,
+           "{ name: S, live: { actions: { any_of: [ { event: A } ] }, filter: { not: { in_segment: "
+           "inner } } } }",
+           "10:00", /*built=*/false);
+    send("A", "10:05");
+    clock_ = At("10:10");
+    segments_[0].deleting = true;
+    segments_[0].changed_offset = offset_;
+    segments_[0].changed_clock = clock_;
+    engine_.use(*RuleSet::Compile(segments_));
+    engine_.take_over(user_);
+    engine_.remove(0, clock_, user_, changes_);
+    if (freed) {
+      segments_.erase(segments_.begin());
+      engine_.use(*RuleSet::Compile(segments_));
+      engine_.take_over(user_);
+    }
+    define_others("10:15");
+    send("X", "10:20");
+    EXPECT_THAT(turn("10:30"), IsEmpty());
+  }
+}
+
 // As of when it follows was noted, and is looked for no more.
 TEST_P(Waiting, CountsNothingThatNeverWasWhereTheInnerIsPausedMeanwhile) {
   for (const char* kind : {"page_count: { at_least: 2, within: 2h }",
