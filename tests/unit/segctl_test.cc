@@ -198,13 +198,13 @@ TEST(Segctl, ReplayDoesNotWriteOverWhatItReads) {
   ASSERT_EQ(system(("ln -f " + events + " " + hard_link).c_str()), 0);
   const std::string replay = "replay --segments " + segments + " --events ";
   for (const std::string& arguments : {
-           events + " --output " + events,
-           events + " --output " + testing::TempDir() + "./segctl_test_kept.ndjson",
-           events + " --output " + link,
-           events + " --output " + hard_link,
-           link + " --output " + events,
-           "- --output " + events + " < " + events,
-           events + " --output " + segments,
+           absl::StrCat(events, " --output ", events),
+           absl::StrCat(events, " --output ", testing::TempDir(), "./segctl_test_kept.ndjson"),
+           absl::StrCat(events, " --output ", link),
+           absl::StrCat(events, " --output ", hard_link),
+           absl::StrCat(link, " --output ", events),
+           absl::StrCat("- --output ", events, " < ", events),
+           absl::StrCat(events, " --output ", segments),
        }) {
     const SegctlResult result = Segctl(replay + arguments + " 2>&1");
     EXPECT_EQ(result.status, 2) << arguments;
