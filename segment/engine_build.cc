@@ -165,8 +165,8 @@ bool Engine::build(Slot slot, Time clock, const Past* past, Reason reason, UserS
   if (present && present->built && present->version == rule.version) return false;
   core.fire(clock, user, out);
 
-  // Also of a rule that by now follows what is paused or going: it must not be taken for something
-  // that waits.
+  // Also of a rule that by now follows something live or deleted: the note must not be taken for
+  // something that waits.
   const Settled noted = Core::take_noted(rule, user);
   core.build_in_base(rule, past, reason, user);
   const Time now = std::max(clock, user.newest_event);

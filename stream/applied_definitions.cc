@@ -58,6 +58,11 @@ std::optional<std::string> RefusalAfter(const Segment& before, const Segment& ne
   return std::nullopt;
 }
 
+void SetChanged(Offset offset, Time clock, AppliedDefinition& definition) {
+  definition.set_changed_offset(offset.value());
+  definition.set_changed_clock_ms(clock.millis());
+}
+
 // Records from before the clock was kept have that of an activation alone.
 Time ChangedClock(const AppliedDefinition& definition) {
   const bool activated = definition.changed_offset() == definition.activation_offset();
@@ -112,8 +117,7 @@ AppliedDefinition Activate(const Segment& segment, const AppliedDefinition* befo
   definition.set_activation_offset(offset.value());
   definition.set_activation_clock_ms(clock.millis());
   definition.set_history_offset(offset.value());
-  definition.set_changed_offset(offset.value());
-  definition.set_changed_clock_ms(clock.millis());
+  SetChanged(offset, clock, definition);
   // Whoever wrote an update without knowing of a pause, which the guard makes without a version
   // and a record that can't be read hides, did not mean to end it.
   const bool goes_on = before && before->paused() && !segment.paused() &&
@@ -292,8 +296,7 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
     if (it != by_id.end() && !Remade(by_slot_.at(slot).segment(), *it->second)) continue;
     next[slot].set_deleting(true);
     // From here on, not from a user's turn on, the segment is what it was.
-    next[slot].set_changed_offset(activation_offset.value());
-    next[slot].set_changed_clock_ms(activation_clock.millis());
+    SetChanged(activation_offset, activation_clock, next[slot]);
     change.definitions.push_back(next[slot]);
     ending.insert(id);
   }
@@ -403,8 +406,7 @@ AppliedDefinitions::Change AppliedDefinitions::pause(const std::vector<Slot>& sl
     AppliedDefinition& definition = next.at(slot);
     definition.set_paused(true);
     definition.set_paused_by_guard(true);
-    definition.set_changed_offset(offset.value());
-    definition.set_changed_clock_ms(clock.millis());
+    SetChanged(offset, clock, definition);
     definition.clear_first();
     // Otherwise the phase says that some members were told.
     if (!EndsShadow(definition)) definition.set_phase(AppliedDefinition::ACTIVE);
