@@ -126,14 +126,18 @@ void Engine::Core::add_past(const Rule& rule, const Past* past, Time at, Reason 
   SegmentState& segment = state.segments.find_or_add(rule.slot);
   segment.version = rule.version;
   if (past != nullptr) add_common(*past, user, state);
-  if (past != nullptr && !past->measures.empty()) {
-    Measures& measures = segment.memory.open().measures;
-    measures.resize(rule.measures.size());
-    for (size_t i = 0; i < rule.measures.size(); ++i) {
-      rule.measures[i].merge(past->measures[i], at, measures[i]);
+  if (past != nullptr && (!past->measures.empty() || !past->ahead.empty())) {
+    Memory& memory = segment.memory.open();
+    memory.measures.resize(rule.measures.size());
+    for (size_t i = 0; i < past->measures.size(); ++i) {
+      rule.measures[i].merge(past->measures[i], at, memory.measures[i]);
     }
-    if (rule.kind != Rule::Kind::kPast) {
-      segment.memory.open().counted_at = std::max(rule.activation_clock, past->newest);
+    if (&state != &user.present) {
+      memory.ahead = past->ahead;
+    } else {
+      for (const Addition& event : past->ahead) {
+        rule.measures[event.measure].add(event.at, event.value, at, memory.measures[event.measure]);
+      }
     }
   }
   fold.build(rule.slot, at, reason, state, out);

@@ -50,9 +50,13 @@ void Engine::Core::settle(const ActivationPoint& before, UserState& user) {
     if (rule.runs && !(present != nullptr ? present->built : rule.built)) continue;
     const SegmentState* earlier = base.segments.find(slot);
     // What is counted does not depend on other segments.
-    Measures counted;
-    if (earlier != nullptr) counted = earlier->memory->measures;
-    if (present == nullptr && counted.empty()) {
+    Memory counted;
+    if (earlier != nullptr) {
+      counted.measures = earlier->memory->measures;
+      counted.ahead = earlier->memory->ahead;
+    }
+    const bool has_counted = counted != Memory();
+    if (present == nullptr && !has_counted) {
       base.segments.erase(slot);
       continue;
     }
@@ -61,8 +65,9 @@ void Engine::Core::settle(const ActivationPoint& before, UserState& user) {
     settled.version = rule.version;
     settled.built = rule.built;
     if (present != nullptr) settled = *present;
-    if (!settled.memory.empty() || !counted.empty()) {
-      settled.memory.open().measures = std::move(counted);
+    if (!settled.memory.empty() || has_counted) {
+      settled.memory.open().measures = std::move(counted.measures);
+      settled.memory.open().ahead = std::move(counted.ahead);
     }
     if (rule.kind == Rule::Kind::kDateTime && settled.built) {
       fold.read_date(rule, std::max(rule.activation_clock, now), base, settled);

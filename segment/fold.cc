@@ -215,7 +215,10 @@ void Fold::decide(const Moment& moment, FoldState& state, Changes& out) {
     const Touch touch = this->touch(slot);
     const size_t told = out.size();
     SegmentState* segment = find(state, slot);
-    if (segment != nullptr) due_before_ = std::min(due_before_, segment->due);
+    if (segment != nullptr) {
+      due_before_ = std::min(due_before_, segment->due);
+      if (!segment->memory->ahead.empty()) catch_up(rule, moment.at, *segment);
+    }
     if (rule.kind == Rule::Kind::kPast) {
       evaluate(rule, touch, moment, segment, state, out);
     } else if (moment.event != nullptr) {
@@ -245,6 +248,17 @@ void Fold::decide(const Moment& moment, FoldState& state, Changes& out) {
       turns_.add(rules_->rules[outer].rank);
     }
   }
+}
+
+void Fold::catch_up(const Rule& rule, Time at, SegmentState& segment) {
+  Memory& memory = segment.memory.open();
+  std::vector<Addition>& ahead = memory.ahead.open();
+  auto next = ahead.begin();
+  for (; next != ahead.end() && next->from <= at; ++next) {
+    rule.measures[next->measure].add(next->at, next->value, at, memory.measures[next->measure]);
+  }
+  ahead.erase(ahead.begin(), next);
+  if (ahead.empty()) memory.ahead = {};
 }
 
 void Fold::evaluate(const Rule& rule, const Touch& touch, const Moment& moment,
@@ -766,8 +780,7 @@ bool Fold::holds(const Scope& scope, uint32_t index, Time* until) {
         const Measure& measure = scope.rule.measures[i];
         const bool empty = scope.segment == nullptr || scope.segment->memory->measures.empty();
         const MeasureState& counted = empty ? kNothing : scope.segment->memory->measures[i];
-        const Time at = empty ? scope.at : std::max(scope.at, scope.segment->memory->counted_at);
-        if (!measure.holds(counted, at, until)) return false;
+        if (!measure.holds(counted, scope.at, until)) return false;
         earliest = std::min(earliest, *until);
       }
       *until = earliest;

@@ -138,8 +138,7 @@ bool Forecast::measure_holds(size_t index, Time* until) const {
   const bool counted = state != nullptr && !state->memory->measures.empty();
   const Measure& measure = rule_.measures[index];
   const MeasureState& of = counted ? state->memory->measures[index] : kNothing;
-  const Time at = counted ? std::max(now_, state->memory->counted_at) : now_;
-  return measure.holds(of, at, until);
+  return measure.holds(of, now_, until);
 }
 
 }  // namespace segmentd

@@ -30,6 +30,7 @@ History::History(std::shared_ptr<const RuleSet> rules, const Settings& settings)
   for (const Rule& rule : rules_->compiled().rules) {
     first_.push_back(static_cast<uint32_t>(measures_.size()));
     for (const Measure& measure : rule.measures) measures_.push_back(&measure);
+    filters_ = filters_ || (rule.kind != Rule::Kind::kPast && !rule.measures.empty());
   }
 }
 
@@ -73,8 +74,9 @@ bool History::note_common(const Event& event, User& user) const {
 }
 
 void History::settle(Time oldest, User& user) const {
-  const auto end = std::find_if(user.recent.begin(), user.recent.end(),
-                                [&](const Recent& r) { return r.record_time >= oldest; });
+  const auto end = std::find_if(user.recent.begin(), user.recent.end(), [&](const Recent& r) {
+    return r.record_time >= oldest || (filters_ && r.now >= oldest);
+  });
   if (end == user.recent.begin()) return;
   for (auto it = user.recent.begin(); it != end; ++it) count(*it, user.measures);
   user.recent.erase(user.recent.begin(), end);
@@ -115,7 +117,7 @@ void History::add(std::string_view id, const Event& event) {
     }
   }
   if (event_.counted.empty() && !said) return;
-  if (message == 0) {
+  if (message == 0 && !filters_) {
     count(event_, user.measures);
     return;
   }
@@ -148,14 +150,19 @@ bool History::take(std::string_view id, Slot slot, absl::Span<const SeenMessage>
   const User& user = users_[it->second];
   const auto by_id = [](const SeenMessage& a, const SeenMessage& b) { return a.id < b.id; };
   past->messages.clear();
+  past->ahead.clear();
   past->common.clear();
   past->newest = user.newest;
   for (const ProfileWrite& write : user.common) {
     if (Reads(rules_->compiled(), slot, write.property)) past->common.push_back(write);
   }
   const bool reads_common = ReadsCommon(rules_->compiled(), slot);
+  const Rule& rule = rules_->compiled().rules[slot];
   const uint32_t first = first_[slot];
-  const size_t size = rules_->compiled().rules[slot].measures.size();
+  const size_t size = rule.measures.size();
+  // No trigger of a filter can be older.
+  const Time oldest =
+      rule.kind == Rule::Kind::kPast ? Time::Max() : user.newest - settings_.max_lateness;
   const auto mine = user.measures.begin() + first;
   if (user.measures.empty()) {
     past->measures.assign(size, MeasureState());
@@ -183,18 +190,29 @@ bool History::take(std::string_view id, Slot slot, absl::Span<const SeenMessage>
     bool has_part = event.said && reads_common;
     for (const auto& [measure, value] : event.counted) {
       if (measure < first || measure >= first + size) continue;
-      measures_[measure]->add(event.at, std::bit_cast<double>(value), event.now,
-                              past->measures[measure - first]);
+      past->ahead.push_back({event.now, event.at, std::bit_cast<double>(value), measure - first});
       has_part = true;
     }
-    if (has_part) past->messages.push_back({event.message, event.record_time, event.offset});
+    if (has_part && event.message != 0) {
+      past->messages.push_back({event.message, event.record_time, event.offset});
+    }
   }
+  std::stable_sort(past->ahead.begin(), past->ahead.end(),
+                   [](const Addition& a, const Addition& b) { return a.from < b.from; });
+  size_t known = 0;
+  for (const Addition& event : past->ahead) {
+    if (event.from > oldest && past->ahead.size() - known <= settings_.max_facts) break;
+    rule.measures[event.measure].add(event.at, event.value, event.from,
+                                     past->measures[event.measure]);
+    ++known;
+  }
+  past->ahead.erase(past->ahead.begin(), past->ahead.begin() + static_cast<ptrdiff_t>(known));
   // Others count more of the user, and are to make no difference.
   const bool counted =
       std::any_of(past->measures.begin(), past->measures.end(),
                   [](const MeasureState& measure) { return !measure.samples.empty(); });
   if (!counted) past->measures.clear();
-  return counted || !past->messages.empty() || !past->common.empty();
+  return counted || !past->ahead.empty() || !past->messages.empty() || !past->common.empty();
 }
 
 }  // namespace segmentd

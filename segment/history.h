@@ -10,7 +10,8 @@
 // Memory: for each user some 100 bytes with their ID, and the common properties that the rules read
 // (at most 16 KiB each); for each of whom an event counts a MeasureState a measure of the rules
 // (bounded as the users' own states are); and of each the messages that counted or said something
-// of a common property within max_lateness of their newest record, at most max_message_ids.
+// of a common property within max_lateness of their newest record, at most max_message_ids, and
+// with filters among the rules also what counted and has no ID.
 //
 // add() and finish() are for one thread; after that any may read.
 #pragma once
@@ -64,7 +65,7 @@ class History {
   bool take(std::string_view user, Slot slot, absl::Span<const SeenMessage> seen, Past* past) const;
 
  private:
-  // An event of use that may still turn out to be one of two.
+  // An event of use that may still turn out to be one of two, or to lie behind a late trigger.
   struct Recent {
     uint64_t message = 0;
     Time record_time;
@@ -99,6 +100,8 @@ class History {
   // By slot: the place of its first measure.
   std::vector<uint32_t> first_;
   std::vector<const Measure*> measures_;
+  // Some rule counts the past for a filter.
+  bool filters_ = false;
   absl::flat_hash_map<std::string, uint32_t> index_;
   std::deque<User> users_;
   Time newest_record_ = Time::Min();

@@ -35,6 +35,17 @@ struct Occurrence {
 using Occurrences = absl::InlinedVector<Occurrence, 1>;
 using Measures = absl::InlinedVector<MeasureState, 1>;
 
+// An event of the past that a measure is to take in, once `from` has come.
+struct Addition {
+  // From when it counts.
+  Time from;
+  Time at;
+  double value = 0;
+  // Its place among the measures.
+  uint32_t measure = 0;
+  bool operator==(const Addition&) const = default;
+};
+
 // What a segment remembers of a user's events.
 struct Memory {
   // Empty, or one for each measure of the rule.
@@ -45,9 +56,9 @@ struct Memory {
   Time session_at = Time::Min();
   // The `match` value joined by.
   uint64_t joined_value = 0;
-  // Of a filter: up to when the history reaches that was read into the measures. The past is asked
-  // for as of then, or later: its parts can't be told apart.
-  Time counted_at = Time::Min();
+  // Of a base, what its measures get from a history that reaches further than itself, oldest `from`
+  // first: a late trigger finds what was before it.
+  Boxed<std::vector<Addition>> ahead;
   // Of a date: fingerprint of the value that was read.
   uint64_t read_value = 0;
   bool operator==(const Memory&) const = default;

@@ -19,7 +19,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "fixed numbers are copied as they stand");
 
-constexpr uint8_t kFormat = 4;
+constexpr uint8_t kFormat = 5;
 
 constexpr uint8_t kHasBase = 1;
 constexpr uint8_t kHasSettled = 2;
@@ -42,8 +42,10 @@ enum SegmentBits : uint16_t {
   kNotBuilt = 256,
   kMeasures = 512,
   kReadValue = 1024,
+  // Of formats 3 and 4.
   kCountedAt = 2048,
   kTold = 4096,
+  kAhead = 8192,
 };
 
 enum SequenceOp : uint8_t { kTake = 0, kLeaveOut = 1, kNew = 2 };
@@ -206,6 +208,20 @@ void PutMeasure(Writer& w, const MeasureState& m, Time near) {
   }
 }
 
+void PutAhead(Writer& w, const std::vector<Addition>& ahead, Time near) {
+  w.room(kNumber);
+  w.number(ahead.size());
+  Time before = near;
+  for (const Addition& event : ahead) {
+    w.room(3 * kNumber + 3 * sizeof(uint64_t));
+    w.number(event.measure);
+    w.fixed(std::bit_cast<uint64_t>(event.value));
+    w.time(event.from, before);
+    before = Or(event.from, near);
+    w.time(event.at, before);
+  }
+}
+
 void PutSegment(Writer& w, const SegmentState& s, Time near) {
   w.room(10 * kNumber + 6 * sizeof(uint64_t) + 2);
   w.number(s.slot);
@@ -217,7 +233,7 @@ void PutSegment(Writer& w, const SegmentState& s, Time near) {
       (s.memory->session_at != Time::Min() ? kSessionAt : 0) |
       (s.memory->joined_value != 0 ? kJoinedValue : 0) | (s.built ? 0 : kNotBuilt) |
       (s.memory->measures.empty() ? 0 : kMeasures) | (s.memory->read_value != 0 ? kReadValue : 0) |
-      (s.memory->counted_at != Time::Min() ? kCountedAt : 0) | (s.told ? kTold : 0));
+      (s.told ? kTold : 0) | (s.memory->ahead->empty() ? 0 : kAhead));
   w.number(bits);
   w.number(s.memory->occurrences.size());
   for (const Occurrence& occurrence : s.memory->occurrences) {
@@ -238,12 +254,12 @@ void PutSegment(Writer& w, const SegmentState& s, Time near) {
   if (bits & kSessionAt) w.time(s.memory->session_at, near);
   if (bits & kJoinedValue) w.fixed(s.memory->joined_value);
   if (bits & kReadValue) w.fixed(s.memory->read_value);
-  if (bits & kCountedAt) w.time(s.memory->counted_at, near);
   if (bits & kMeasures) {
     w.room(kNumber);
     w.number(s.memory->measures.size());
     for (const MeasureState& measure : s.memory->measures) PutMeasure(w, measure, near);
   }
+  if (bits & kAhead) PutAhead(w, *s.memory->ahead, near);
 }
 
 std::strong_ordering Compare(const Profile::Property& a, const Profile::Property& b) {
@@ -458,12 +474,32 @@ void Get(Reader& r, Time near, MeasureState* m) {
   }
 }
 
+void GetAhead(Reader& r, Time near, size_t measures, std::vector<Addition>* ahead) {
+  const size_t size = r.count(3 + sizeof(uint64_t));
+  Time before = near;
+  for (size_t i = 0; i < size && !r.failed(); ++i) {
+    Addition& event = ahead->emplace_back();
+    event.measure = r.number32();
+    if (event.measure >= measures) r.fail("an event of a measure that is not there");
+    event.value = GetFinite(r);
+    event.from = r.time(before);
+    if (i > 0 && event.from < (*ahead)[i - 1].from) r.fail("events of a history out of order");
+    before = Or(event.from, near);
+    event.at = r.time(before);
+  }
+}
+
 void Get(Reader& r, Layout layout, Time near, SegmentState* s) {
   s->slot = r.number32();
   s->version = static_cast<int32_t>(r.number32());
   const uint64_t bits = layout.format == 1 ? r.byte() : r.number();
-  const uint64_t known = layout.format < 3 ? kReadValue : layout.format < 4 ? kTold : kTold * 2;
-  if (bits >= known) r.fail("segment with unknown bits");
+  const uint64_t known = layout.format < 3   ? kReadValue
+                         : layout.format < 4 ? kTold
+                         : layout.format < 5 ? kAhead
+                                             : kAhead * 2;
+  if (bits >= known || (layout.format > 4 && (bits & kCountedAt) != 0)) {
+    r.fail("segment with unknown bits");
+  }
   const size_t occurrences = r.count(2);
   for (size_t i = 0; i < occurrences && !r.failed(); ++i) {
     Occurrence& occurrence = s->memory.open().occurrences.emplace_back();
@@ -482,19 +518,20 @@ void Get(Reader& r, Layout layout, Time near, SegmentState* s) {
   if (bits & kSessionAt) s->memory.open().session_at = r.time(near);
   if (bits & kJoinedValue) s->memory.open().joined_value = r.fixed();
   if (bits & kReadValue) s->memory.open().read_value = r.fixed();
-  if (bits & kCountedAt) s->memory.open().counted_at = r.time(near);
+  // As of when its past was to be asked for: up to max_lateness after an activation.
+  if (bits & kCountedAt) r.time(near);
   // It was one number for both.
   if (layout.format < 3 && (bits & kJoinedValue)) {
     s->memory.open().read_value = s->memory->joined_value;
   }
   s->built = (bits & kNotBuilt) == 0;
   s->told = (bits & kTold) != 0;
-  if (!(bits & kMeasures)) return;
-  const size_t measures = r.count(1);
+  const size_t measures = (bits & kMeasures) != 0 ? r.count(1) : 0;
   if (measures > kMaxMeasures) r.fail("more measures than a definition has");
   for (size_t i = 0; i < measures && !r.failed(); ++i) {
     Get(r, near, &s->memory.open().measures.emplace_back());
   }
+  if (bits & kAhead) GetAhead(r, near, measures, &s->memory.open().ahead.open());
 }
 
 template <typename Item, typename Items>

@@ -1,6 +1,6 @@
 // The image of a user: a UserState as bytes, as the changelog keeps it.
 //
-// Layout, format 4. A number is a varint: 7 bits a byte, lowest first, the high bit set on all
+// Layout, format 5. A number is a varint: 7 bits a byte, lowest first, the high bit set on all
 // bytes but the last, at most 10 bytes. "Signed" is zigzag: 0, -1, 1, -2, 2 ... as 0, 1, 2, 3, 4.
 // "Fixed" is 8 bytes, little-endian. A text is its length as a number and its bytes. A list is its
 // length as a number and its items. A time is relative to another one, the reference R:
@@ -10,8 +10,8 @@
 //
 // A reference that is Min() or Max() gives way to the one that stands before it in "R or S".
 //
-//   byte     format, 4 (format 1 lacks what is marked *, formats 1 and 2 what is marked **, formats
-//            1 to 3 what is marked ***)
+//   byte     format, 5 (format 1 lacks what is marked *, formats 1 and 2 what is marked **, formats
+//            1 to 3 what is marked ***, formats 1 to 4 what is marked ****)
 //   signed   included: the first input offset whose record is not in the state
 //   byte     1: there is a base; 0: none; **3: one with segments settled
 //   time     newest_event, R: 1970. From here on N is newest_event, or 1970
@@ -48,13 +48,15 @@
 //             offset relative to that one's
 //   segment:  number slot, number version, number (format 1: byte) of what differs from a new state
 //             (1 member, 2 trigger, 4 count, 8 since, 16 cause_at, 32 exit_at, 64 session_at, 128
-//             joined_value, *256 not built, *512 measures, **1024 read_value, **2048 counted_at,
-//             ***4096 told), list of occurrences; then those that differ, but member, built and
+//             joined_value, *256 not built, *512 measures, **1024 read_value, ***4096 told,
+//             ****8192 ahead), list of occurrences; then those that differ, but member, built and
 //             told: byte trigger, number count, times since, cause_at, exit_at, session_at (R: N),
-//             fixed joined_value, fixed read_value, time counted_at (R: N), list of measures.
-//             Formats 1 and 2 have read_value in the place of joined_value, for dates
+//             fixed joined_value, fixed read_value, list of measures, list of what is ahead.
+//             Formats 1 and 2 have read_value in the place of joined_value, for dates; formats 3
+//             and 4 a time (2048; R: N) after read_value that means nothing any more
 //   *measure: list of samples: number 0 (one event, sum 0), or the count and fixed sum; time at (R:
 //             sample before or N)
+//   ahead:    number measure, fixed value, time from (R: from before or N), time at (R: from or N)
 //   instance: byte 1: has a value, 2: has a deadline (or both); fixed value; time at (R: N); time
 //   due (R: at or N)
 //

@@ -269,8 +269,8 @@ bool Holds(const pb::Did& did, const std::vector<const Record*>& events, Time no
 
 bool Holds(const pb::Expression& e, const Situation& in) {
   const auto holds = [&](const pb::Expression& part) { return Holds(part, in); };
-  if (e.has_did()) return Holds(e.did(), in.events(e.did()), in.past_now);
-  if (e.has_did_not()) return !Holds(e.did_not(), in.events(e.did_not()), in.past_now);
+  if (e.has_did()) return Holds(e.did(), in.events(e.did()), in.now);
+  if (e.has_did_not()) return !Holds(e.did_not(), in.events(e.did_not()), in.now);
   if (e.has_property()) {
     return IsTrueOf(e.property(), Get(*in.profile, e.property().property()), in.now);
   }

@@ -52,8 +52,6 @@ struct Properties {
 // What an expression is asked of.
 struct Situation {
   Time now;
-  // What a `did` takes for now.
-  Time past_now;
   const std::map<std::string, Datum>* profile;
   // The user's events so far that meet the condition of a `did`.
   std::function<std::vector<const Record*>(const segments::v1::Did&)> events;

@@ -260,15 +260,11 @@ Oracle::Walk::Part* Oracle::Walk::in_force(const Part& from, const std::string& 
 Situation Oracle::Walk::situation(const Part& part) {
   Situation situation;
   situation.now = now_;
-  // A live segment whose history was read asks for the past as of then, or later.
-  situation.past_now = std::max(now_, part.start.counted_at.value_or(now_));
   situation.profile = &profile_.values;
-  situation.events = [this, &part](const pb::Did& did) {
+  situation.events = [this](const pb::Did& did) {
     std::vector<const Record*> records;
     for (const size_t i : matches_.at(&did)) {
-      const Entry& entry = user_.entries[i];
-      const bool read = part.start.counted_at.has_value() && entry.offset < part.version->offset;
-      if (i < applied_ || read) records.push_back(&entry.record);
+      if (i < applied_) records.push_back(&user_.entries[i].record);
     }
     return records;
   };
@@ -806,15 +802,6 @@ void Oracle::settle(User* user, Offset before, std::optional<Number> except) {
   user->looked.clear();
 }
 
-bool Oracle::has_counted(const User& user, Number number) const {
-  const auto dids = Dids(ExpressionOf(versions_[number].segment));
-  return std::any_of(user.entries.begin(), user.entries.end(), [&](const Entry& entry) {
-    return !entry.mark.has_value() && entry.offset < versions_[number].offset &&
-           std::any_of(dids.begin(), dids.end(),
-                       [&](const pb::Did* did) { return Meets(entry.record, *did); });
-  });
-}
-
 void Oracle::remember(User* user, Number number) {
   const auto dids = Dids(ExpressionOf(versions_[number].segment));
   for (const Entry& entry : user->entries) {
@@ -837,7 +824,6 @@ std::vector<Told> Oracle::take_turn(int index, Slot slot, Offset offset, Time cl
   std::vector<Told> told = advance(index, now);
   const bool decides = user.newest.has_value() && decides_a_filter(slot);
   if (!versions_[number].segment.has_past_behavior()) {
-    if (has_counted(user, number)) start.counted_at = start.activated;
     start.waits = false;
     user.looked.clear();
     tell(&user, &told);

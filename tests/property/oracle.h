@@ -181,8 +181,6 @@ class Oracle {
     // Of a live segment that is built user by user: the user's turn is still to come, and nothing
     // has been told.
     bool waits = false;
-    // Of one for which a history was read: the user's now at the activation.
-    std::optional<Time> counted_at;
   };
   struct Entry {
     Record record;
@@ -261,7 +259,6 @@ class Oracle {
   // All live segments with memberships in their filters stand as they are.
   void settle(User* user, Offset before, std::optional<Number> except);
   // Whether the version counts a record from before it.
-  bool has_counted(const User& user, Number number) const;
   // What the version counts of the user's records has had an effect.
   void remember(User* user, Number number);
   // What its context says of common properties that some definition reads, as commands.

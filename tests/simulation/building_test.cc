@@ -692,6 +692,27 @@ TEST_F(Building, ALateTriggerFindsTheSameWhateverIsBuiltBeside) {
   EXPECT_THAT(told("s"), UnorderedElementsAre("a ADD LATE_EVENT", "p ADD LATE_EVENT"));
 }
 
+// Though what they did is older than the window by the time of the activation, and since they did
+// something else.
+TEST_F(Building, ALateTriggerFindsThePastOfItsOwnMoment) {
+  const std::string trigger = "live: { actions: { any_of: [ { event: B } ] }, filter: { ";
+  append("u", "A");
+  const Time done = cluster_.wall;
+  cluster_.pass(Duration::Minutes(1));
+  append("u", "D");
+  turns(5);
+  want({Make("did", 1, trigger + "did: { event: A, within_last: 10s } } }"),
+        Make("did-not", 1, trigger + "did_not: { event: A, within_last: 10s } } }"),
+        Make("yet", 1, trigger + "did_not: { event: D } } }")});
+  for (const char* id : {"did", "did-not", "yet"}) turns_until_active(id);
+  restart();
+  append_at("u", "B", done + Duration::Seconds(5));
+  turns(20);
+  EXPECT_THAT(told("did"), ElementsAre("u ADD LATE_EVENT"));
+  EXPECT_THAT(told("did-not"), IsEmpty());
+  EXPECT_THAT(told("yet"), ElementsAre("u ADD LATE_EVENT"));
+}
+
 // Nobody's event waits for everybody's deadlines.
 TEST_F(Building, EventsGoBetweenTheDeadlinesOfOneMoment) {
   constexpr size_t kUsers = 300;

@@ -1,7 +1,9 @@
 #include "segment/history.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -10,6 +12,8 @@
 
 namespace segmentd {
 namespace {
+
+using ::testing::ElementsAre;
 
 constexpr Time kStart = Time::Millis(1'790'000'000'000);
 
@@ -172,6 +176,41 @@ TEST_F(HistoryTest, RemembersABoundedNumberOfMessages) {
   std::vector<SeenMessage> messages;
   EXPECT_EQ(read("u", 0, {}, &messages), 10);
   EXPECT_LE(messages.size(), 4u);
+}
+
+// For a filter, what a late trigger may come before stands apart: also without a message ID, and
+// what came too late from when it counts.
+TEST_F(HistoryTest, KeepsApartWhatALateTriggerMayPrecede) {
+  settings_.max_facts = 3;
+  rules_ = *RuleSet::Compile(
+      {Make(0,
+            "live: { actions: { any_of: [ { event: T } ] }, filter: { did: { event: A, sum: "
+            "{ property: n, at_least: 1 } } } }")});
+  const auto read_apart = [&](const std::vector<int>& minutes) {
+    history_ = std::make_unique<History>(rules_, settings_);
+    for (const int at : minutes) {
+      add("u", "A", kStart + Duration::Minutes(at), kStart + Duration::Minutes(std::max(at, 60)));
+    }
+    history_->finish();
+    Past past;
+    EXPECT_TRUE(history_->take("u", 0, {}, &past));
+    std::vector<int> apart;
+    for (const Addition& event : past.ahead) {
+      apart.push_back(static_cast<int>((event.from - kStart).millis() / 60'000));
+    }
+    int64_t together = 0;
+    for (const MeasureState& measure : past.measures) {
+      for (const Sample& sample : measure.samples) together += sample.count;
+    }
+    EXPECT_EQ(together + static_cast<int64_t>(apart.size()), std::ssize(minutes));
+    return apart;
+  };
+  EXPECT_THAT(read_apart({10, 60}), ElementsAre(10, 60));
+  EXPECT_THAT(read_apart({10, 61, 60}), ElementsAre(10, 60, 61));
+  EXPECT_THAT(read_apart({10, 60, 70}), ElementsAre(60, 70));
+  EXPECT_THAT(read_apart({60, -30}), ElementsAre(60, 60));
+  // The latest max_facts.
+  EXPECT_THAT(read_apart({60, 61, 62, 63, 64}), ElementsAre(62, 63, 64));
 }
 
 TEST_F(HistoryTest, KnowsWhatItWasReadFor) {

@@ -180,8 +180,7 @@ UserState FullOfFormat3() {
       {.slot = 10,
        .version = 2,
        .memory = Memory{.occurrences = {{.at = At(-5), .due = At(50'000)}}, .read_value = 78}});
-  user.present.segments.put(
-      {.slot = 11, .version = 1, .memory = Memory{.measures = {{}}, .counted_at = At(-10'000)}});
+  user.present.segments.put({.slot = 11, .version = 1, .memory = Memory{.measures = {{}}}});
   return user;
 }
 
@@ -192,10 +191,19 @@ UserState WithOffsets(UserState user) {
   return user;
 }
 // And which users consumers know of, amid a pause.
-UserState Full() {
+UserState FullOfFormat4() {
   UserState user = WithOffsets(FullOfFormat3());
   user.present.segments.put(
       {.slot = 12, .version = 3, .member = true, .built = false, .told = true});
+  return user;
+}
+// And what a history has of times that a late trigger may precede.
+UserState Full() {
+  UserState user = FullOfFormat4();
+  Memory memory{.measures = {{}, {}}};
+  memory.ahead = std::vector<Addition>{{.from = At(-9'000), .at = At(-9'000), .value = 2.5},
+                                       {.from = At(-8'000), .at = At(-12'000), .measure = 1}};
+  user.base->segments.put({.slot = 13, .version = 1, .memory = std::move(memory)});
   return user;
 }
 
@@ -278,13 +286,13 @@ void ExpectGolden(const std::string& name, const UserState& user, Offset include
 }
 
 TEST(UserCodec, GoldenNewUser) {
-  ExpectGolden("user_image_4_new.hex", UserState(), Offset(0));
+  ExpectGolden("user_image_5_new.hex", UserState(), Offset(0));
 }
 TEST(UserCodec, GoldenTypicalUser) {
-  ExpectGolden("user_image_4_typical.hex", WithOffsets(Typical()), Offset(81'735));
+  ExpectGolden("user_image_5_typical.hex", WithOffsets(Typical()), Offset(81'735));
 }
 TEST(UserCodec, GoldenFullUser) {
-  ExpectGolden("user_image_4_full.hex", Full(), Offset(81'801));
+  ExpectGolden("user_image_5_full.hex", Full(), Offset(81'801));
 }
 
 // Format 1 knew neither facts that lie ahead nor users who do not exist yet.
@@ -305,6 +313,12 @@ TEST(UserCodec, Format3StaysReadable) {
   ExpectReads(ReadGolden("user_image_3_new.hex"), UserState(), Offset(0));
   ExpectReads(ReadGolden("user_image_3_typical.hex"), Typical(), Offset(81'735));
   ExpectReads(ReadGolden("user_image_3_full.hex"), FullOfFormat3(), Offset(81'801));
+}
+
+TEST(UserCodec, Format4StaysReadable) {
+  ExpectReads(ReadGolden("user_image_4_new.hex"), UserState(), Offset(0));
+  ExpectReads(ReadGolden("user_image_4_typical.hex"), WithOffsets(Typical()), Offset(81'735));
+  ExpectReads(ReadGolden("user_image_4_full.hex"), FullOfFormat4(), Offset(81'801));
 }
 
 TEST(UserCodec, EveryCutIsAnError) {
@@ -331,7 +345,7 @@ absl::Status ParseStatus(std::string_view image) {
 TEST(UserCodec, ErrorsSayWhatAndWhere) {
   std::string image = Image(Typical(), Offset(1));
   EXPECT_THAT(std::string(ParseStatus(image + "x").message()), HasSubstr("bytes left over"));
-  for (const char format : {char{0}, char{5}}) {
+  for (const char format : {char{0}, char{6}}) {
     image[0] = format;
     const absl::Status unknown = ParseStatus(image);
     EXPECT_EQ(unknown.code(), absl::StatusCode::kUnimplemented);
@@ -374,6 +388,17 @@ TEST(UserCodec, BrokenOrdersAreErrors) {
   user.present.segments[3].memory.open().measures.resize(401);
   EXPECT_THAT(std::string(ParseStatus(Image(user, Offset(1))).message()),
               HasSubstr("more measures than a definition has"));
+  const auto ahead = [&user]() -> std::vector<Addition>& {
+    user = Full();
+    return user.base->segments.find(13)->memory.open().ahead.open();
+  };
+  ahead()[1].measure = 2;
+  EXPECT_THAT(std::string(ParseStatus(Image(user, Offset(1))).message()),
+              HasSubstr("an event of a measure that is not there"));
+  std::vector<Addition>& events = ahead();
+  std::swap(events[0], events[1]);
+  EXPECT_THAT(std::string(ParseStatus(Image(user, Offset(1))).message()),
+              HasSubstr("events of a history out of order"));
   user = Typical();
   user.seen[1].id = 0;
   EXPECT_THAT(std::string(ParseStatus(Image(user, Offset(1))).message()),
@@ -544,10 +569,19 @@ class AnyUser {
     s.exit_at = time();
     if (below(2) == 0) s.memory.open().session_at = time();
     if (below(2) == 0) s.memory.open().joined_value = number();
-    if (below(2) == 0) s.memory.open().counted_at = time();
     if (below(2) == 0) s.memory.open().read_value = number();
     s.built = below(4) != 0;
     for (int i = below(4); i > 0; --i) s.memory.open().measures.push_back(measure());
+    if (!s.memory->measures.empty() && below(3) == 0) {
+      std::vector<Addition>& ahead = s.memory.open().ahead.open();
+      for (int i = below(3); i > 0; --i) {
+        ahead.push_back(
+            {time(), time(), static_cast<double>(below(9)) / 4,
+             static_cast<uint32_t>(below(static_cast<int>(s.memory->measures.size())))});
+      }
+      std::sort(ahead.begin(), ahead.end(),
+                [](const Addition& a, const Addition& b) { return a.from < b.from; });
+    }
     for (int i = below(4); i > 0; --i)
       s.memory.open().occurrences.push_back({number(), time(), time()});
     return s;
