@@ -217,7 +217,9 @@ void Fold::decide(const Moment& moment, FoldState& state, Changes& out) {
     SegmentState* segment = find(state, slot);
     if (segment != nullptr) {
       due_before_ = std::min(due_before_, segment->due);
-      if (!segment->memory->ahead.empty()) catch_up(rule, moment.at, *segment);
+      // At one moment the deadlines come first.
+      const Time until = moment.event != nullptr ? moment.at : moment.at - Duration::Millis(1);
+      if (!segment->memory->ahead.empty()) catch_up(rule, until, *segment);
     }
     if (rule.kind == Rule::Kind::kPast) {
       evaluate(rule, touch, moment, segment, state, out);
@@ -250,12 +252,12 @@ void Fold::decide(const Moment& moment, FoldState& state, Changes& out) {
   }
 }
 
-void Fold::catch_up(const Rule& rule, Time at, SegmentState& segment) {
+void Fold::catch_up(const Rule& rule, Time until, SegmentState& segment) {
   Memory& memory = segment.memory.open();
   std::vector<Addition>& ahead = memory.ahead.open();
   auto next = ahead.begin();
-  for (; next != ahead.end() && next->from <= at; ++next) {
-    rule.measures[next->measure].add(next->at, next->value, at, memory.measures[next->measure]);
+  for (; next != ahead.end() && next->from <= until; ++next) {
+    rule.measures[next->measure].add(next->at, next->value, until, memory.measures[next->measure]);
   }
   ahead.erase(ahead.begin(), next);
   if (ahead.empty()) memory.ahead = {};

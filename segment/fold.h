@@ -171,8 +171,8 @@ class Fold {
   // Null when there is none.
   SegmentState* find(FoldState& state, Slot slot);
   void decide(const Moment& moment, FoldState& state, Changes& out);
-  // Takes in what lay ahead in the segment's history, up to `at`.
-  static void catch_up(const Rule& rule, Time at, SegmentState& segment);
+  // Takes in what lay ahead in the segment's history, up to and including `until`.
+  static void catch_up(const Rule& rule, Time until, SegmentState& segment);
   // `segment`: null when there is none.
   void evaluate(const Rule& rule, const Touch& touch, const Moment& moment, SegmentState* segment,
                 FoldState& state, Changes& out);

@@ -1433,6 +1433,21 @@ TEST(Engine, ALateTriggerIsJudgedByTheHistoryBeforeIt) {
   }
 }
 
+// A deadline comes before the events of its moment, also before those of a history.
+TEST(Engine, ADeadlineBeforeTheActivationPrecedesTheHistoryOfItsMoment) {
+  for (const std::string filter : {"did: { event: A }", "did_not: { event: A }"}) {
+    SCOPED_TRACE(filter);
+    SmallEngine engine("{ name: S, live: { actions: { any_of: [ { event: C } ] } } }");
+    engine.send({"10:00", "A"});
+    engine.send({"10:30", "X"});
+    engine.define(1, absl::StrCat("{ name: L, live: { inaction: { trigger: { event: B }, "
+                                  "does_not_do: [ { event: D } ], within: 10m }, filter: { ",
+                                  filter, " } } }"));
+    engine.send({.time = "09:50", .name = "B", .record_time = "10:40"});
+    EXPECT_EQ(engine.member(1), filter.starts_with("did_not"));
+  }
+}
+
 // One user's records, with late and too late ones and duplicates among them.
 struct Sent {
   std::string name;
