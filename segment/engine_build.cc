@@ -133,7 +133,7 @@ void Engine::Core::add_past(const Rule& rule, const Past* past, Time at, Reason 
       rule.measures[i].merge(past->measures[i], at, memory.measures[i]);
     }
     if (&state != &user.present) {
-      memory.ahead = past->ahead;
+      if (!past->ahead.empty()) memory.ahead = past->ahead;
     } else {
       for (const Addition& event : past->ahead) {
         rule.measures[event.measure].add(event.at, event.value, at, memory.measures[event.measure]);

@@ -12,6 +12,7 @@
 #include "segment/absl_view.h"
 #include "segment/compiled_rules.h"
 #include "segment/definition_words.h"
+#include "segment/fold.h"
 #include "segment/forecast.h"
 #include "segment/timestamp.h"
 
@@ -664,6 +665,13 @@ pb::Explanation ExplainMembership(const RuleSet& rules, Slot slot, Time now,
   if (member) SetTimestamp(state->since, root.mutable_since());
   if (active->paused || !built) return out;
   if (segment.has_past_behavior() && !user.present.exists) return out;
+  // As of now, also where nothing has come for it since its history was added.
+  SegmentState caught_up;
+  if (state != nullptr && !state->memory->ahead->empty()) {
+    caught_up = *state;
+    Fold::catch_up(rule, now, caught_up);
+    state = &caught_up;
+  }
   Explainer(rules, rule, segment, state, user, now).explain(root);
   return out;
 }

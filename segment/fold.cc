@@ -263,6 +263,19 @@ void Fold::catch_up(const Rule& rule, Time until, SegmentState& segment) {
   if (ahead.empty()) memory.ahead = {};
 }
 
+int64_t Fold::catch_up(Time until, FoldState& state) const {
+  int64_t taken_in = 0;
+  for (SegmentState& segment : state.segments) {
+    const size_t before = segment.memory->ahead->size();
+    if (before == 0 || segment.memory->ahead->front().from > until) continue;
+    const Rule& rule = rules_->rules[segment.slot];
+    if (!Runs(rule, segment)) continue;
+    catch_up(rule, until, segment);
+    taken_in += static_cast<int64_t>(before - segment.memory->ahead->size());
+  }
+  return taken_in;
+}
+
 void Fold::evaluate(const Rule& rule, const Touch& touch, const Moment& moment,
                     SegmentState* segment, FoldState& state, Changes& out) {
   if (segment ? !Runs(rule, *segment) : !rule.runs || !rule.built) return;

@@ -107,6 +107,13 @@ class Fold {
   // evaluated at `at`.
   void reach_outers(Slot slot, Time at, FoldState& state, Changes& out);
 
+  // Takes in what lay ahead in the segment's history, up to and including `until`. A step does so
+  // for the segments that it touches: this is for others, when all that is due up to there has
+  // fired.
+  static void catch_up(const Rule& rule, Time until, SegmentState& segment);
+  // In all segments that run; returns how many events that were.
+  int64_t catch_up(Time until, FoldState& state) const;
+
   // Whether one node of a rule's expression, with all below it, holds. `until` becomes the earliest
   // moment after `at` at which that may turn without an event.
   bool holds(const Rule& rule, uint32_t node, const FoldState& state, Time at, Time* until);
@@ -171,8 +178,6 @@ class Fold {
   // Null when there is none.
   SegmentState* find(FoldState& state, Slot slot);
   void decide(const Moment& moment, FoldState& state, Changes& out);
-  // Takes in what lay ahead in the segment's history, up to and including `until`.
-  static void catch_up(const Rule& rule, Time until, SegmentState& segment);
   // `segment`: null when there is none.
   void evaluate(const Rule& rule, const Touch& touch, const Moment& moment, SegmentState* segment,
                 FoldState& state, Changes& out);

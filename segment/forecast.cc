@@ -42,6 +42,7 @@ Forecast::Forecast(const RuleSet::Compiled& rules, Slot slot, const UserState& u
   for (const SegmentState& segment : user.present.segments) {
     if (segment.slot == slot || fold_.concerns(segment.slot)) state_.segments.put(segment);
   }
+  fold_.catch_up(now_, state_);
   fold_.note_deadlines(state_);
   if (!moves) {
     if (SegmentState* own = state_.segments.find(slot)) own->due = Time::Max();
@@ -93,8 +94,15 @@ int64_t Forecast::cost_of_measures(const Rule& rule, const ExpressionNode& node)
   return cost;
 }
 
+const std::vector<Addition>& Forecast::history_ahead() const {
+  static const SegmentState kNothing;
+  const SegmentState* state = state_.segments.find(rule_.slot);
+  return *(state != nullptr ? *state : kNothing).memory->ahead;
+}
+
 bool Forecast::late_ahead() const {
-  return state_.writes_applied < user_.writes.size() || state_.facts_applied < user_.facts.size();
+  return state_.writes_applied < user_.writes.size() || state_.facts_applied < user_.facts.size() ||
+         !history_ahead().empty();
 }
 
 Time Forecast::next() const {
@@ -106,6 +114,7 @@ Time Forecast::next() const {
   if (const size_t n = state_.facts_applied; n < user_.facts.size()) {
     next = std::min(next, user_.facts[n].order.time);
   }
+  if (!history_ahead().empty()) next = std::min(next, history_ahead().front().from);
   return next;
 }
 
@@ -119,8 +128,9 @@ int64_t Forecast::advance(Time moment) {
   changes_.clear();
   fold_.run(input, moment, {}, state_, decided, changes_, unused);
   now_ = std::max(now_, moment);
+  const int64_t of_history = fold_.catch_up(moment, state_);
   return dearest_ * (fold_.segments_decided - before) +
-         (state_.writes_applied + state_.facts_applied - applied);
+         (state_.writes_applied + state_.facts_applied - applied) + of_history;
 }
 
 bool Forecast::member() const {

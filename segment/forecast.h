@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "segment/compiled_rules.h"
 #include "segment/fold.h"
@@ -43,6 +44,8 @@ class Forecast {
   int64_t cost(uint32_t node) const;
 
  private:
+  // Of the segment's own.
+  const std::vector<Addition>& history_ahead() const;
   int64_t cost(const Rule& rule, int64_t of_property) const;
   int64_t cost_of_measures(const Rule& rule, const ExpressionNode& node) const;
 

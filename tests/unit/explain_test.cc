@@ -340,6 +340,34 @@ live: { actions: { any_of: [ { event: C } ] }, exit: { after: 1h } }
                                  "{since 11:00:00}"));
 }
 
+TEST(Explain, AHistoryThatNothingHasComeForSince) {
+  SmallEngine engine("{ name: S, live: { actions: { any_of: [ { event: C } ] } } }");
+  engine.send({"10:00", "A"});
+  engine.send({"10:30", "A"});
+  // Came too late, and counts from 12:30 on.
+  engine.send({.time = "09:00", .name = "A", .record_time = "12:30"});
+  engine.clock("12:29:59");
+  engine.define(1, R"(
+name: L
+live:
+  actions: { any_of: [ { event: B } ] }
+  filter: { did: { event: A, within_last: 4h, count: { at_least: 3 } } }
+)");
+  EXPECT_EQ(Tree(engine.explain(1)), R"(
+- live: not a member
+  ? live.actions.any_of[0]: B: waits for its event
+  ? live.exit: a member stays
+  - live.filter: A in the last 4h: 2 of at least 3, the last at 2026-11-22T10:30:00.000Z {until 12:30:00}
+)");
+  engine.clock("12:45");
+  EXPECT_EQ(Tree(engine.explain(1)), R"(
+- live: not a member
+  ? live.actions.any_of[0]: B: waits for its event
+  ? live.exit: a member stays
+  + live.filter: A in the last 4h: 3 or more of at least 3, the last at 2026-11-22T10:30:00.000Z {until 13:00:00}
+)");
+}
+
 // Forty segments, each asking for the next one twice: 2^40 ways from the first to the last.
 TEST(Explain, EndsHoweverManyWaysLeadToASegment) {
   std::string yaml;
