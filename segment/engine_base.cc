@@ -158,6 +158,8 @@ void Engine::Core::move_base(const Event& event, UserState& user) {
   fold.counted_from = Offset(std::numeric_limits<int64_t>::max());
   fold.run(input_of(user), base.until, {}, base, decided, transitions, unused);
   fold.counted_from = Offset();
+  // The present has no more ahead than the base.
+  if (fold.catch_up(base.until, base) > 0) fold.catch_up(base.until, user.present);
   const uint32_t gone_facts = base.facts_applied;
   const uint32_t gone_writes = base.writes_applied;
   base.facts_applied = 0;

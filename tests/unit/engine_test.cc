@@ -1448,6 +1448,28 @@ TEST(Engine, ADeadlineBeforeTheActivationPrecedesTheHistoryOfItsMoment) {
   }
 }
 
+TEST(Engine, AHistoryIsKeptApartAsLongAsALateTriggerMayPrecedeIt) {
+  SmallEngine engine(
+      "{ name: S, live: { actions: { any_of: [ { event: C } ] }, exit: { on: [ { event: X } ] } } "
+      "}",
+      {.max_lateness = Duration::Minutes(10)});
+  engine.send({"10:00", "A"});
+  engine.define(1,
+                "{ name: L, live: { actions: { any_of: [ { event: B } ] }, "
+                "filter: { did: { event: A } } } }");
+  const auto ahead = [](const FoldState& state) {
+    return state.segments.find(1)->memory->ahead->size();
+  };
+  EXPECT_EQ(ahead(*engine.user().base), 1u);
+  // Nothing of this is for that segment, but the base moves on.
+  for (int i = 10; i < 50; ++i) engine.send({absl::StrCat("10:05:", i), "X"});
+  engine.send({"10:20", "X"});
+  ASSERT_LT(engine.user().facts.size(), 20u);
+  EXPECT_EQ(ahead(*engine.user().base), 0u);
+  EXPECT_EQ(ahead(engine.user().present), 0u);
+  EXPECT_THAT(engine.send({"10:21", "B"}), ElementsAre("1: ADD 10:21 TRIGGER by B of 10:21"));
+}
+
 // One user's records, with late and too late ones and duplicates among them.
 struct Sent {
   std::string name;
