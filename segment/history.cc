@@ -132,7 +132,12 @@ void History::add(std::string_view id, const Event& event) {
 }
 
 void History::finish() {
-  for (User& user : users_) settle(newest_record_ - settings_.max_lateness, user);
+  // A record time ahead of the clock tells nothing of those to come.
+  Time now = newest_record_;
+  for (const ActiveSegment& segment : rules_->segments()) {
+    if (segment.activation_clock != Time::Min()) now = std::min(now, segment.activation_clock);
+  }
+  for (User& user : users_) settle(now - settings_.max_lateness, user);
 }
 
 bool History::has(const ActiveSegment& segment) const {

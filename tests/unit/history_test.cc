@@ -213,6 +213,25 @@ TEST_F(HistoryTest, KeepsApartWhatALateTriggerMayPrecede) {
   EXPECT_THAT(read_apart({60, 61, 62, 63, 64}), ElementsAre(62, 63, 64));
 }
 
+// A producer's wrong clock, of another user.
+TEST_F(HistoryTest, ARecordTimeAheadOfTheClockEndsNothing) {
+  segments_ = {
+      Make(0,
+           "live: { actions: { any_of: [ { event: T } ] }, filter: { did: { event: A, sum: "
+           "{ property: n, at_least: 1 } } } }")};
+  segments_[0].activation_clock = kStart + Duration::Minutes(30);
+  rules_ = *RuleSet::Compile(segments_);
+  history_ = std::make_unique<History>(rules_, settings_);
+  add("u", "A", "m1");
+  const Time wrong = kStart + Duration::Days(3);
+  add("v", "A", wrong, wrong);
+  history_->finish();
+  Past past;
+  EXPECT_TRUE(history_->take("u", 0, {}, &past));
+  EXPECT_EQ(past.ahead.size(), 1u);
+  EXPECT_EQ(past.messages.size(), 1u);
+}
+
 TEST_F(HistoryTest, KnowsWhatItWasReadFor) {
   EXPECT_TRUE(history_->has(segments_[1]));
   ActiveSegment edited = segments_[1];
