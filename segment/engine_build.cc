@@ -132,13 +132,7 @@ void Engine::Core::add_past(const Rule& rule, const Past* past, Time at, Reason 
     for (size_t i = 0; i < past->measures.size(); ++i) {
       rule.measures[i].merge(past->measures[i], at, memory.measures[i]);
     }
-    if (&state != &user.present) {
-      if (!past->ahead.empty()) memory.ahead = past->ahead;
-    } else {
-      for (const Addition& event : past->ahead) {
-        rule.measures[event.measure].add(event.at, event.value, at, memory.measures[event.measure]);
-      }
-    }
+    if (!past->ahead.empty()) memory.ahead = past->ahead;
   }
   fold.build(rule.slot, at, reason, state, out);
 }

@@ -217,9 +217,11 @@ void Fold::decide(const Moment& moment, FoldState& state, Changes& out) {
     SegmentState* segment = find(state, slot);
     if (segment != nullptr) {
       due_before_ = std::min(due_before_, segment->due);
-      // At one moment the deadlines come first.
-      const Time until = moment.event != nullptr ? moment.at : moment.at - Duration::Millis(1);
-      if (!segment->memory->ahead.empty()) catch_up(rule, until, *segment);
+      if (!segment->memory->ahead.empty()) {
+        // At one moment the deadlines come first.
+        const Time until = moment.event != nullptr ? moment.at : moment.at - Duration::Millis(1);
+        catch_up(rule, until, *segment);
+      }
     }
     if (rule.kind == Rule::Kind::kPast) {
       evaluate(rule, touch, moment, segment, state, out);

@@ -157,7 +157,6 @@ bool History::take(std::string_view id, Slot slot, absl::Span<const SeenMessage>
   past->messages.clear();
   past->ahead.clear();
   past->common.clear();
-  past->newest = user.newest;
   for (const ProfileWrite& write : user.common) {
     if (Reads(rules_->compiled(), slot, write.property)) past->common.push_back(write);
   }

@@ -2,10 +2,11 @@
 // measures, each user's as summaries that Engine::build() takes in, and of the common properties
 // that they read, each user's newest.
 //
-// No facts and no folding again: a summary is of a set of events, in whatever order they come. The
-// rules by which an event counts are the engine's: one that came too late counts from the later of
-// its record time and the user's newest event on, and a message ID seen within max_lateness makes a
-// duplicate.
+// No facts and no folding again: a summary is of a set of events, in whatever order they come. Of a
+// filter, the events that a late trigger may come before stand apart, and enter the summary in the
+// user's state as a fold comes to them. The rules by which an event counts are the engine's: one
+// that came too late counts from the later of its record time and the user's newest event on, and a
+// message ID seen within max_lateness makes a duplicate.
 //
 // Memory: for each user some 100 bytes with their ID, and the common properties that the rules read
 // (at most 16 KiB each); for each of whom an event counts a MeasureState a measure of the rules

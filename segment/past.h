@@ -20,8 +20,6 @@ struct Past {
   std::vector<SeenMessage> messages;
   // The newest of each common property that the rule reads.
   std::vector<ProfileWrite> common;
-  // The time of the user's newest event.
-  Time newest = Time::Min();
 };
 
 }  // namespace segmentd
