@@ -127,6 +127,14 @@ TEST(AllKinds, AcrossEdits) {
   Check(OfAllKinds({.edits = true, .duplicates = true}), 4000, Difference);
 }
 
+// Bases move on past what a history has apart.
+TEST(AllKinds, LongHistoriesWithLittleLatenessAcrossEdits) {
+  const Shape shape =
+      OfAllKinds({.edits = true, .duplicates = true, .little_lateness = true, .most_records = 120});
+  Check(shape, 60, Difference);
+  Check(shape, 60, ReplayWrong);
+}
+
 TEST(AllKinds, AcrossRemovals) {
   Check(OfAllKinds({.edits = true, .removals = true, .most_records = 60}), 2000, Difference);
 }
