@@ -74,12 +74,14 @@ bool History::note_common(const Event& event, User& user) const {
 }
 
 void History::settle(Time oldest, User& user) const {
-  const auto end = std::find_if(user.recent.begin(), user.recent.end(), [&](const Recent& r) {
+  const auto begin = user.recent.begin() + user.counted;
+  const auto end = std::find_if(begin, user.recent.end(), [&](const Recent& r) {
     return r.record_time >= oldest || (filters_ && r.now >= oldest);
   });
-  if (end == user.recent.begin()) return;
-  for (auto it = user.recent.begin(); it != end; ++it) count(*it, user.measures);
+  if (end == begin) return;
+  for (auto it = begin; it != end; ++it) count(*it, user.measures);
   user.recent.erase(user.recent.begin(), end);
+  user.counted = 0;
 }
 
 void History::add(std::string_view id, const Event& event) {
@@ -94,7 +96,7 @@ void History::add(std::string_view id, const Event& event) {
     const auto same = [&](const Recent& r) {
       return r.message == message && r.record_time >= oldest;
     };
-    if (std::any_of(user.recent.begin(), user.recent.end(), same)) return;
+    if (std::any_of(user.recent.begin() + user.counted, user.recent.end(), same)) return;
   }
   const Time before = user.newest;
   user.newest = std::max(before, event.time);
@@ -122,11 +124,15 @@ void History::add(std::string_view id, const Event& event) {
     return;
   }
   // In doubling portions, as the list is gone through.
-  const size_t size = user.recent.size();
+  const size_t size = user.recent.size() - user.counted;
   if (size >= 4 && (size & (size - 1)) == 0) settle(oldest, user);
-  if (user.recent.size() >= settings_.max_message_ids) {
-    count(user.recent.front(), user.measures);
-    user.recent.erase(user.recent.begin());
+  if (user.recent.size() - user.counted >= settings_.max_message_ids) {
+    count(user.recent[user.counted], user.measures);
+    // Many go at once: those that stay are moved up.
+    if (++user.counted >= settings_.max_message_ids) {
+      user.recent.erase(user.recent.begin(), user.recent.begin() + user.counted);
+      user.counted = 0;
+    }
   }
   user.recent.push_back(event_);
 }
@@ -181,7 +187,7 @@ bool History::take(std::string_view id, Slot slot, absl::Span<const SeenMessage>
     });
     std::sort(since.begin(), since.end(), by_id);
   }
-  for (const Recent& event : user.recent) {
+  for (const Recent& event : absl::MakeConstSpan(user.recent).subspan(user.counted)) {
     const auto [begin, end] =
         std::equal_range(since.begin(), since.end(), SeenMessage{event.message}, by_id);
     const bool again = std::any_of(begin, end, [&](const SeenMessage& s) {

@@ -11,8 +11,8 @@
 // Memory: for each user some 100 bytes with their ID, and the common properties that the rules read
 // (at most 16 KiB each); for each of whom an event counts a MeasureState a measure of the rules
 // (bounded as the users' own states are); and of each the messages that counted or said something
-// of a common property within max_lateness of their newest record, at most max_message_ids, and
-// with filters among the rules also what counted and has no ID.
+// of a common property within max_lateness of their newest record, at most max_message_ids (while
+// they are read, twice that), and with filters among the rules also what counted and has no ID.
 //
 // add() and finish() are for one thread; after that any may read.
 #pragma once
@@ -84,6 +84,8 @@ class History {
     // Of all rules, one after the other; empty until an event counts.
     std::vector<MeasureState> measures;
     std::vector<Recent> recent;
+    // So many of the oldest of them are in `measures`, and on their way out.
+    uint32_t counted = 0;
     // The newest of each property of RuleSet::Compiled::common; empty until there is one.
     std::vector<ProfileWrite> common;
   };

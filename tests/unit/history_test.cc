@@ -168,14 +168,22 @@ TEST_F(HistoryTest, CountsWhatCameTooLate) {
   EXPECT_EQ(read("u", 0), 2);
 }
 
-TEST_F(HistoryTest, RemembersABoundedNumberOfMessages) {
+TEST_F(HistoryTest, RemembersTheLatestMessages) {
   settings_.max_message_ids = 4;
-  history_ = std::make_unique<History>(rules_, settings_);
-  for (int i = 0; i < 10; ++i) add("u", "A", "m" + std::to_string(i));
-  history_->finish();
-  std::vector<SeenMessage> messages;
-  EXPECT_EQ(read("u", 0, {}, &messages), 10);
-  EXPECT_LE(messages.size(), 4u);
+  for (int all = 1; all <= 20; ++all) {
+    history_ = std::make_unique<History>(rules_, settings_);
+    for (int i = 0; i < all; ++i) add("u", "A", "m" + std::to_string(i));
+    // One that is remembered.
+    add("u", "A", "m" + std::to_string(std::max(all - 4, 0)));
+    history_->finish();
+    std::vector<SeenMessage> messages;
+    EXPECT_EQ(read("u", 0, {}, &messages), all);
+    std::vector<uint64_t> ids;
+    std::vector<uint64_t> latest;
+    for (const SeenMessage& message : messages) ids.push_back(message.id);
+    for (int i = std::max(all - 4, 0); i < all; ++i) latest.push_back(Id("m" + std::to_string(i)));
+    EXPECT_EQ(ids, latest);
+  }
 }
 
 // For a filter, what a late trigger may come before stands apart: also without a message ID, and
