@@ -159,7 +159,7 @@ void Engine::Core::move_base(const Event& event, UserState& user) {
   fold.run(input_of(user), base.until, {}, base, decided, transitions, unused);
   fold.counted_from = Offset();
   // The present has no more ahead than the base.
-  if (fold.catch_up(base.until, base) > 0) fold.catch_up(base.until, user.present);
+  if (fold.take_in(base.until, base) > 0) fold.take_in(base.until, user.present);
   const uint32_t gone_facts = base.facts_applied;
   const uint32_t gone_writes = base.writes_applied;
   base.facts_applied = 0;

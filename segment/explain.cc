@@ -669,7 +669,7 @@ pb::Explanation ExplainMembership(const RuleSet& rules, Slot slot, Time now,
   SegmentState caught_up;
   if (state != nullptr && !state->memory->ahead->empty()) {
     caught_up = *state;
-    Fold::catch_up(rule, now, caught_up);
+    Fold::take_in(rule, now, caught_up);
     state = &caught_up;
   }
   Explainer(rules, rule, segment, state, user, now).explain(root);

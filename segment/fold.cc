@@ -220,7 +220,7 @@ void Fold::decide(const Moment& moment, FoldState& state, Changes& out) {
       if (!segment->memory->ahead.empty()) {
         // At one moment the deadlines come first.
         const Time until = moment.event != nullptr ? moment.at : moment.at - Duration::Millis(1);
-        catch_up(rule, until, *segment);
+        take_in(rule, until, *segment);
       }
     }
     if (rule.kind == Rule::Kind::kPast) {
@@ -254,7 +254,7 @@ void Fold::decide(const Moment& moment, FoldState& state, Changes& out) {
   }
 }
 
-void Fold::catch_up(const Rule& rule, Time until, SegmentState& segment) {
+void Fold::take_in(const Rule& rule, Time until, SegmentState& segment) {
   Memory& memory = segment.memory.open();
   std::vector<Addition>& ahead = memory.ahead.open();
   auto next = ahead.begin();
@@ -265,14 +265,15 @@ void Fold::catch_up(const Rule& rule, Time until, SegmentState& segment) {
   if (ahead.empty()) memory.ahead = {};
 }
 
-int64_t Fold::catch_up(Time until, FoldState& state) const {
+int64_t Fold::take_in(Time until, FoldState& state) const {
   int64_t taken_in = 0;
   for (SegmentState& segment : state.segments) {
+    const Rule& rule = rules_->rules[segment.slot];
+    // What is remembered of the others stays out of the cache.
+    if (rule.kind == Rule::Kind::kPast || rule.measures.empty() || !Runs(rule, segment)) continue;
     const size_t before = segment.memory->ahead->size();
     if (before == 0 || segment.memory->ahead->front().from > until) continue;
-    const Rule& rule = rules_->rules[segment.slot];
-    if (!Runs(rule, segment)) continue;
-    catch_up(rule, until, segment);
+    take_in(rule, until, segment);
     taken_in += static_cast<int64_t>(before - segment.memory->ahead->size());
   }
   return taken_in;

@@ -110,9 +110,9 @@ class Fold {
   // Takes in what lay ahead in the segment's history, up to and including `until`. A step does so
   // for the segments that it touches: this is for others, when all that is due up to there has
   // fired.
-  static void catch_up(const Rule& rule, Time until, SegmentState& segment);
+  static void take_in(const Rule& rule, Time until, SegmentState& segment);
   // In all segments that run; returns how many events that were.
-  int64_t catch_up(Time until, FoldState& state) const;
+  int64_t take_in(Time until, FoldState& state) const;
 
   // Whether one node of a rule's expression, with all below it, holds. `until` becomes the earliest
   // moment after `at` at which that may turn without an event.

@@ -42,7 +42,7 @@ Forecast::Forecast(const RuleSet::Compiled& rules, Slot slot, const UserState& u
   for (const SegmentState& segment : user.present.segments) {
     if (segment.slot == slot || fold_.concerns(segment.slot)) state_.segments.put(segment);
   }
-  fold_.catch_up(now_, state_);
+  fold_.take_in(now_, state_);
   fold_.note_deadlines(state_);
   if (!moves) {
     if (SegmentState* own = state_.segments.find(slot)) own->due = Time::Max();
@@ -128,7 +128,7 @@ int64_t Forecast::advance(Time moment) {
   changes_.clear();
   fold_.run(input, moment, {}, state_, decided, changes_, unused);
   now_ = std::max(now_, moment);
-  const int64_t of_history = fold_.catch_up(moment, state_);
+  const int64_t of_history = fold_.take_in(moment, state_);
   return dearest_ * (fold_.segments_decided - before) +
          (state_.writes_applied + state_.facts_applied - applied) + of_history;
 }
