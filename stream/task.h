@@ -10,6 +10,11 @@
 // A task has no thread and knows no Kafka: its worker calls it, or a simulation. After a step that
 // did not commit the worker makes a new task, which restores.
 //
+// Its sources: task.cc applies records, fires deadlines and tells what came of it, task_restore.cc
+// comes back to the last commit, task_save.cc records where the task is, task_guards.cc bounds the
+// changes of a minute, task_rules.cc brings definitions into force, and task_build.cc builds
+// segments that count the past.
+//
 //                  start(): the changelog was read
 //     RESTORING ------------------+-------------------> RUNNING ------> CLOSED
 //         |                       |                      ^   |  close(): revoked, or
@@ -192,9 +197,7 @@ class Task {
   const std::shared_ptr<const DefinitionStatuses>& statuses() const { return statuses_; }
 
  private:
-  absl::Status load(Restored& restored, std::pair<Offset, Offset> held);
-  size_t replay(absl::Span<const Record> records);
-  absl::Status finish_replay();
+  // task.cc
 
   void apply_one(const Record& record, uint64_t hash, Time wall, Step& step);
   // Keeps the books of a user whose state has changed by the record at `since`, or just before it.
@@ -203,20 +206,45 @@ class Task {
   // Numbers and writes what the engine found, but for shadow segments and the slot in `untold`,
   // whose members nobody knows.
   void tell(const StoredUser& user, Step& step, std::optional<Slot> untold = std::nullopt);
-  // Watches over a segment's max_changes_per_minute.
-  void guard(const ActiveSegment& segment);
   void write_dead_letter(const Record& record, const DecodeResult& error, Step& step);
+  // What the engine has cut off since the last time.
+  void count_cut_off();
+  void publish_metrics();
+
+  // task_restore.cc
+
+  absl::Status load(Restored& restored, std::pair<Offset, Offset> held);
+  size_t replay(absl::Span<const Record> records);
+  absl::Status finish_replay();
+
+  // task_save.cc
 
   void save_user(StoredUser& user, Step& step);
   void save_oldest(size_t limit, bool only_overdue, Step& step);
   bool overdue(const StoredUser& user) const;
-  void save_definition(const segments::v1::AppliedDefinition& definition, Step& step);
+  Offset replay_offset() const;
+  void write_record(Step& step);
+
+  // task_guards.cc
+
+  // Watches over a segment's max_changes_per_minute.
+  void guard(const ActiveSegment& segment);
+  void record_guards();
+  void restore_guards();
+
+  // task_rules.cc
+
   bool rules_pending() const;
   // Definitions, settings and freed slots change when no user is unsaved: a replay runs under one
   // set of rules. While some of what is due has not fired, segments are paused and nothing else.
   void change_rules(Step& step);
+  void save_definition(const segments::v1::AppliedDefinition& definition, Step& step);
   // Removes a deleted segment from the next users' states.
   void scan(Step& step);
+  DefinitionStatuses progress() const;
+
+  // task_build.cc
+
   // What is to be done for segments that are not ACTIVE, after the definitions or histories have
   // changed.
   void plan_builds();
@@ -225,14 +253,6 @@ class Task {
   void take_turns(Step& step);
   bool take_turn(StoredUser& user, Slot slot, Step& step);
   bool all_had_turn() const { return !turns_.empty() && turn_at_ >= users_->size(); }
-  DefinitionStatuses progress() const;
-  void write_record(Step& step);
-  void record_guards();
-  void restore_guards();
-  Offset replay_offset() const;
-  // What the engine has cut off since the last time.
-  void count_cut_off();
-  void publish_metrics();
 
   const Partition partition_;
   const uint64_t life_;
