@@ -288,10 +288,12 @@ Outcome Engine::apply(const Event& record, Time clock, UserState& user, Changes&
   const EventOrder order{event.time, event.offset};
   const Time newest = user.newest_event;
   user.newest_event = std::max(newest, event.time);
+  const bool too_late = event.time < event.record_time - settings.max_lateness ||
+                        (newest != Time::Min() && event.time < newest - settings.max_lateness);
   const bool beyond_base = event.time < user.base_time();
-  if (event.time < event.record_time - settings.max_lateness ||
-      (newest != Time::Min() && event.time < newest - settings.max_lateness) || beyond_base) {
-    if (beyond_base) ++core.counters.facts_dropped;
+  if (too_late || beyond_base) {
+    // Only a bound makes it so.
+    if (!too_late) ++core.counters.facts_dropped;
     core.matcher.match(event);
     core.begin(event, user, out);
     core.fire(event.time, user, out);

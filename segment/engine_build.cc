@@ -180,7 +180,10 @@ bool Engine::build(Slot slot, Time clock, const Past* past, Reason reason, UserS
     core.fold.reach_outers(slot, now, user.present, out);
   }
 
-  if (past != nullptr && !past->messages.empty()) core.remember(past->messages, user);
+  if (past != nullptr) {
+    core.counters.facts_dropped += past->cut_off;
+    if (!past->messages.empty()) core.remember(past->messages, user);
+  }
   core.fold.note_deadlines(user.present);
   core.look_ahead(user);
   core.fire(now, user, out);

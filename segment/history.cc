@@ -162,6 +162,7 @@ bool History::take(std::string_view id, Slot slot, absl::Span<const SeenMessage>
   const auto by_id = [](const SeenMessage& a, const SeenMessage& b) { return a.id < b.id; };
   past->messages.clear();
   past->ahead.clear();
+  past->cut_off = 0;
   past->common.clear();
   for (const ProfileWrite& write : user.common) {
     if (Reads(rules_->compiled(), slot, write.property)) past->common.push_back(write);
@@ -214,6 +215,7 @@ bool History::take(std::string_view id, Slot slot, absl::Span<const SeenMessage>
     if (event.from > oldest && past->ahead.size() - known <= settings_.max_facts) break;
     rule.measures[event.measure].add(event.at, event.value, event.from,
                                      past->measures[event.measure]);
+    if (event.from > oldest) ++past->cut_off;
     ++known;
   }
   past->ahead.erase(past->ahead.begin(), past->ahead.begin() + static_cast<ptrdiff_t>(known));

@@ -2,6 +2,7 @@
 // History, taken in by Engine::build().
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "segment/measure.h"
@@ -16,6 +17,8 @@ struct Past {
   std::vector<MeasureState> measures;
   // Of a filter: what a late trigger may come before, oldest `from` first.
   std::vector<Addition> ahead;
+  // So many more were too many, and are in the measures.
+  int64_t cut_off = 0;
   // Of events that had a part in it and may come again, in the order of offsets.
   std::vector<SeenMessage> messages;
   // The newest of each common property that the rule reads.

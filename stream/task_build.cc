@@ -64,8 +64,9 @@ void Task::plan_builds() {
                            .until = Offset(offset),
                            .rules = *std::move(rules),
                            .settings = settings_};
-    request.key = fmt::format("{} {} {} {} {}", partition_, offset, settings_.max_lateness.millis(),
-                              settings_.max_future_skew.millis(), settings_.max_message_ids);
+    request.key = fmt::format("{} {} {} {} {} {}", partition_, offset,
+                              settings_.max_lateness.millis(), settings_.max_future_skew.millis(),
+                              settings_.max_facts, settings_.max_message_ids);
     for (Slot slot : slots) {
       const segments::v1::Segment& segment = rules_->segment(slot)->segment;
       request.key += fmt::format(" {}:{}:{}:{}.{}", slot, segment.id(), segment.version(),

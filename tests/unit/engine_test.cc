@@ -406,6 +406,29 @@ TEST(Engine, FactsAreBounded) {
   EXPECT_EQ(engine.outcome(), Outcome::kTooLate);
 }
 
+// What is too late by its age was cut off by no bound, though the base has moved on since.
+TEST(Engine, OnlyABoundDropsFacts) {
+  SmallEngine engine(
+      "{ name: S, live: { actions: { any_of: [ { event: A } ] }, exit: { after: 1m } } }",
+      {.max_lateness = Duration::Minutes(10)});
+  for (int i = 10; i < 50; ++i) engine.send({absl::StrCat("10:05:", i), "A"});
+  engine.send({"10:20", "A"});
+  ASSERT_LT(engine.user().facts.size(), 20u);
+  engine.send({.time = "10:05:10", .name = "A", .record_time = "10:20"});
+  EXPECT_EQ(engine.outcome(), Outcome::kTooLate);
+  EXPECT_EQ(engine.engine().counters().facts_dropped, 0);
+}
+
+TEST(Engine, WhatABoundCutsOffOfAHistoryIsCounted) {
+  SmallEngine engine("{ name: S, live: { actions: { any_of: [ { event: C } ] } } }",
+                     {.max_facts = 3});
+  for (int i = 10; i < 15; ++i) engine.send({absl::StrCat("10:05:", i), "A"});
+  engine.define(1,
+                "{ name: L, live: { actions: { any_of: [ { event: B } ] }, "
+                "filter: { did: { event: A } } } }");
+  EXPECT_EQ(engine.engine().counters().facts_dropped, 2);
+}
+
 TEST(Engine, MessageIdsOfAHistoryAreBounded) {
   std::vector<ActiveSegment> segments =
       ActiveFromYaml("{ name: S, past_behavior: { did: { event: A } } }");

@@ -211,6 +211,7 @@ TEST_F(HistoryTest, KeepsApartWhatALateTriggerMayPrecede) {
       for (const Sample& sample : measure.samples) together += sample.count;
     }
     EXPECT_EQ(together + static_cast<int64_t>(apart.size()), std::ssize(minutes));
+    EXPECT_EQ(past.cut_off, std::max<int64_t>(0, std::ssize(minutes) - 3));
     return apart;
   };
   EXPECT_THAT(read_apart({10, 60}), ElementsAre(10, 60));
