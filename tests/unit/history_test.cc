@@ -178,9 +178,10 @@ TEST_F(HistoryTest, RemembersTheLatestMessages) {
     history_->finish();
     std::vector<SeenMessage> messages;
     EXPECT_EQ(read("u", 0, {}, &messages), all);
-    std::vector<uint64_t> ids;
+    std::vector<uint64_t> ids(messages.size());
+    std::transform(messages.begin(), messages.end(), ids.begin(),
+                   [](const SeenMessage& message) { return message.id; });
     std::vector<uint64_t> latest;
-    for (const SeenMessage& message : messages) ids.push_back(message.id);
     for (int i = std::max(all - 4, 0); i < all; ++i) latest.push_back(Id("m" + std::to_string(i)));
     EXPECT_EQ(ids, latest);
   }
