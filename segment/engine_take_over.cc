@@ -41,7 +41,7 @@ void Engine::Core::settle(const ActivationPoint& before, UserState& user) {
   const Time now = NowAt(before, user);
   begin_base(user);
   Base& base = *user.base;
-  base.settled = {before.offset, now, before.clock};
+  base.settled = {before.offset, now};
   user.decided = std::max(user.decided, now);
   for (Slot slot : rules->compiled().following) {
     const Rule& rule = rules->compiled().rules[slot];
@@ -103,9 +103,7 @@ void Engine::Core::settle(UserState& user) {
   for (const ProfileWrite& write : user.writes) {
     before = std::max(before, write.order.offset.next());
   }
-  // For the latest change, too, if that was at this offset.
-  const ActivationPoint& change = rules->compiled().settled_before;
-  settle({before, before == change.offset ? change.clock : Time::Min()}, user);
+  settle({before, user.now}, user);
 }
 
 bool Engine::Core::stand_still(const Rule& rule, SegmentState& segment, UserState& user) {
@@ -155,7 +153,7 @@ bool Engine::Core::settle_for_change(UserState& user) {
   const Settled settled = user.settled();
   // Between two records there may be several.
   const bool is_new = settled.before < change.offset ||
-                      (settled.before == change.offset && settled.change < change.clock);
+                      (settled.before == change.offset && settled.at < change.clock);
   if (!is_new || !Known(user, change.offset)) return false;
   settle(change, user);
   return true;

@@ -54,9 +54,6 @@ struct Settled {
   // Records from before this offset are left out, and so are moments up to `at`.
   Offset before;
   Time at = Time::Min();
-  // The clock of the latest change at that offset that it is for; Time::Min() for none. The user's
-  // now, which may lie ahead of the clock, does not tell two such changes apart.
-  Time change = Time::Min();
   bool operator==(const Settled&) const = default;
 };
 

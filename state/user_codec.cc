@@ -617,7 +617,6 @@ void AppendUserImage(const UserState& user, Offset included, std::string* out) {
   if (has_settled) {
     w.signed_number(settled.before.value());
     w.time(settled.at, near);
-    w.time(settled.change, Or(settled.at, near));
   }
 
   w.number(user.facts.size());
@@ -696,8 +695,6 @@ absl::Status ParseUserImage(std::string_view image, UserState* user, Offset* inc
   if (has_settled) {
     settled.before = Offset(r.signed_number());
     settled.at = r.time(near);
-    // Was told by the user's now.
-    settled.change = format > 4 ? r.time(Or(settled.at, near)) : settled.at;
   }
 
   size_t count = r.count(1 + sizeof(uint64_t));

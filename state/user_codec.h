@@ -17,8 +17,7 @@
 //   time     newest_event, R: 1970. From here on N is newest_event, or 1970
 //   time     exists_since, R: N; *signed exists_offset
 //   times    now, decided, next_deadline, base_time, R: N
-//   **signed settled.before, time settled.at, R: N, ****time settled.change, R: settled.at or N, if
-//            there is any
+//   **signed settled.before, time settled.at, R: N, if there is any
 //   list     facts: byte 1: of the same event as the one before, 2: has a value, *4: came too late
 //            (or several)
 //                   time, signed offset, unless of the same event       R: fact before or N; offset

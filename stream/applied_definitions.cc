@@ -71,16 +71,6 @@ Time ChangedClock(const AppliedDefinition& definition) {
                           : definition.changed_clock_ms());
 }
 
-// The clock of a change at the offset: later than that of every other there, so that a user's state
-// says by it for which of them the user was settled.
-Time ClockOfChange(const BySlot& by_slot, Offset offset, Time clock) {
-  for (const auto& [slot, definition] : by_slot) {
-    if (definition.changed_offset() != offset.value()) continue;
-    clock = std::max(clock, ChangedClock(definition) + Duration::Millis(1));
-  }
-  return clock;
-}
-
 ActiveSegment Active(const AppliedDefinition& definition) {
   return {.slot = definition.slot(),
           .segment = definition.segment(),
@@ -127,6 +117,7 @@ AppliedDefinition Activate(const Segment& segment, const AppliedDefinition* befo
   definition.set_activation_offset(offset.value());
   definition.set_activation_clock_ms(clock.millis());
   definition.set_history_offset(offset.value());
+  SetChanged(offset, clock, definition);
   // Whoever wrote an update without knowing of a pause, which the guard makes without a version
   // and a record that can't be read hides, did not mean to end it.
   const bool goes_on = before && before->paused() && !segment.paused() &&
@@ -288,7 +279,6 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
                                                     bool nobody) const {
   Change change;
   BySlot next = by_slot_;
-  const Time change_clock = ClockOfChange(by_slot_, activation_offset, activation_clock);
   absl::flat_hash_map<std::string_view, Slot> live;
   absl::flat_hash_set<std::string_view> ending;
   for (const auto& [slot, definition] : by_slot_) {
@@ -306,7 +296,7 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
     if (it != by_id.end() && !Remade(by_slot_.at(slot).segment(), *it->second)) continue;
     next[slot].set_deleting(true);
     // From here on, not from a user's turn on, the segment is what it was.
-    SetChanged(activation_offset, change_clock, next[slot]);
+    SetChanged(activation_offset, activation_clock, next[slot]);
     change.definitions.push_back(next[slot]);
     ending.insert(id);
   }
@@ -336,7 +326,6 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
     }
     AppliedDefinition candidate =
         Activate(segment, before, activation_offset, activation_clock, nobody);
-    SetChanged(activation_offset, change_clock, candidate);
     while (!before && next.count(free) != 0) ++free;
     candidate.set_slot(before ? before->slot() : free);
     candidates.push_back(candidate);
@@ -413,7 +402,6 @@ AppliedDefinitions::Change AppliedDefinitions::pause(const std::vector<Slot>& sl
   // Deadlines end.
   change.edits = true;
   BySlot next = by_slot_;
-  clock = ClockOfChange(by_slot_, offset, clock);
   for (Slot slot : slots) {
     AppliedDefinition& definition = next.at(slot);
     definition.set_paused(true);

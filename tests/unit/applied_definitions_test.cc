@@ -375,20 +375,6 @@ TEST_F(AppliedDefinitionsTest, ADateCountsFromItsCreationOn) {
   EXPECT_EQ(change.rules->find("a")->activation_clock, kClock);
 }
 
-// Whatever the reading of the clock between two records.
-TEST_F(AppliedDefinitionsTest, ChangesAtOneOffsetHaveDifferentClocks) {
-  const Segment a = Make("a", 1);
-  definitions_.apply(definitions_.plan({a}, kOffset, kClock));
-  definitions_.apply(definitions_.plan({a, Make("b", 1)}, kOffset, kClock));
-  const auto third = definitions_.plan({Make("a", 2), Make("b", 1)}, kOffset, kClock);
-  EXPECT_EQ(third.rules->find("b")->changed_clock, kClock + Duration::Millis(1));
-  EXPECT_EQ(third.rules->find("a")->changed_clock, kClock + Duration::Millis(2));
-  // The segment counts from where it was made known all the same.
-  EXPECT_EQ(third.rules->find("a")->activation_clock, kClock);
-  const auto later = definitions_.plan({Make("a", 2), Make("b", 1)}, Offset(70), kClock);
-  EXPECT_EQ(later.rules->find("a")->changed_clock, kClock);
-}
-
 TEST_F(AppliedDefinitionsTest, AnEditWhileBuildingBeginsAgain) {
   go_to({Did("a", 1)});
   auto change = definitions_.plan({Did("a", 2)}, Offset(70), kClock);

@@ -1218,66 +1218,6 @@ TEST(Engine, AUserIsSettledForTheLaterOfTwoChangesAtOneOffset) {
   }
 }
 
-// Two that come one after the other between two records, or before a user's newest event: whoever
-// was settled for the first, in its turn too, has still to be settled for the second, which follows
-// another segment.
-TEST(Engine, AUserIsSettledForEachOfTwoChangesThatTheirNowDoesNotTellApart) {
-  for (const bool ahead : {false, true}) {
-    for (const bool waits : {false, true}) {
-      SCOPED_TRACE(testing::Message() << "ahead: " << ahead << ", waits: " << waits);
-      std::vector<ActiveSegment> segments = ActiveFromYaml(
-          "{ id: inner, name: I, past_behavior: { did_not: { event: C } } }\n---\n"
-          "{ id: other, name: O, past_behavior: { did: { event: B } } }\n---\n"
-          "{ name: T, live: { actions: { any_of: [ { event: Q } ] }, filter: { in_segment: other } "
-          "} }\n---\n"
-          "{ name: S, live: { actions: { any_of: [ { event: A } ] }, filter: { in_segment: inner } "
-          "} }");
-      for (Slot slot : {2, 3}) {
-        segments[slot].activation_offset = segments[slot].changed_offset = Offset(1);
-        segments[slot].activation_clock = segments[slot].changed_clock = At("10:00");
-      }
-      // Never the same: see AppliedDefinitions.
-      segments[3].activation_clock = segments[3].changed_clock =
-          At(ahead ? "10:00:10" : "10:00:00.001");
-      segments[2].built = !waits;
-      UserState user;
-      Changes changes;
-      Engine engine(*RuleSet::Compile({segments.begin(), segments.begin() + 2}), Settings());
-      engine.apply(
-          {.name = "X", .time = At(ahead ? "10:00:30" : "09:00"), .record_time = At("10:00")},
-          At("10:00"), user, changes);
-      ASSERT_TRUE(IsMember(user, 0));
-      engine.use(*RuleSet::Compile({segments.begin(), segments.begin() + 3}));
-      engine.take_over(user);
-      if (waits) {
-        engine.build(2, At("10:00"), nullptr, segments::v1::BACKFILLED, user, changes);
-        const Slot slot = 2;
-        engine.end_turn({&slot, 1}, user);
-      }
-      engine.use(*RuleSet::Compile(segments));
-      EXPECT_TRUE(engine.take_over(user)) << "to be saved";
-
-      changes.clear();
-      Offset offset(1);
-      const auto send = [&](const char* name, const char* time) {
-        engine.apply(
-            {.name = name, .time = At(time), .record_time = At("10:00:20"), .offset = offset},
-            At("10:00:15"), user, changes);
-        offset = offset.next();
-      };
-      send("C", "09:40");
-      EXPECT_FALSE(IsMember(user, 0));
-      ASSERT_EQ(changes.size(), 1u);
-      EXPECT_EQ(changes[0].at, At(ahead ? "10:00:30" : "10:00:00.001"));
-      send("A", "09:50");
-      EXPECT_TRUE(IsMember(user, 3));
-      // Once: what came in since is judged as before.
-      engine.use(*RuleSet::Compile(segments));
-      EXPECT_FALSE(engine.take_over(user));
-    }
-  }
-}
-
 // At the user's now, though no deadline and no event of theirs was since: by the clock at an
 // activation, and at the pause of another segment that it follows.
 TEST(Engine, ASleepingUserIsSettledAsOfTheChange) {

@@ -175,7 +175,7 @@ UserState FullOfFormat2() {
 // And with what format 3 can.
 UserState FullOfFormat3() {
   UserState user = FullOfFormat2();
-  user.base->settled = {Offset(81'750), At(-3'600'000), At(-3'600'000)};
+  user.base->settled = {Offset(81'750), At(-3'600'000)};
   user.present.segments.put(
       {.slot = 10,
        .version = 2,
@@ -451,7 +451,7 @@ class AnyUser {
     user.present = fold(user);
     if (below(2) == 0) {
       user.base = std::make_unique<Base>(Base{fold(user), time()});
-      if (below(2) == 0) user.base->settled = {offset(), time(), time()};
+      if (below(2) == 0) user.base->settled = {offset(), time()};
       if (below(2) == 0) {
         // The present mostly has much of the base.
         user.present = static_cast<const FoldState&>(*user.base);
