@@ -258,7 +258,6 @@ class Oracle {
   bool refers_to_unordered(Slot slot) const;
   // All live segments with memberships in their filters stand as they are.
   void settle(User* user, Offset before, std::optional<Number> except);
-  // Whether the version counts a record from before it.
   // What the version counts of the user's records has had an effect.
   void remember(User* user, Number number);
   // What its context says of common properties that some definition reads, as commands.
