@@ -220,6 +220,7 @@ struct RuleSet::Compiled {
   // followed. Those that follow count, too: a new one makes followed what changed long ago, and no
   // user may be settled as of long ago.
   ActivationPoint settled_before{Offset(), Time::Min()};
+  uint64_t settled_change_number = 0;
   // Some segment is of past behaviour or on a date: memberships may change at a moment from which
   // something that came too late counts.
   bool has_past = false;

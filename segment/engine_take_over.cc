@@ -41,7 +41,7 @@ void Engine::Core::settle(const ActivationPoint& before, UserState& user) {
   const Time now = NowAt(before, user);
   begin_base(user);
   Base& base = *user.base;
-  base.settled = {before.offset, now};
+  base.settled = {before.offset, now, rules->compiled().settled_change_number};
   user.decided = std::max(user.decided, now);
   for (Slot slot : rules->compiled().following) {
     const Rule& rule = rules->compiled().rules[slot];
@@ -151,9 +151,9 @@ void Engine::Core::take_version(const Rule& rule, SegmentState& segment, UserSta
 bool Engine::Core::settle_for_change(UserState& user) {
   const ActivationPoint& change = rules->compiled().settled_before;
   const Settled settled = user.settled();
-  // Between two records there may be several.
+  // By the offset alone where the change or the image is from before changes had numbers.
   const bool is_new = settled.before < change.offset ||
-                      (settled.before == change.offset && settled.at < change.clock);
+                      settled.change_number < rules->compiled().settled_change_number;
   if (!is_new || !Known(user, change.offset)) return false;
   settle(change, user);
   return true;

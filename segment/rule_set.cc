@@ -192,6 +192,7 @@ class Compiler {
       if (!rule.follows && !rule.followed) continue;
       const ActivationPoint change{segment.changed_offset, segment.changed_clock};
       out_.settled_before = std::max(out_.settled_before, change);
+      out_.settled_change_number = std::max(out_.settled_change_number, segment.change_number);
     }
   }
 

@@ -41,6 +41,9 @@ struct ActiveSegment {
   // Where the version, the pause or the deletion began, and the partition clock then.
   Offset changed_offset;
   Time changed_clock = Time::Min();
+  // The number of that change: later ones have higher numbers, also where they come before the same
+  // record and the clock has not moved. 0 for one from before changes had numbers.
+  uint64_t change_number = 0;
 };
 
 class RuleSet {

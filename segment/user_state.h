@@ -54,6 +54,9 @@ struct Settled {
   // Records from before this offset are left out, and so are moments up to `at`.
   Offset before;
   Time at = Time::Min();
+  // The number of the latest change that it is for (ActiveSegment::change_number): `before` and
+  // `at` don't tell two apart that come before the same record.
+  uint64_t change_number = 0;
   bool operator==(const Settled&) const = default;
 };
 

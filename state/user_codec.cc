@@ -19,7 +19,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "fixed numbers are copied as they stand");
 
-constexpr uint8_t kFormat = 5;
+constexpr uint8_t kFormat = 6;
 
 constexpr uint8_t kHasBase = 1;
 constexpr uint8_t kHasSettled = 2;
@@ -617,6 +617,7 @@ void AppendUserImage(const UserState& user, Offset included, std::string* out) {
   if (has_settled) {
     w.signed_number(settled.before.value());
     w.time(settled.at, near);
+    w.number(settled.change_number);
   }
 
   w.number(user.facts.size());
@@ -695,6 +696,7 @@ absl::Status ParseUserImage(std::string_view image, UserState* user, Offset* inc
   if (has_settled) {
     settled.before = Offset(r.signed_number());
     settled.at = r.time(near);
+    if (format > 5) settled.change_number = r.number();
   }
 
   size_t count = r.count(1 + sizeof(uint64_t));

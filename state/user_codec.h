@@ -1,6 +1,6 @@
 // The image of a user: a UserState as bytes, as the changelog keeps it.
 //
-// Layout, format 5. A number is a varint: 7 bits a byte, lowest first, the high bit set on all
+// Layout, format 6. A number is a varint: 7 bits a byte, lowest first, the high bit set on all
 // bytes but the last, at most 10 bytes. "Signed" is zigzag: 0, -1, 1, -2, 2 ... as 0, 1, 2, 3, 4.
 // "Fixed" is 8 bytes, little-endian. A text is its length as a number and its bytes. A list is its
 // length as a number and its items. A time is relative to another one, the reference R:
@@ -10,15 +10,17 @@
 //
 // A reference that is Min() or Max() gives way to the one that stands before it in "R or S".
 //
-//   byte     format, 5 (format 1 lacks what is marked *, formats 1 and 2 what is marked **, formats
-//            1 to 3 what is marked ***, formats 1 to 4 what is marked ****)
+//   byte     format, 6 (format 1 lacks what is marked *, formats 1 and 2 what is marked **, formats
+//            1 to 3 what is marked ***, formats 1 to 4 what is marked ****, formats 1 to 5 what is
+//            marked *****)
 //   signed   included: the first input offset whose record is not in the state
 //   byte     1: there is a base; 0: none; **3: one with segments settled
 //   time     newest_event, R: 1970. From here on N is newest_event, or 1970
 //   time     exists_since, R: N; *signed exists_offset
 //   times    now, decided, next_deadline, base_time, R: N
-//   **signed settled.before, time settled.at, R: N, if there is any
-//   list     facts: byte 1: of the same event as the one before, 2: has a value, *4: came too late
+//   **signed settled.before, time settled.at, R: N, *****number settled.change_number, if there is
+//   any list     facts: byte 1: of the same event as the one before, 2: has a value, *4: came too
+//   late
 //            (or several)
 //                   time, signed offset, unless of the same event       R: fact before or N; offset
 //                   before or 0

@@ -58,9 +58,17 @@ std::optional<std::string> RefusalAfter(const Segment& before, const Segment& ne
   return std::nullopt;
 }
 
-void SetChanged(Offset offset, Time clock, AppliedDefinition& definition) {
-  definition.set_changed_offset(offset.value());
-  definition.set_changed_clock_ms(clock.millis());
+// Where a change of the definitions comes.
+struct ChangePoint {
+  Offset offset;
+  Time clock;
+  uint64_t number;
+};
+
+void SetChanged(const ChangePoint& point, AppliedDefinition& definition) {
+  definition.set_changed_offset(point.offset.value());
+  definition.set_changed_clock_ms(point.clock.millis());
+  definition.set_change_number(point.number);
 }
 
 // Records from before the clock was kept have that of an activation alone.
@@ -82,7 +90,8 @@ ActiveSegment Active(const AppliedDefinition& definition) {
           .paused = definition.paused(),
           .telling = definition.paused() && EndsShadow(definition),
           .changed_offset = Offset(definition.changed_offset()),
-          .changed_clock = ChangedClock(definition)};
+          .changed_clock = ChangedClock(definition),
+          .change_number = definition.change_number()};
 }
 
 absl::StatusOr<std::shared_ptr<const RuleSet>> Compile(const BySlot& by_slot) {
@@ -110,14 +119,14 @@ bool Remade(const Segment& applied, const Segment& wanted) {
 }
 
 // The definition of a segment that is activated; `before` is null where it is new. In no slot yet.
-AppliedDefinition Activate(const Segment& segment, const AppliedDefinition* before, Offset offset,
-                           Time clock, bool nobody) {
+AppliedDefinition Activate(const Segment& segment, const AppliedDefinition* before,
+                           const ChangePoint& point, bool nobody) {
   AppliedDefinition definition;
   *definition.mutable_segment() = segment;
-  definition.set_activation_offset(offset.value());
-  definition.set_activation_clock_ms(clock.millis());
-  definition.set_history_offset(offset.value());
-  SetChanged(offset, clock, definition);
+  definition.set_activation_offset(point.offset.value());
+  definition.set_activation_clock_ms(point.clock.millis());
+  definition.set_history_offset(point.offset.value());
+  SetChanged(point, definition);
   // Whoever wrote an update without knowing of a pause, which the guard makes without a version
   // and a record that can't be read hides, did not mean to end it.
   const bool goes_on = before && before->paused() && !segment.paused() &&
@@ -234,6 +243,7 @@ std::string LostDefinitions(std::string_view topic, Offset end, Offset run) {
 }
 
 void AppliedDefinitions::restore(AppliedDefinition definition) {
+  last_change_number_ = std::max(last_change_number_, definition.change_number());
   by_slot_[definition.slot()] = std::move(definition);
 }
 
@@ -279,6 +289,7 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
                                                     bool nobody) const {
   Change change;
   BySlot next = by_slot_;
+  const ChangePoint point{activation_offset, activation_clock, last_change_number_ + 1};
   absl::flat_hash_map<std::string_view, Slot> live;
   absl::flat_hash_set<std::string_view> ending;
   for (const auto& [slot, definition] : by_slot_) {
@@ -296,7 +307,7 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
     if (it != by_id.end() && !Remade(by_slot_.at(slot).segment(), *it->second)) continue;
     next[slot].set_deleting(true);
     // From here on, not from a user's turn on, the segment is what it was.
-    SetChanged(activation_offset, activation_clock, next[slot]);
+    SetChanged(point, next[slot]);
     change.definitions.push_back(next[slot]);
     ending.insert(id);
   }
@@ -324,8 +335,7 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
       Reject(segment, *std::move(refusal), change.rejected);
       continue;
     }
-    AppliedDefinition candidate =
-        Activate(segment, before, activation_offset, activation_clock, nobody);
+    AppliedDefinition candidate = Activate(segment, before, point, nobody);
     while (!before && next.count(free) != 0) ++free;
     candidate.set_slot(before ? before->slot() : free);
     candidates.push_back(candidate);
@@ -364,16 +374,14 @@ AppliedDefinitions::Change AppliedDefinitions::plan(const std::vector<Segment>& 
   if (rules.ok()) {
     change.rules = *std::move(rules);
     // Or what a later change finds of a user would depend on whether they came by in between.
-    const bool settles = change.rules->compiled().settled_before.offset >= activation_offset;
-    change.edits = change.edits || (settles && !change.definitions.empty());
+    const bool settles = change.rules->compiled().settled_change_number == point.number;
+    change.edits = change.edits || settles;
   }
   return change;
 }
 
 void AppliedDefinitions::apply(const Change& change) {
-  for (const AppliedDefinition& definition : change.definitions) {
-    by_slot_[definition.slot()] = definition;
-  }
+  for (const AppliedDefinition& definition : change.definitions) restore(definition);
   rejected_ = change.rejected;
 }
 
@@ -406,7 +414,7 @@ AppliedDefinitions::Change AppliedDefinitions::pause(const std::vector<Slot>& sl
     AppliedDefinition& definition = next.at(slot);
     definition.set_paused(true);
     definition.set_paused_by_guard(true);
-    SetChanged(offset, clock, definition);
+    SetChanged({offset, clock, last_change_number_ + 1}, definition);
     definition.clear_first();
     // Otherwise the phase says that some members were told.
     if (!EndsShadow(definition)) definition.set_phase(AppliedDefinition::ACTIVE);

@@ -18,6 +18,7 @@
 // old memberships end before new ones begin.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -69,8 +70,11 @@ std::string LostDefinitions(std::string_view topic, Offset end, Offset run);
 
 class AppliedDefinitions {
  public:
-  // From the changelog.
+  // From the changelog, in any order.
   void restore(segments::v1::AppliedDefinition definition);
+  void restore_last_change_number(uint64_t number) {
+    last_change_number_ = std::max(last_change_number_, number);
+  }
 
   // The rules of what is applied. An error means that this version of segmentd can't run what an
   // older one ran.
@@ -117,6 +121,9 @@ class AppliedDefinitions {
   // Nobody's state names the slot any more.
   void free(Slot slot) { by_slot_.erase(slot); }
 
+  // The number of the latest change. Not one of a slot in use, where that was a deletion and the
+  // slot is free again: so it is recorded by itself.
+  uint64_t last_change_number() const { return last_change_number_; }
   // The number behind the highest slot in use.
   Slot slots() const { return by_slot_.empty() ? 0 : by_slot_.rbegin()->first + 1; }
   const std::map<Slot, segments::v1::AppliedDefinition>& by_slot() const { return by_slot_; }
@@ -125,6 +132,7 @@ class AppliedDefinitions {
  private:
   std::map<Slot, segments::v1::AppliedDefinition> by_slot_;
   std::map<std::string, DefinitionStatus> rejected_;
+  uint64_t last_change_number_ = 0;
 };
 
 }  // namespace segmentd

@@ -124,6 +124,7 @@ absl::Status Task::load(Restored& restored, std::pair<Offset, Offset> held) {
   }
 
   definitions_ = std::move(restored.definitions);
+  definitions_.restore_last_change_number(record_.last_definition_change());
   absl::StatusOr<std::shared_ptr<const RuleSet>> rules = definitions_.compile();
   if (!rules.ok()) {
     return absl::Status(

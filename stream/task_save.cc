@@ -125,6 +125,7 @@ void Task::write_record(Step& step) {
   record_.mutable_counters()->set_changes(next_change_);
   record_.set_next_slot(definitions_.slots());
   record_.set_definitions_end(definitions_end_.value());
+  record_.set_last_definition_change(definitions_.last_change_number());
   auto& members = *record_.mutable_members();
   for (Slot slot = 0; slot < members_.size(); ++slot) {
     if (members_[slot] != 0) {

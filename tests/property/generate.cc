@@ -695,7 +695,8 @@ History Generator::run() {
       history_.items.push_back({.kind = Item::Kind::kAdvance, .clock = clock});
     }
     if (percent(4)) history_.items.push_back({.kind = Item::Kind::kRestart, .clock = clock});
-    if (shape_.edits && percent(12)) {
+    // Several between two records, at one reading of the clock.
+    for (bool more = shape_.edits && percent(12); more; more = percent(25)) {
       const auto slot = static_cast<Slot>(random_.below(kSlots));
       // A task has read records before it has a clock.
       const Time at = clock == Time::Min() ? one.record_time - units(1) : clock;

@@ -53,7 +53,7 @@ struct Item {
   segments::v1::Segment segment;
 };
 
-// An item's index is its offset.
+// An item's index is its offset for the oracle; the engine's offsets are those of records.
 struct History {
   Settings settings;
   int users = 1;

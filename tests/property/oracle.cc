@@ -700,7 +700,7 @@ void Oracle::define(Slot slot, const pb::Segment& segment, Offset offset, Time c
   versions_.push_back(
       {slot, segment, offset, std::nullopt, clock, edited, knew && !EverQualified(segment)});
   current_[slot] = number;
-  const bool decides = decides_a_filter(slot) || refers_to_unordered(slot);
+  const bool decides = decides_a_filter(slot);
   for (User& user : users_) {
     user.looked.clear();
     if (!segment.has_past_behavior() && !user.starts[number].waits) remember(&user, number);
@@ -769,15 +769,6 @@ bool Oracle::decides_a_filter(const std::string& id) const {
     }
   }
   return ids.contains(id);
-}
-
-bool Oracle::refers_to_unordered(Slot slot) const {
-  const std::set<std::string> ids = References(ExpressionOf(versions_[current_.at(slot)].segment));
-  return std::any_of(current_.begin(), current_.end(), [&](const auto& current) {
-    const pb::Segment& segment = versions_[current.second].segment;
-    return ids.contains(segment.id()) && EverQualified(segment) &&
-           !segment.live().actions().repeat() && !segment.live().page_visit().repeat();
-  });
 }
 
 void Oracle::settle(User* user, Offset before, std::optional<Number> except) {

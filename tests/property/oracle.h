@@ -254,8 +254,6 @@ class Oracle {
   bool decides_a_filter(const std::string& id) const;
   // The same of the slot's segment; or it is a live one with such a filter.
   bool decides_a_filter(Slot slot) const;
-  // Whether the slot's segment refers to one for which the order of events did not matter so far.
-  bool refers_to_unordered(Slot slot) const;
   // All live segments with memberships in their filters stand as they are.
   void settle(User* user, Offset before, std::optional<Number> except);
   // What the version counts of the user's records has had an effect.

@@ -239,6 +239,7 @@ Playback::Step Playback::step(const Item& item, Offset offset) {
       segment.history_offset = offset;
       segment.changed_offset = offset;
       segment.changed_clock = clock_;
+      segment.change_number = ++changes_;
       const bool past = item.segment.has_past_behavior();
       segment.built = !past && !item.segment.live().has_date_time() &&
                       Dids(item.segment.live().filter()).empty();
@@ -254,6 +255,7 @@ Playback::Step Playback::step(const Item& item, Offset offset) {
       segments_[item.slot].deleting = true;
       segments_[item.slot].changed_offset = offset;
       segments_[item.slot].changed_clock = clock_;
+      segments_[item.slot].change_number = ++changes_;
       use_rules();
       settle_some(in_portions_);
       break;
@@ -337,10 +339,13 @@ std::string Disorder(const UserState& user, const Settings& settings) {
 std::string Difference(const History& history) {
   Playback run(history.settings, history.users);
   Oracle oracle(history.settings, history.users);
+  // As the engine has it: several items may lie between two records.
+  Offset of_next_record;
   for (size_t i = 0; i < history.items.size(); ++i) {
     const Item& item = history.items[i];
     const Offset offset(static_cast<int64_t>(i));
-    Playback::Step actual = run.step(item, offset);
+    Playback::Step actual = run.step(item, of_next_record);
+    if (item.kind == Item::Kind::kRecord) of_next_record = of_next_record.next();
 
     std::vector<std::vector<Told>> expected(static_cast<size_t>(history.users));
     std::optional<Outcome> outcome;

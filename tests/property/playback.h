@@ -65,6 +65,7 @@ class Playback {
   Time newest_record_ = Time::Min();
   std::map<Slot, ActiveSegment> segments_;
   std::map<Slot, int64_t> versions_;
+  uint64_t changes_ = 0;
   std::optional<Engine> engine_;
   std::vector<UserState> users_;
   std::set<int> unsettled_;

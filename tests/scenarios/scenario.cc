@@ -102,6 +102,7 @@ absl::Status Scenario::use_rules(std::vector<ActiveSegment> active) {
   auto rules = RuleSet::Compile(active);
   if (!rules.ok()) return rules.status();
   active_ = std::move(active);
+  ++last_change_number_;
   if (!engine_) {
     engine_.emplace(*std::move(rules), settings_);
     return absl::OkStatus();
@@ -144,6 +145,7 @@ void Scenario::define(segments::v1::Segment segment, std::vector<ActiveSegment>*
   next.activation_clock = clock_;
   next.changed_offset = next.activation_offset;
   next.changed_clock = clock_;
+  next.change_number = last_change_number_ + 1;
   if (known == active->end()) {
     active->push_back(std::move(next));
   } else {
@@ -180,6 +182,7 @@ std::string Scenario::remove(std::string_view input) {
     known->deleting = true;
     known->changed_offset = Offset(next_offset_);
     known->changed_clock = clock_;
+    known->change_number = last_change_number_ + 1;
     const Slot slot = known->slot;
     if (absl::Status status = use_rules(std::move(active)); !status.ok()) {
       return absl::StrCat(status.message(), "\n");

@@ -41,6 +41,7 @@ class Scenario {
   Settings settings_;
   Decoder decoder_;
   std::vector<ActiveSegment> active_;
+  uint64_t last_change_number_ = 0;
   std::optional<Engine> engine_;
   std::map<std::string, UserState> users_;
   Time clock_ = Time::Min();

@@ -375,6 +375,30 @@ TEST_F(AppliedDefinitionsTest, ADateCountsFromItsCreationOn) {
   EXPECT_EQ(change.rules->find("a")->activation_clock, kClock);
 }
 
+// Whatever the clock says between two records, and though the latest change of all is gone with its
+// segment.
+TEST_F(AppliedDefinitionsTest, EachChangeHasAHigherNumber) {
+  const Segment a = Make("a", 1);
+  go_to({a});
+  const auto second = go_to({a, Make("b", 1)});
+  EXPECT_EQ(second.rules->find("a")->change_number, 1u);
+  EXPECT_EQ(second.rules->find("b")->change_number, 2u);
+  EXPECT_EQ(second.rules->find("b")->changed_clock, second.rules->find("a")->changed_clock);
+  const auto paused = definitions_.pause({0}, kOffset, kClock);
+  EXPECT_EQ(paused.rules->find("a")->change_number, 3u);
+  definitions_.apply(paused);
+  go_to({a});
+  EXPECT_EQ(definitions_.by_slot().at(1).change_number(), 4u);
+  definitions_.free(1);
+
+  AppliedDefinitions restored;
+  restored.restore(definitions_.by_slot().at(0));
+  EXPECT_EQ(restored.last_change_number(), 3u);
+  restored.restore_last_change_number(definitions_.last_change_number());
+  const auto last = restored.plan({a, Make("c", 1)}, kOffset, kClock);
+  EXPECT_EQ(last.rules->find("c")->change_number, 5u);
+}
+
 TEST_F(AppliedDefinitionsTest, AnEditWhileBuildingBeginsAgain) {
   go_to({Did("a", 1)});
   auto change = definitions_.plan({Did("a", 2)}, Offset(70), kClock);

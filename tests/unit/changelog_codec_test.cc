@@ -139,8 +139,14 @@ TEST(ChangelogCodec, AppliedDefinitionsStayReadable) {
   ASSERT_TRUE(earlier.ok()) << earlier.status();
   EXPECT_TRUE(MessageDifferencer::Equals(*earlier, definition));
 
+  // And before changes had numbers.
   definition.set_changed_clock_ms(1'790'000'000'500);
-  const std::string golden = ReadGolden("applied_definition_2.hex");
+  const auto later = ParseAppliedDefinition(7, ReadGolden("applied_definition_2.hex"));
+  ASSERT_TRUE(later.ok()) << later.status();
+  EXPECT_TRUE(MessageDifferencer::Equals(*later, definition));
+
+  definition.set_change_number(5);
+  const std::string golden = ReadGolden("applied_definition_3.hex");
   EXPECT_EQ(absl::BytesToHexString(golden),
             absl::BytesToHexString(FormatAppliedDefinition(definition)));
   const auto parsed = ParseAppliedDefinition(7, golden);

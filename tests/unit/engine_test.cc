@@ -846,6 +846,7 @@ class Waiting : public testing::TestWithParam<bool> {
     it->segment.set_version(version + 1);
     it->activation_offset = it->history_offset = it->changed_offset = offset_;
     it->activation_clock = it->changed_clock = clock_;
+    it->change_number = ++change_number_;
     it->built = built;
     engine_.use(*RuleSet::Compile(segments_));
   }
@@ -854,6 +855,7 @@ class Waiting : public testing::TestWithParam<bool> {
     segments_[slot].paused = true;
     segments_[slot].changed_offset = offset_;
     segments_[slot].changed_clock = clock_;
+    segments_[slot].change_number = ++change_number_;
     engine_.use(*RuleSet::Compile(segments_));
   }
   void define_others(std::string_view clock) {
@@ -902,6 +904,7 @@ class Waiting : public testing::TestWithParam<bool> {
   UserState user_;
   Changes changes_;
   Offset offset_;
+  uint64_t change_number_ = 0;
   Time clock_ = Time::Min();
 };
 INSTANTIATE_TEST_SUITE_P(, Waiting, testing::Bool(), [](const auto& each) {
@@ -1095,6 +1098,7 @@ TEST_P(Waiting, FindsNothingOfWhatWasDeletedMeanwhile) {
     segments_[0].deleting = true;
     segments_[0].changed_offset = offset_;
     segments_[0].changed_clock = clock_;
+    segments_[0].change_number = ++change_number_;
     engine_.use(*RuleSet::Compile(segments_));
     engine_.take_over(user_);
     engine_.remove(0, clock_, user_, changes_);
@@ -1175,12 +1179,14 @@ TEST(Engine, AUserIsSettledForTheLaterOfTwoChangesAtOneOffset) {
           Time::Min(), user, changes);
       offset = offset.next();
     };
+    uint64_t change_number = 0;
     const auto edit = [&](const char* clock) {
       engine.advance(At(clock), user, changes);
       segments[0].segment.set_version(segments[0].segment.version() + 1);
       segments[0].segment.set_name(clock);
       segments[0].activation_offset = segments[0].changed_offset = offset;
       segments[0].activation_clock = segments[0].changed_clock = At(clock);
+      segments[0].change_number = ++change_number;
       engine.use(*RuleSet::Compile(segments));
     };
     // Inner is joined at 10:20, too late for S at 10:10.
@@ -1196,6 +1202,7 @@ TEST(Engine, AUserIsSettledForTheLaterOfTwoChangesAtOneOffset) {
       other.slot = 2;
       other.activation_offset = other.changed_offset = offset;
       other.activation_clock = other.changed_clock = At("10:01");
+      other.change_number = ++change_number;
       engine.advance(At("10:01"), user, changes);
       segments.push_back(other);
       engine.use(*RuleSet::Compile(segments));
@@ -1215,6 +1222,65 @@ TEST(Engine, AUserIsSettledForTheLaterOfTwoChangesAtOneOffset) {
                  Time::Min(), user, changes);
     EXPECT_FALSE(IsMember(user, 1));
     EXPECT_EQ(changes.size(), 0);
+  }
+}
+
+// Two that come one after the other between two records, or before a user's newest event: whoever
+// was settled for the first, in its turn too, has still to be settled for the second, which follows
+// another segment.
+TEST(Engine, AUserIsSettledForEachOfTwoChangesThatTheirNowDoesNotTellApart) {
+  for (const bool ahead : {false, true}) {
+    for (const bool waits : {false, true}) {
+      SCOPED_TRACE(testing::Message() << "ahead: " << ahead << ", waits: " << waits);
+      std::vector<ActiveSegment> segments = ActiveFromYaml(
+          "{ id: inner, name: I, past_behavior: { did_not: { event: C } } }\n---\n"
+          "{ id: other, name: O, past_behavior: { did: { event: B } } }\n---\n"
+          "{ name: T, live: { actions: { any_of: [ { event: Q } ] }, filter: { in_segment: other } "
+          "} }\n---\n"
+          "{ name: S, live: { actions: { any_of: [ { event: A } ] }, filter: { in_segment: inner } "
+          "} }");
+      for (Slot slot : {2, 3}) {
+        segments[slot].activation_offset = segments[slot].changed_offset = Offset(1);
+        segments[slot].activation_clock = segments[slot].changed_clock = At("10:00");
+        segments[slot].change_number = slot;
+      }
+      if (ahead) segments[3].activation_clock = segments[3].changed_clock = At("10:00:10");
+      segments[2].built = !waits;
+      UserState user;
+      Changes changes;
+      Engine engine(*RuleSet::Compile({segments.begin(), segments.begin() + 2}), Settings());
+      engine.apply(
+          {.name = "X", .time = At(ahead ? "10:00:30" : "09:00"), .record_time = At("10:00")},
+          At("10:00"), user, changes);
+      ASSERT_TRUE(IsMember(user, 0));
+      engine.use(*RuleSet::Compile({segments.begin(), segments.begin() + 3}));
+      engine.take_over(user);
+      if (waits) {
+        engine.build(2, At("10:00"), nullptr, segments::v1::BACKFILLED, user, changes);
+        const Slot slot = 2;
+        engine.end_turn({&slot, 1}, user);
+      }
+      engine.use(*RuleSet::Compile(segments));
+      EXPECT_TRUE(engine.take_over(user)) << "to be saved";
+
+      changes.clear();
+      Offset offset(1);
+      const auto send = [&](const char* name, const char* time) {
+        engine.apply(
+            {.name = name, .time = At(time), .record_time = At("10:00:20"), .offset = offset},
+            At("10:00:15"), user, changes);
+        offset = offset.next();
+      };
+      send("C", "09:40");
+      EXPECT_FALSE(IsMember(user, 0));
+      ASSERT_EQ(changes.size(), 1u);
+      EXPECT_EQ(changes[0].at, At(ahead ? "10:00:30" : "10:00"));
+      send("A", "09:50");
+      EXPECT_TRUE(IsMember(user, 3));
+      // Once: what came in since is judged as before.
+      engine.use(*RuleSet::Compile(segments));
+      EXPECT_FALSE(engine.take_over(user));
+    }
   }
 }
 

@@ -198,12 +198,18 @@ UserState FullOfFormat4() {
   return user;
 }
 // And what a history has of times that a late trigger may precede.
-UserState Full() {
+UserState FullOfFormat5() {
   UserState user = FullOfFormat4();
   Memory memory{.measures = {{}, {}}};
   memory.ahead = std::vector<Addition>{{.from = At(-9'000), .at = At(-9'000), .value = 2.5},
                                        {.from = At(-8'000), .at = At(-12'000), .measure = 1}};
   user.base->segments.put({.slot = 13, .version = 1, .memory = std::move(memory)});
+  return user;
+}
+// And for which change it was settled.
+UserState Full() {
+  UserState user = FullOfFormat5();
+  user.base->settled.change_number = 300;
   return user;
 }
 
@@ -286,13 +292,13 @@ void ExpectGolden(const std::string& name, const UserState& user, Offset include
 }
 
 TEST(UserCodec, GoldenNewUser) {
-  ExpectGolden("user_image_5_new.hex", UserState(), Offset(0));
+  ExpectGolden("user_image_6_new.hex", UserState(), Offset(0));
 }
 TEST(UserCodec, GoldenTypicalUser) {
-  ExpectGolden("user_image_5_typical.hex", WithOffsets(Typical()), Offset(81'735));
+  ExpectGolden("user_image_6_typical.hex", WithOffsets(Typical()), Offset(81'735));
 }
 TEST(UserCodec, GoldenFullUser) {
-  ExpectGolden("user_image_5_full.hex", Full(), Offset(81'801));
+  ExpectGolden("user_image_6_full.hex", Full(), Offset(81'801));
 }
 
 // Format 1 knew neither facts that lie ahead nor users who do not exist yet.
@@ -321,6 +327,12 @@ TEST(UserCodec, Format4StaysReadable) {
   ExpectReads(ReadGolden("user_image_4_full.hex"), FullOfFormat4(), Offset(81'801));
 }
 
+TEST(UserCodec, Format5StaysReadable) {
+  ExpectReads(ReadGolden("user_image_5_new.hex"), UserState(), Offset(0));
+  ExpectReads(ReadGolden("user_image_5_typical.hex"), WithOffsets(Typical()), Offset(81'735));
+  ExpectReads(ReadGolden("user_image_5_full.hex"), FullOfFormat5(), Offset(81'801));
+}
+
 TEST(UserCodec, EveryCutIsAnError) {
   for (const UserState& user : {Typical(), Full()}) {
     const std::string image = Image(user, Offset(81'735));
@@ -345,7 +357,7 @@ absl::Status ParseStatus(std::string_view image) {
 TEST(UserCodec, ErrorsSayWhatAndWhere) {
   std::string image = Image(Typical(), Offset(1));
   EXPECT_THAT(std::string(ParseStatus(image + "x").message()), HasSubstr("bytes left over"));
-  for (const char format : {char{0}, char{6}}) {
+  for (const char format : {char{0}, char{7}}) {
     image[0] = format;
     const absl::Status unknown = ParseStatus(image);
     EXPECT_EQ(unknown.code(), absl::StatusCode::kUnimplemented);
@@ -451,7 +463,7 @@ class AnyUser {
     user.present = fold(user);
     if (below(2) == 0) {
       user.base = std::make_unique<Base>(Base{fold(user), time()});
-      if (below(2) == 0) user.base->settled = {offset(), time()};
+      if (below(2) == 0) user.base->settled = {offset(), time(), number()};
       if (below(2) == 0) {
         // The present mostly has much of the base.
         user.present = static_cast<const FoldState&>(*user.base);
