@@ -6,7 +6,7 @@
 
 namespace segmentd {
 
-// Copied and compared by value; an empty one is as good as a new T.
+// Copied and compared by value; without one it is as good as a new T.
 template <typename T>
 class Boxed {
  public:
@@ -20,12 +20,12 @@ class Boxed {
   Boxed& operator=(Boxed&&) noexcept = default;
   ~Boxed() = default;
 
-  bool empty() const { return value_ == nullptr; }
-  const T& operator*() const { return empty() ? Nothing() : *value_; }
+  bool has_value() const { return value_ != nullptr; }
+  const T& operator*() const { return has_value() ? *value_ : Nothing(); }
   const T* operator->() const { return &**this; }
   // To be changed; makes one where there is none.
   T& open() {
-    if (empty()) value_ = std::make_unique<T>();
+    if (!has_value()) value_ = std::make_unique<T>();
     return *value_;
   }
   void prefetch() const { __builtin_prefetch(value_.get(), /*rw=*/1); }

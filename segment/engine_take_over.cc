@@ -65,7 +65,7 @@ void Engine::Core::settle(const ActivationPoint& before, UserState& user) {
     settled.version = rule.version;
     settled.built = rule.built;
     if (present != nullptr) settled = *present;
-    if (!settled.memory.empty() || has_counted) {
+    if (settled.memory.has_value() || has_counted) {
       settled.memory.open().measures = std::move(counted.measures);
       settled.memory.open().ahead = std::move(counted.ahead);
     }

@@ -217,7 +217,7 @@ void Fold::decide(const Moment& moment, FoldState& state, Changes& out) {
     SegmentState* segment = find(state, slot);
     if (segment != nullptr) {
       due_before_ = std::min(due_before_, segment->due);
-      if (!segment->memory->ahead.empty()) {
+      if (segment->memory->ahead.has_value()) {
         // At one moment the deadlines come first.
         const Time until = moment.event != nullptr ? moment.at : moment.at - Duration::Millis(1);
         take_in(rule, until, *segment);

@@ -214,6 +214,10 @@ class Task {
   // task_restore.cc
 
   absl::Status load(Restored& restored, std::pair<Offset, Offset> held);
+  // Where the input is read from, which holds the records of the range `held`: from where the
+  // record left off, or from the first on.
+  absl::Status go_on_from(segments::v1::TaskRecord record, std::pair<Offset, Offset> held);
+  absl::Status begin_anew(const Restored& restored, std::pair<Offset, Offset> held);
   size_t replay(absl::Span<const Record> records);
   absl::Status finish_replay();
 
@@ -238,6 +242,12 @@ class Task {
   // Definitions, settings and freed slots change when no user is unsaved: a replay runs under one
   // set of rules. While some of what is due has not fired, segments are paused and nothing else.
   void change_rules(Step& step);
+  void free_slots(Step& step);
+  void use_settings();
+  // Each with its record. Whether users' states must be taken over.
+  bool apply_definitions(AppliedDefinitions::Change change, Step& step);
+  bool pause_over(Step& step);
+  bool run_wanted(Step& step);
   void save_definition(const segments::v1::AppliedDefinition& definition, Step& step);
   // Removes a deleted segment from the next users' states.
   void scan(Step& step);
@@ -248,6 +258,9 @@ class Task {
   // What is to be done for segments that are not ACTIVE, after the definitions or histories have
   // changed.
   void plan_builds();
+  // Which histories are read, for the segments in the slots.
+  void plan_histories(const std::vector<Slot>& slots);
+  HistoryRequest request_history(Offset until, std::shared_ptr<const RuleSet> rules) const;
   const History* history_of(Slot slot) const;
   // The next users have their turn with the segments being activated.
   void take_turns(Step& step);

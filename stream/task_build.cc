@@ -23,28 +23,32 @@ using segments::v1::AppliedDefinition;
 
 }  // namespace
 
-void Task::plan_builds() {
-  const std::vector<Slot> building = definitions_.in_phase(AppliedDefinition::BUILDING);
-  const std::vector<Slot> activating = definitions_.in_phase(AppliedDefinition::ACTIVATING);
-  const auto reads = [&](Slot slot) {
-    return ReadsPast(definitions_.by_slot().at(slot).segment());
-  };
+HistoryRequest Task::request_history(Offset until, std::shared_ptr<const RuleSet> rules) const {
+  HistoryRequest request{
+      .partition = partition_, .until = until, .rules = std::move(rules), .settings = settings_};
+  request.key = fmt::format("{} {} {} {} {} {}", partition_, until.value(),
+                            settings_.max_lateness.millis(), settings_.max_future_skew.millis(),
+                            settings_.max_facts, settings_.max_message_ids);
+  for (const ActiveSegment& active : request.rules->segments()) {
+    const segments::v1::Segment& segment = active.segment;
+    request.key += fmt::format(" {}:{}:{}:{}.{}", active.slot, segment.id(), segment.version(),
+                               segment.create_time().seconds(), segment.create_time().nanos());
+  }
+  return request;
+}
 
+void Task::plan_histories(const std::vector<Slot>& slots) {
   // What is read at once: all that begin to count at the same offset.
-  std::map<int64_t, std::vector<Slot>> by_offset;
-  for (const auto* slots : {&building, &activating}) {
-    for (Slot slot : *slots) {
-      if (reads(slot)) {
-        by_offset[definitions_.by_slot().at(slot).history_offset()].push_back(slot);
-      }
-    }
+  std::map<Offset, std::vector<Slot>> by_offset;
+  for (Slot slot : slots) {
+    by_offset[Offset(definitions_.by_slot().at(slot).history_offset())].push_back(slot);
   }
   std::vector<HistoryRequest> wanted;
   std::vector<double> read;
-  for (const auto& [offset, slots] : by_offset) {
-    const auto has_all = [&, offset = offset, &slots = slots](const HistoryRequest& request) {
-      return request.until == Offset(offset) && Same(request.settings, settings_) &&
-             std::all_of(slots.begin(), slots.end(), [&](Slot slot) {
+  for (const auto& [until, counting] : by_offset) {
+    const auto has_all = [&, until = until, &counting = counting](const HistoryRequest& request) {
+      return request.until == until && Same(request.settings, settings_) &&
+             std::all_of(counting.begin(), counting.end(), [&](Slot slot) {
                const ActiveSegment* segment = request.rules->segment(slot);
                return segment &&
                       segment->segment.version() == rules_->segment(slot)->segment.version() &&
@@ -58,34 +62,31 @@ void Task::plan_builds() {
       wanted.push_back(*same);
       continue;
     }
-    absl::StatusOr<std::shared_ptr<const RuleSet>> rules = definitions_.compile(slots);
+    absl::StatusOr<std::shared_ptr<const RuleSet>> rules = definitions_.compile(counting);
     if (!rules.ok()) continue;  // They run already.
-    HistoryRequest request{.partition = partition_,
-                           .until = Offset(offset),
-                           .rules = *std::move(rules),
-                           .settings = settings_};
-    request.key = fmt::format("{} {} {} {} {} {}", partition_, offset,
-                              settings_.max_lateness.millis(), settings_.max_future_skew.millis(),
-                              settings_.max_facts, settings_.max_message_ids);
-    for (Slot slot : slots) {
-      const segments::v1::Segment& segment = rules_->segment(slot)->segment;
-      request.key += fmt::format(" {}:{}:{}:{}.{}", slot, segment.id(), segment.version(),
-                                 segment.create_time().seconds(), segment.create_time().nanos());
-    }
-    wanted.push_back(std::move(request));
+    wanted.push_back(request_history(until, *std::move(rules)));
     read.push_back(0);
   }
   histories_wanted_ = std::move(wanted);
   read_ = std::move(read);
-  histories_.erase(std::remove_if(histories_.begin(), histories_.end(),
-                                  [&](const auto& history) {
-                                    return std::none_of(histories_wanted_.begin(),
-                                                        histories_wanted_.end(),
-                                                        [&](const HistoryRequest& request) {
-                                                          return history->rules() == request.rules;
-                                                        });
-                                  }),
-                   histories_.end());
+  std::erase_if(histories_, [&](const auto& history) {
+    return std::none_of(
+        histories_wanted_.begin(), histories_wanted_.end(),
+        [&](const HistoryRequest& request) { return history->rules() == request.rules; });
+  });
+}
+
+void Task::plan_builds() {
+  const std::vector<Slot> building = definitions_.in_phase(AppliedDefinition::BUILDING);
+  const std::vector<Slot> activating = definitions_.in_phase(AppliedDefinition::ACTIVATING);
+  const auto reads = [&](Slot slot) {
+    return ReadsPast(definitions_.by_slot().at(slot).segment());
+  };
+  std::vector<Slot> reading;
+  for (const auto* slots : {&building, &activating}) {
+    std::copy_if(slots->begin(), slots->end(), std::back_inserter(reading), reads);
+  }
+  plan_histories(reading);
 
   const auto known = [&](Slot slot) { return !reads(slot) || history_of(slot) != nullptr; };
   ready_.clear();

@@ -69,59 +69,67 @@ absl::Status Task::start(std::unique_ptr<Restored> restored, std::optional<Offse
   return finish_replay();
 }
 
-absl::Status Task::load(Restored& restored, std::pair<Offset, Offset> held) {
-  if (restored.record) {
-    record_ = *std::move(restored.record);
-    settings_ = FromRecorded(record_.settings());
-    if (OtherTimeZoneData(record_.settings(), options_)) {
-      spdlog::warn(
-          "partition {}: memberships were decided under time zone data {}, and are from now on "
-          "under {}. Local midnights and dates may differ between the two; what was decided stays, "
-          "and users' states go on under the new data. If it was an upgrade, there is nothing to "
-          "do; otherwise install the same tzdata for all instances of the group.",
-          partition_, record_.settings().time_zone_data_version(), options_.time_zone_data_version);
-    }
-    position_ = Offset(record_.replay_offset());
-    definitions_end_ = Offset(record_.definitions_end());
-    const Offset next(record_.next_offset());
-    if (next > held.second) {
-      return absl::DataLossError(fmt::format(
-          "partition {}: the input ends at offset {}, but records up to {} were already applied. "
-          "Was the topic made again? {}",
-          partition_, held.second.value(), next.value(), kStartAnew));
-    }
-    if (position_ < held.first && position_ == next && options_.accept_lost_input) {
-      spdlog::warn(
-          "partition {}: records {} to {} were deleted before they were read; going on "
-          "behind them",
-          partition_, next.value(), held.first.value() - 1);
-      position_ = held.first;
-      record_.set_next_offset(held.first.value());
-    }
-    if (position_ < held.first) {
-      return absl::DataLossError(fmt::format(
-          "partition {}: the input begins at offset {}, but the records from {} on {}", partition_,
-          held.first.value(), position_.value(),
-          position_ == next
-              ? "were not yet read: the topic's retention is shorter than segmentd was stopped. To "
-                "go on without them, start with --accept-lost-input."
-              : fmt::format("are needed to restore users' states. Raise the topic's retention. {}",
-                            kStartAnew)));
-    }
-  } else {
-    if (restored.users->size() != 0 || !restored.definitions.by_slot().empty()) {
-      return absl::DataLossError(fmt::format(
-          "partition {}: the changelog has users or definitions but no task record. Restore the "
-          "topic. {}",
-          partition_, kStartAnew));
-    }
-    position_ = options_.start_at_latest ? held.second : held.first;
-    record_.set_next_offset(position_.value());
-    record_.set_replay_offset(position_.value());
-    record_.set_clock_ms(Time::Min().millis());
-    record_.set_newest_record_ms(Time::Min().millis());
-    record_.set_state_hash(0);
+absl::Status Task::go_on_from(segments::v1::TaskRecord record, std::pair<Offset, Offset> held) {
+  record_ = std::move(record);
+  settings_ = FromRecorded(record_.settings());
+  if (OtherTimeZoneData(record_.settings(), options_)) {
+    spdlog::warn(
+        "partition {}: memberships were decided under time zone data {}, and are from now on "
+        "under {}. Local midnights and dates may differ between the two; what was decided stays, "
+        "and users' states go on under the new data. If it was an upgrade, there is nothing to "
+        "do; otherwise install the same tzdata for all instances of the group.",
+        partition_, record_.settings().time_zone_data_version(), options_.time_zone_data_version);
   }
+  position_ = Offset(record_.replay_offset());
+  definitions_end_ = Offset(record_.definitions_end());
+  const Offset next(record_.next_offset());
+  if (next > held.second) {
+    return absl::DataLossError(fmt::format(
+        "partition {}: the input ends at offset {}, but records up to {} were already applied. "
+        "Was the topic made again? {}",
+        partition_, held.second.value(), next.value(), kStartAnew));
+  }
+  if (position_ < held.first && position_ == next && options_.accept_lost_input) {
+    spdlog::warn(
+        "partition {}: records {} to {} were deleted before they were read; going on "
+        "behind them",
+        partition_, next.value(), held.first.value() - 1);
+    position_ = held.first;
+    record_.set_next_offset(held.first.value());
+  }
+  if (position_ < held.first) {
+    return absl::DataLossError(fmt::format(
+        "partition {}: the input begins at offset {}, but the records from {} on {}", partition_,
+        held.first.value(), position_.value(),
+        position_ == next
+            ? "were not yet read: the topic's retention is shorter than segmentd was stopped. To "
+              "go on without them, start with --accept-lost-input."
+            : fmt::format("are needed to restore users' states. Raise the topic's retention. {}",
+                          kStartAnew)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Task::begin_anew(const Restored& restored, std::pair<Offset, Offset> held) {
+  if (restored.users->size() != 0 || !restored.definitions.by_slot().empty()) {
+    return absl::DataLossError(fmt::format(
+        "partition {}: the changelog has users or definitions but no task record. Restore the "
+        "topic. {}",
+        partition_, kStartAnew));
+  }
+  position_ = options_.start_at_latest ? held.second : held.first;
+  record_.set_next_offset(position_.value());
+  record_.set_replay_offset(position_.value());
+  record_.set_clock_ms(Time::Min().millis());
+  record_.set_newest_record_ms(Time::Min().millis());
+  record_.set_state_hash(0);
+  return absl::OkStatus();
+}
+
+absl::Status Task::load(Restored& restored, std::pair<Offset, Offset> held) {
+  const absl::Status begun =
+      restored.record ? go_on_from(*std::move(restored.record), held) : begin_anew(restored, held);
+  if (!begun.ok()) return begun;
 
   definitions_ = std::move(restored.definitions);
   definitions_.restore_last_change_number(record_.last_definition_change());

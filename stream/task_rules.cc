@@ -57,74 +57,86 @@ void Task::save_definition(const AppliedDefinition& definition, Step& step) {
               .value = FormatAppliedDefinition(definition)});
 }
 
+bool Task::apply_definitions(AppliedDefinitions::Change change, Step& step) {
+  for (const AppliedDefinition& definition : change.definitions) save_definition(definition, step);
+  definitions_.apply(change);
+  if (change.rules) rules_ = std::move(change.rules);
+  return change.edits;
+}
+
+void Task::free_slots(Step& step) {
+  for (const Slot slot : freed_slots_) {
+    FormatChangelogKey({.kind = ChangelogKind::kDefinition, .slot = slot}, &key_);
+    step.write({.topic = Write::Topic::kChangelog,
+                .partition = partition_,
+                .key = key_,
+                .has_value = false});
+    definitions_.free(slot);
+    minutes_[slot] = {};
+  }
+  freed_slots_.clear();
+  // What compiled with the segments compiles without them.
+  if (absl::StatusOr<std::shared_ptr<const RuleSet>> left = definitions_.compile(); left.ok()) {
+    rules_ = *std::move(left);
+  }
+}
+
+bool Task::pause_over(Step& step) {
+  for (Slot slot : over_) {
+    spdlog::warn("partition {}: segment {} is paused: more changes in a minute than {}", partition_,
+                 rules_->segment(slot)->segment.id(),
+                 rules_->segment(slot)->segment.max_changes_per_minute());
+  }
+  const bool edits = apply_definitions(definitions_.pause(over_, position_, fired_), step);
+  over_.clear();
+  return edits;
+}
+
+bool Task::run_wanted(Step& step) {
+  AppliedDefinitions::Change change =
+      definitions_.plan(*wanted_, position_, clock_.now(), users_->size() == 0);
+  for (const auto& [id, status] : change.rejected) {
+    spdlog::error("partition {}: version {} of segment {} is not run: {}", partition_,
+                  status.rejected_version, id, status.rejected);
+  }
+  definitions_end_ = wanted_end_;
+  return apply_definitions(std::move(change), step);
+}
+
+void Task::use_settings() {
+  settings_ = options_.settings;
+  const Time newest_record = clock_.newest_record();
+  const Time now = clock_.now();
+  clock_ = PartitionClock(settings_.deadline_grace);
+  clock_.restore(now, newest_record);
+  count_cut_off();
+  engine_ = std::make_unique<Engine>(rules_, settings_);
+  cut_off_ = {};
+  decoder_ = std::make_unique<Decoder>(settings_);
+  // A new engine counts its rules anew.
+  for (UserIndex i = 0; i < users_->size(); ++i) (*users_)[i].state.rules_generation = 0;
+}
+
 void Task::change_rules(Step& step) {
   bool edits = false;
   const bool all_fired = fired_ >= clock_.now();
-  if (!freed_slots_.empty()) {
-    for (const Slot slot : freed_slots_) {
-      FormatChangelogKey({.kind = ChangelogKind::kDefinition, .slot = slot}, &key_);
-      step.write({.topic = Write::Topic::kChangelog,
-                  .partition = partition_,
-                  .key = key_,
-                  .has_value = false});
-      definitions_.free(slot);
-      minutes_[slot] = {};
-    }
-    freed_slots_.clear();
-    // What compiled with the segments compiles without them.
-    if (absl::StatusOr<std::shared_ptr<const RuleSet>> left = definitions_.compile(); left.ok()) {
-      rules_ = *std::move(left);
-    }
-  }
-  const auto apply = [&](AppliedDefinitions::Change change) {
-    for (const AppliedDefinition& definition : change.definitions) {
-      save_definition(definition, step);
-    }
-    definitions_.apply(change);
-    edits = edits || change.edits;
-    if (change.rules) rules_ = std::move(change.rules);
-  };
   const bool pauses = !over_.empty();
-  if (pauses) {
-    for (Slot slot : over_) {
-      spdlog::warn("partition {}: segment {} is paused: more changes in a minute than {}",
-                   partition_, rules_->segment(slot)->segment.id(),
-                   rules_->segment(slot)->segment.max_changes_per_minute());
-    }
-    apply(definitions_.pause(over_, position_, fired_));
-    over_.clear();
-  }
+  if (!freed_slots_.empty()) free_slots(step);
+  if (pauses) edits = pause_over(step);
   if (!all_fired) {
     // Activated later.
   } else if (all_had_turn()) {
-    apply(definitions_.enter(AppliedDefinition::ACTIVE,
-                             definitions_.in_phase(AppliedDefinition::ACTIVATING)));
+    apply_definitions(definitions_.enter(AppliedDefinition::ACTIVE,
+                                         definitions_.in_phase(AppliedDefinition::ACTIVATING)),
+                      step);
   } else if (!ready_.empty()) {
-    apply(definitions_.enter(AppliedDefinition::ACTIVATING, definitions_.ready(ready_)));
+    apply_definitions(definitions_.enter(AppliedDefinition::ACTIVATING, definitions_.ready(ready_)),
+                      step);
   }
   // Users' states are taken over to a pause before another version may end it.
-  if (wanted_ && all_fired && !pauses) {
-    AppliedDefinitions::Change change =
-        definitions_.plan(*wanted_, position_, clock_.now(), users_->size() == 0);
-    for (const auto& [id, status] : change.rejected) {
-      spdlog::error("partition {}: version {} of segment {} is not run: {}", partition_,
-                    status.rejected_version, id, status.rejected);
-    }
-    apply(std::move(change));
-    definitions_end_ = wanted_end_;
-  }
+  if (wanted_ && all_fired && !pauses) edits = run_wanted(step) || edits;
   if (all_fired && !Same(settings_, options_.settings)) {
-    settings_ = options_.settings;
-    const Time newest_record = clock_.newest_record();
-    const Time now = clock_.now();
-    clock_ = PartitionClock(settings_.deadline_grace);
-    clock_.restore(now, newest_record);
-    count_cut_off();
-    engine_ = std::make_unique<Engine>(rules_, settings_);
-    cut_off_ = {};
-    decoder_ = std::make_unique<Decoder>(settings_);
-    // A new engine counts its rules anew.
-    for (UserIndex i = 0; i < users_->size(); ++i) (*users_)[i].state.rules_generation = 0;
+    use_settings();
   } else {
     engine_->use(rules_);
   }
