@@ -18,9 +18,8 @@
 //   time     newest_event, R: 1970. From here on N is newest_event, or 1970
 //   time     exists_since, R: N; *signed exists_offset
 //   times    now, decided, next_deadline, base_time, R: N
-//   **signed settled.before, time settled.at, R: N, *****number settled.change_number, if there is
-//   any list     facts: byte 1: of the same event as the one before, 2: has a value, *4: came too
-//   late
+//   **signed settled.before, time settled.at (R: N), *****number settled.change_number, if any
+//   list     facts: byte 1: of the same event as the one before, 2: has a value, *4: came too late
 //            (or several)
 //                   time, signed offset, unless of the same event       R: fact before or N; offset
 //                   before or 0
