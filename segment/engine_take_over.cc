@@ -150,10 +150,12 @@ void Engine::Core::take_version(const Rule& rule, SegmentState& segment, UserSta
 
 bool Engine::Core::settle_for_change(UserState& user) {
   const ActivationPoint& change = rules->compiled().settled_before;
+  const uint64_t number = rules->compiled().settled_change_number;
   const Settled settled = user.settled();
-  // By the offset alone where the change or the image is from before changes had numbers.
-  const bool is_new = settled.before < change.offset ||
-                      settled.change_number < rules->compiled().settled_change_number;
+  // Before changes had numbers it went by the user's now, and so must a replay of such a change.
+  const bool is_later = number > 0 ? settled.change_number < number
+                                   : settled.before == change.offset && settled.at < change.clock;
+  const bool is_new = settled.before < change.offset || is_later;
   if (!is_new || !Known(user, change.offset)) return false;
   settle(change, user);
   return true;

@@ -1159,8 +1159,9 @@ TEST_P(Waiting, TakesNoMoreStepsThanWhatWaits) {
   EXPECT_LT(engine_.counters().segments_decided - before, 100);
 }
 
-// Two changes between records.
-TEST(Engine, AUserIsSettledForTheLaterOfTwoChangesAtOneOffset) {
+// Two changes between records; or of data from before changes had numbers, of which a crash has
+// left users unsaved.
+void CheckSettledForTheLaterOfTwoChangesAtOneOffset(bool numbered) {
   for (const bool between : {false, true}) {
     SCOPED_TRACE(between);
     std::vector<ActiveSegment> segments = ActiveFromYaml(
@@ -1186,7 +1187,7 @@ TEST(Engine, AUserIsSettledForTheLaterOfTwoChangesAtOneOffset) {
       segments[0].segment.set_name(clock);
       segments[0].activation_offset = segments[0].changed_offset = offset;
       segments[0].activation_clock = segments[0].changed_clock = At(clock);
-      segments[0].change_number = ++change_number;
+      if (numbered) segments[0].change_number = ++change_number;
       engine.use(*RuleSet::Compile(segments));
     };
     // Inner is joined at 10:20, too late for S at 10:10.
@@ -1202,7 +1203,7 @@ TEST(Engine, AUserIsSettledForTheLaterOfTwoChangesAtOneOffset) {
       other.slot = 2;
       other.activation_offset = other.changed_offset = offset;
       other.activation_clock = other.changed_clock = At("10:01");
-      other.change_number = ++change_number;
+      if (numbered) other.change_number = ++change_number;
       engine.advance(At("10:01"), user, changes);
       segments.push_back(other);
       engine.use(*RuleSet::Compile(segments));
@@ -1223,6 +1224,14 @@ TEST(Engine, AUserIsSettledForTheLaterOfTwoChangesAtOneOffset) {
     EXPECT_FALSE(IsMember(user, 1));
     EXPECT_EQ(changes.size(), 0);
   }
+}
+
+TEST(Engine, AUserIsSettledForTheLaterOfTwoChangesAtOneOffset) {
+  CheckSettledForTheLaterOfTwoChangesAtOneOffset(true);
+}
+
+TEST(Engine, AUserIsSettledForTheLaterOfTwoChangesWithoutNumbersAtOneOffset) {
+  CheckSettledForTheLaterOfTwoChangesAtOneOffset(false);
 }
 
 // Two that come one after the other between two records, or before a user's newest event: whoever
