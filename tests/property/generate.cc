@@ -672,7 +672,8 @@ History Generator::run() {
       }
     }
     // An event may be ahead of its record time.
-    if (!shape_.in_order && !shape_.never_too_late && percent(shape_.little_lateness ? 20 : 5)) {
+    const int ahead = shape_.little_lateness || shape_.ahead ? 20 : shape_.never_too_late ? 0 : 5;
+    if (!shape_.in_order && percent(ahead)) {
       one.time = one.record_time + units(1 + random_.below(3));
     }
     const Time reached =
@@ -694,7 +695,12 @@ History Generator::run() {
     if (percent(shape_.removals ? 3 : 15)) {
       history_.items.push_back({.kind = Item::Kind::kAdvance, .clock = clock});
     }
-    if (percent(4)) history_.items.push_back({.kind = Item::Kind::kRestart, .clock = clock});
+    const auto restart = [&](int often) {
+      if (!percent(often)) return;
+      history_.items.push_back(
+          {.kind = Item::Kind::kRestart, .clock = clock, .amid_turns = percent(70)});
+    };
+    restart(4);
     // Several between two records, at one reading of the clock.
     for (bool more = shape_.edits && percent(12); more; more = percent(25)) {
       const auto slot = static_cast<Slot>(random_.below(kSlots));
@@ -703,7 +709,7 @@ History Generator::run() {
       clock = at;
       // What counts from later on than a turn, or is a date between the clock and the user's now,
       // is not as F has it.
-      if (mixed()) clock = std::max(clock, newest_event);
+      if (mixed() && !shape_.ahead) clock = std::max(clock, newest_event);
       if (mixed() && !shape_.in_order) clock = std::max(clock, newest_before);
       // Whoever refers to it.
       if (defined_.contains(slot) && percent(shape_.removals ? 50 : 25)) {
@@ -715,6 +721,7 @@ History Generator::run() {
         history_.items.push_back(
             {.kind = Item::Kind::kDefine, .clock = clock, .slot = slot, .segment = segment});
       }
+      restart(10);
     }
     history_.items.push_back({.kind = Item::Kind::kRecord, .clock = clock, .record = one});
     newest_event = std::max(newest_event, one.time);

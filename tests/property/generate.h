@@ -22,6 +22,8 @@ struct Shape {
   bool never_too_late = false;
   // Records' times may go back, and the clock may be ahead of them, as with producers' timestamps.
   bool producer_times = false;
+  // Definitions change while users' newest events lie ahead of the clock.
+  bool ahead = false;
   // Every segment has a filter, and profiles change all the time.
   bool filters = false;
   // A few units of lateness: what late events can't reach any more is soon folded away.

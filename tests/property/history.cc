@@ -274,7 +274,7 @@ std::string Describe(const History& history) {
         absl::StrAppend(&out, "delete slot ", item.slot, "\n");
         break;
       case Item::Kind::kRestart:
-        absl::StrAppend(&out, "restart\n");
+        absl::StrAppend(&out, item.amid_turns ? "restart amid turns\n" : "restart\n");
         break;
     }
   }

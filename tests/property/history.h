@@ -51,6 +51,8 @@ struct Item {
   Record record;
   Slot slot = 0;
   segments::v1::Segment segment;
+  // Of a restart: whoever has still to have their turn goes on waiting for it.
+  bool amid_turns = false;
 };
 
 // An item's index is its offset for the oracle; the engine's offsets are those of records.

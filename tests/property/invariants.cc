@@ -17,7 +17,7 @@ namespace pb = segments::v1;
 std::string RunAll(const History& history, Playback* run) {
   std::map<std::pair<int, Slot>, bool> member;
   for (size_t i = 0; i < history.items.size(); ++i) {
-    const auto step = run->step(history.items[i], Offset(static_cast<int64_t>(i)));
+    const auto step = run->step(history.items[i]);
     for (int u = 0; u < history.users; ++u) {
       for (const Told& told : step.told[static_cast<size_t>(u)]) {
         bool& is = member[{u, told.slot}];
@@ -64,7 +64,7 @@ std::string InOrderWrong(const History& history) {
   if (std::string wrong = Difference(history); !wrong.empty()) return wrong;
   Playback run(history.settings, history.users);
   for (size_t i = 0; i < history.items.size(); ++i) {
-    const auto step = run.step(history.items[i], Offset(static_cast<int64_t>(i)));
+    const auto step = run.step(history.items[i]);
     for (const auto& all : step.told) {
       for (const Told& told : all) {
         if (told.reason == pb::LATE_EVENT) {
@@ -93,7 +93,7 @@ std::string ReplayWrong(const History& history) {
   std::vector<Item> log;
   for (size_t i = 0; i < history.items.size(); ++i) {
     const Item& item = history.items[i];
-    const auto step = told.step(item, Offset(static_cast<int64_t>(i)));
+    const auto step = told.step(item);
     log.push_back(item);
     const bool recorded = item.kind == Item::Kind::kDefine || item.kind == Item::Kind::kDelete ||
                           !step.turns_before.empty() || !step.removed_before.empty();
@@ -102,9 +102,8 @@ std::string ReplayWrong(const History& history) {
     log.back().kind = Item::Kind::kRestart;
 
     Playback replayed(history.settings, history.users);
-    for (size_t j = 0; j < i; ++j) replayed.step(log[j], Offset(static_cast<int64_t>(j)));
-    replayed.step({.kind = Item::Kind::kAdvance, .clock = told.clock()},
-                  Offset(static_cast<int64_t>(i)));
+    for (size_t j = 0; j < i; ++j) replayed.step(log[j]);
+    replayed.step({.kind = Item::Kind::kAdvance, .clock = told.clock()});
     for (int u = 0; u < history.users; ++u) {
       const UserState& a = told.user(u);
       const UserState& b = replayed.user(u);

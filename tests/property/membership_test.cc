@@ -26,7 +26,7 @@ TEST(Histories, HaveEverything) {
         Generate(seed, {.edits = true, .duplicates = true, .little_lateness = true});
     Playback run(history.settings, history.users);
     for (size_t i = 0; i < history.items.size(); ++i) {
-      const auto step = run.step(history.items[i], Offset(static_cast<int64_t>(i)));
+      const auto step = run.step(history.items[i]);
       if (step.outcome.has_value()) outcomes.insert(*step.outcome);
       for (const auto& all : step.told) {
         for (const Told& told : all) reasons.insert(told.reason);

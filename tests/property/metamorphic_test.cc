@@ -131,7 +131,7 @@ std::string Broken(const History& history, const Law& law) {
   if (!CanRun(under)) return "";
   Playback run(under.settings, under.users, /*in_portions=*/false);
   for (size_t i = 0; i < under.items.size(); ++i) {
-    run.step(under.items[i], Offset(static_cast<int64_t>(i)));
+    run.step(under.items[i]);
     if (i + 1 < definitions.size()) continue;
     for (int u = 0; u < under.users; ++u) {
       const bool left = IsMember(run.user(u), 0);

@@ -144,6 +144,17 @@ TEST(LiveOfThePast, AcrossRemovals) {
         Difference);
 }
 
+// Changes of the definitions that neither the clock nor a user's now tells apart.
+TEST(LiveOfThePast, AcrossRemovalsWithEventsAhead) {
+  Check({.edits = true,
+         .removals = true,
+         .duplicates = true,
+         .ahead = true,
+         .past = true,
+         .live = true},
+        2000, Difference);
+}
+
 TEST(AllKinds, TheStateIsAFunctionOfOffsetAndClockAcrossEdits) {
   Check(OfAllKinds({.edits = true, .duplicates = true}), 1000, ReplayWrong);
 }

@@ -136,7 +136,8 @@ bool Playback::stands_alone(const ActiveSegment& segment) const {
          });
 }
 
-bool Playback::goes_on_removing(const Item& item) const {
+bool Playback::goes_on(const Item& item) const {
+  if (item.kind == Item::Kind::kRestart) return item.amid_turns;
   if (item.kind != Item::Kind::kDefine && item.kind != Item::Kind::kDelete) return false;
   const auto slot = segments_.find(item.slot);
   const bool is_free = slot == segments_.end() || !slot->second.deleting;
@@ -178,8 +179,10 @@ void Playback::with_event(const Record& record, Offset offset, const Fields& fie
   use(event);
 }
 
-Outcome Playback::apply(const Record& record, Offset offset, Changes* changes) {
+Outcome Playback::apply(const Record& record, Changes* changes) {
   Outcome outcome = Outcome::kApplied;
+  const Offset offset = of_next_record_;
+  of_next_record_ = offset.next();
   records_.emplace_back(offset, record);
   with_event(record, offset, engine_->rules().fields(), [&](const Event& event) {
     outcome = engine_->apply(event, clock_, users_[static_cast<size_t>(record.user)], *changes);
@@ -187,8 +190,10 @@ Outcome Playback::apply(const Record& record, Offset offset, Changes* changes) {
   return outcome;
 }
 
-Playback::Step Playback::step(const Item& item, Offset offset) {
+Playback::Step Playback::step(const Item& item) {
   Step step;
+  ++steps_;
+  const Offset offset = of_next_record_;
   step.told.resize(users_.size());
   clock_ = std::max(clock_, item.clock);
   if (item.kind == Item::Kind::kRecord) {
@@ -196,7 +201,7 @@ Playback::Step Playback::step(const Item& item, Offset offset) {
   } else {
     // Between two steps the clock has followed all records read.
     clock_ = std::max(clock_, newest_record_ - settings_.deadline_grace);
-    if (!goes_on_removing(item)) settle_all(&step);
+    if (!goes_on(item)) settle_all(&step);
   }
   const auto advance_all = [&] {
     for (size_t i = 0; i < users_.size(); ++i) {
@@ -208,7 +213,7 @@ Playback::Step Playback::step(const Item& item, Offset offset) {
   const auto settle_some = [&](bool in_portions) {
     for (int i = 0; i < static_cast<int>(users_.size()); ++i) unsettled_.insert(i);
     for (int i = 0; i < static_cast<int>(users_.size()); ++i) {
-      if (in_portions && (offset.value() + i) % 3 == 0) continue;
+      if (in_portions && (steps_ + i) % 3 == 0) continue;
       Changes changes;
       settle(i, &changes, &step.removed_after, &step.turns_after);
       for (Told& told : Copy(changes)) {
@@ -220,7 +225,7 @@ Playback::Step Playback::step(const Item& item, Offset offset) {
   switch (item.kind) {
     case Item::Kind::kRecord: {
       Changes changes;
-      step.outcome = apply(item.record, offset, &changes);
+      step.outcome = apply(item.record, &changes);
       step.told[static_cast<size_t>(item.record.user)] = Copy(changes);
       break;
     }
@@ -339,13 +344,10 @@ std::string Disorder(const UserState& user, const Settings& settings) {
 std::string Difference(const History& history) {
   Playback run(history.settings, history.users);
   Oracle oracle(history.settings, history.users);
-  // As the engine has it: several items may lie between two records.
-  Offset of_next_record;
   for (size_t i = 0; i < history.items.size(); ++i) {
     const Item& item = history.items[i];
     const Offset offset(static_cast<int64_t>(i));
-    Playback::Step actual = run.step(item, of_next_record);
-    if (item.kind == Item::Kind::kRecord) of_next_record = of_next_record.next();
+    Playback::Step actual = run.step(item);
 
     std::vector<std::vector<Told>> expected(static_cast<size_t>(history.users));
     std::optional<Outcome> outcome;

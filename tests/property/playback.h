@@ -33,7 +33,7 @@ class Playback {
     std::vector<std::pair<int, Slot>> turns_before;
     std::vector<std::pair<int, Slot>> turns_after;
   };
-  Step step(const Item& item, Offset offset);
+  Step step(const Item& item);
 
   Time clock() const { return clock_; }
   const UserState& user(int index) const { return users_[static_cast<size_t>(index)]; }
@@ -49,12 +49,13 @@ class Playback {
   // All users have been settled.
   void finish_settling();
   void read_history(Slot slot, Offset until);
-  // As definitions may change amid a removal, though a slot is used again after it only.
-  bool goes_on_removing(const Item& item) const;
+  // As definitions may change amid a removal, though a slot is used again after it only, and a task
+  // may restart amid all of it.
+  bool goes_on(const Item& item) const;
   void settle_all(Step* step);
   // It refers to no other segment, and none refers to it.
   bool stands_alone(const ActiveSegment& segment) const;
-  Outcome apply(const Record& record, Offset offset, Changes* changes);
+  Outcome apply(const Record& record, Changes* changes);
   // Calls `use` with the record as `fields` have it.
   template <typename Use>
   static void with_event(const Record& record, Offset offset, const Fields& fields, const Use& use);
@@ -63,6 +64,9 @@ class Playback {
   bool in_portions_;
   Time clock_ = Time::Min();
   Time newest_record_ = Time::Min();
+  // As a task has it: several items may lie between two records.
+  Offset of_next_record_;
+  int steps_ = 0;
   std::map<Slot, ActiveSegment> segments_;
   std::map<Slot, int64_t> versions_;
   uint64_t changes_ = 0;

@@ -99,7 +99,7 @@ std::string Wrong(const Engine& engine, Slot slot, Time clock, const UserState& 
 std::string UntilWrong(const History& history) {
   Playback run(history.settings, history.users);
   for (size_t i = 0; i < history.items.size(); ++i) {
-    run.step(history.items[i], Offset(static_cast<int64_t>(i)));
+    run.step(history.items[i]);
     if (i % 4 != 0 && i + 1 != history.items.size()) continue;
     for (int u = 0; u < history.users; ++u) {
       if (!run.settled(u)) continue;

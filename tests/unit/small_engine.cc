@@ -69,7 +69,7 @@ SmallEngine::SmallEngine(std::string_view yaml, Settings settings)
 }
 
 std::vector<std::string> SmallEngine::step(const Item& item) {
-  const auto step = playback_.step(item, Offset(offset_++));
+  const auto step = playback_.step(item);
   if (step.outcome.has_value()) outcome_ = *step.outcome;
   std::vector<std::string> told;
   for (const Told& one : step.told[0]) told.push_back(Text(one));

@@ -52,7 +52,6 @@ class SmallEngine {
   std::vector<std::string> step(const property::Item& item);
 
   property::Playback playback_;
-  int64_t offset_ = 0;
   Outcome outcome_ = Outcome::kApplied;
 };
 
