@@ -148,8 +148,7 @@ void History::finish() {
 
 bool History::has(const ActiveSegment& segment) const {
   const ActiveSegment* mine = rules_->segment(segment.slot);
-  return mine != nullptr && mine->segment.id() == segment.segment.id() &&
-         mine->segment.version() == segment.segment.version() &&
+  return mine != nullptr && SameVersion(mine->segment, segment.segment) &&
          (!rules_->compiled().rules[segment.slot].measures.empty() ||
           ReadsCommon(rules_->compiled(), segment.slot));
 }

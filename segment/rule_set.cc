@@ -591,6 +591,12 @@ class Compiler {
 
 }  // namespace
 
+bool SameVersion(const pb::Segment& a, const pb::Segment& b) {
+  return a.id() == b.id() && a.version() == b.version() &&
+         a.create_time().seconds() == b.create_time().seconds() &&
+         a.create_time().nanos() == b.create_time().nanos();
+}
+
 absl::StatusOr<std::shared_ptr<const RuleSet>> RuleSet::Compile(
     std::vector<ActiveSegment> segments) {
   auto compiled = std::make_unique<Compiled>();

@@ -46,6 +46,10 @@ struct ActiveSegment {
   uint64_t change_number = 0;
 };
 
+// The same version of the same segment. One that was made again under the ID of a deleted one has
+// the versions anew.
+bool SameVersion(const segments::v1::Segment& a, const segments::v1::Segment& b);
+
 class RuleSet {
  public:
   // INVALID_ARGUMENT names the segment and the path that can't be run. Slots are distinct.

@@ -50,9 +50,7 @@ void Task::plan_histories(const std::vector<Slot>& slots) {
       return request.until == until && Same(request.settings, settings_) &&
              std::all_of(counting.begin(), counting.end(), [&](Slot slot) {
                const ActiveSegment* segment = request.rules->segment(slot);
-               return segment &&
-                      segment->segment.version() == rules_->segment(slot)->segment.version() &&
-                      segment->segment.id() == rules_->segment(slot)->segment.id();
+               return segment && SameVersion(segment->segment, rules_->segment(slot)->segment);
              });
     };
     // Goes on, though some segment of it may not be wanted any more.

@@ -393,6 +393,35 @@ TEST_F(Building, AnEditLeavesMembershipsUntilItIsBuilt) {
                                               "v REMOVE DEFINITION_CHANGED"));
 }
 
+// Another one under the ID of one that was deleted before it was built, in its slot, and in the
+// same version from the same record on: another segment that is still building keeps their history.
+TEST_F(Building, ASegmentMadeAgainIsBuiltByItsOwnHistory) {
+  for (int i = 0; i < 20; ++i) append("u", "A");
+  append("v", "B");
+  turns(20);
+  cluster_.history_rate = 1;
+  const Segment other = Make("other", 1, kTwice);
+  Segment segment = Make("s", 1, "past_behavior: { did: { event: A } }");
+  segment.mutable_create_time()->set_seconds(1);
+  want({segment, other});
+  turns_until([&] { return phase("s") == AppliedDefinition::BUILDING; });
+  const Slot slot = task()->engine().rules().find("s")->slot;
+  want({other});
+  turns_until([&] { return !task()->definitions().by_slot().contains(slot); });
+  ASSERT_EQ(phase("other"), AppliedDefinition::BUILDING);
+  segment =
+      Make("s", 1, "past_behavior: { any_of: [ { did: { event: B } }, { did: { event: C } } ] }");
+  segment.mutable_create_time()->set_seconds(2);
+  want({segment, other});
+  turns_until([&] { return task()->engine().rules().find("s") != nullptr; });
+  ASSERT_EQ(task()->engine().rules().find("s")->slot, slot);
+  cluster_.history_rate = 30;
+  turns_until_active("s");
+  turns(20);
+  EXPECT_THAT(told("s"), ElementsAre("v ADD BACKFILLED"));
+  EXPECT_THAT(told("other"), ElementsAre("u ADD BACKFILLED"));
+}
+
 TEST_F(Building, OuterSegmentsSeeInnerOnesBuilt) {
   append("u", "A");
   append("u", "A");
