@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <map>
 #include <memory>
@@ -19,7 +20,9 @@
 #include "spdlog/spdlog.h"
 
 #include "segment/definition_text.h"
+#include "state/user_codec.h"
 #include "stream/change_codec.h"
+#include "stream/recovery.h"
 #include "stream/worker.h"
 #include "tests/simulation/cluster.h"
 #include "tests/simulation/process.h"
@@ -66,6 +69,7 @@ class Trial {
   Trial(uint64_t seed, Kind kind)
       : kind_(kind),
         random_(seed),
+        checks_(seed),
         cluster_(static_cast<int32_t>(1 + seed % 3), random_.next()),
         workload_(random_.next(), kind.producer_times) {
     // A limit takes effect between two steps, and steps differ.
@@ -190,11 +194,24 @@ class Trial {
       processes_.erase(name);
       cluster_.leave(name);
     }
-    if (kind_.edits && random_.in_10000(200)) {
+    if (kind_.edits && random_.in_10000(200)) change_definitions(name);
+    check_failures();
+    // By wrong record times what was decided is no function of offset and clock.
+    if (kind_.edits && !kind_.producer_times && checks_.percent(2)) check_restored();
+  }
+
+  // Also several times between two records, and with the end of a process between the two.
+  void change_definitions(const std::string& name) {
+    for (bool more = true; more; more = random_.percent(30)) {
       workload_.change_definitions();
       for (auto& [each, process] : processes_) process->worker().want(workload_.definitions());
+      for (int64_t turns = random_.below(6); turns > 0; --turns) {
+        act(name, [](Worker& worker) { worker.turn(); });
+      }
+      if (!random_.percent(20)) continue;
+      processes_.erase(name);
+      start(name);
     }
-    check_failures();
   }
 
   void check_failures() {
@@ -212,6 +229,86 @@ class Trial {
       if (const Task* task = process->worker().running(partition)) return task;
     }
     return nullptr;
+  }
+
+  // What was committed gives back the users of the tasks that run, should these end here.
+  void check_restored() {
+    if (!cluster_.settled()) return;
+    for (Partition p = 0; p < cluster_.partitions(); ++p) {
+      const Task* running = task(p);
+      if (running && !running->has_told() && !running->has_touched()) check_restored(p, *running);
+    }
+  }
+
+  void check_restored(Partition p, const Task& running) {
+    Cluster copy = cluster_;
+    copy.faults = {};
+    SimulatedChangelog changelog(copy);
+    const std::atomic<bool> cancelled{false};
+    TaskMetrics metrics;
+    auto read = ReadChangelog(changelog, p, cancelled, metrics);
+    ASSERT_TRUE(read.ok()) << read.status();
+    if (!(*read)->record) return;
+    const segments::v1::TaskRecord record = *(*read)->record;
+    const Offset next(record.next_offset());
+    // In the midst of a step.
+    if (next != running.position() || Time::Millis(record.clock_ms()) != running.fired()) return;
+
+    const TaskOptions options;
+    Task restored(p, options, metrics);
+    const Offset end(static_cast<int64_t>(copy.input(p).size()));
+    const absl::Status started =
+        restored.start(*std::move(read), *copy.committed(p), {Offset(), end});
+    ASSERT_TRUE(started.ok()) << started;
+    std::vector<Record> records;
+    for (int64_t i = restored.position().value(); i < next.value(); ++i) {
+      const auto& input = copy.input(p)[static_cast<size_t>(i)];
+      if (!input) continue;
+      records.push_back({.partition = p,
+                         .offset = Offset(i),
+                         .record_time = input->record_time,
+                         .has_key = input->has_key,
+                         .key = input->key,
+                         .value = input->value});
+    }
+    SimulatedTransactions transactions(copy, "restored");
+    Step step(transactions, {});
+    restored.apply(records, copy.wall, step);
+    restored.reach_end(next, copy.wall);
+    ASSERT_TRUE(restored.running()) << restored.failure();
+
+    EXPECT_EQ(restored.definitions().last_change_number(),
+              running.definitions().last_change_number());
+    ASSERT_EQ(restored.users().size(), running.users().size());
+    Engine engine(running.rules(), running.engine().settings());
+    for (UserIndex i = 0; i < running.users().size(); ++i) {
+      const StoredUser& user = running.users()[i];
+      const StoredUser* found = restored.users().find(user.id());
+      ASSERT_NE(found, nullptr) << user.id();
+      const UserState a = TakenOver(engine, user.state);
+      const UserState b = TakenOver(engine, found->state);
+      EXPECT_EQ(a.present, b.present) << user.id();
+      EXPECT_EQ(a.facts, b.facts) << user.id();
+      EXPECT_EQ(a.seen, b.seen) << user.id();
+      EXPECT_EQ(a.newest_event, b.newest_event) << user.id();
+      EXPECT_EQ(a.decided, b.decided) << user.id();
+      EXPECT_EQ(a.next_deadline, b.next_deadline) << user.id();
+      // One as of before everything may have what was paused, which nobody refers to any more.
+      if (!a.base || a.base->until == Time::Min()) continue;
+      ASSERT_NE(b.base, nullptr) << user.id();
+      EXPECT_EQ(*a.base, *b.base) << user.id();
+    }
+  }
+
+  // A copy, as of the engine's rules: the next record or change would take a user over to them.
+  static UserState TakenOver(Engine& engine, const UserState& user) {
+    std::string image;
+    AppendUserImage(user, Offset(), &image);
+    UserState copy;
+    Offset included;
+    EXPECT_TRUE(ParseUserImage(image, &copy, &included).ok());
+    engine.take_over(copy);
+    return copy;
   }
 
   bool done(Time until) {
@@ -363,6 +460,8 @@ class Trial {
   // Segments that stand still in some partition.
   std::set<std::string> unknown_;
   Random random_;
+  // Apart, so that what is checked makes no other trial.
+  Random checks_;
   Cluster cluster_;
   Workload workload_;
   std::vector<std::string> names_;

@@ -101,21 +101,28 @@ segments::v1::Segment Workload::make(const std::string& id, int64_t version, boo
                      : random_.percent(30) ? Any(kLiveOnPast, random_)
                                            : Any(kKinds, random_);
   segments::v1::Segment segment = Make(id, version, kind);
-  // Past behaviour refers to older past behaviour, so never in a circle.
-  if (!past || segments_.empty() || !random_.percent(30)) return segment;
+  // A segment refers to older ones, so never in a circle, and past behaviour to past behaviour.
+  if (segments_.empty() || !random_.percent(past ? 30 : 50)) return segment;
   const auto& inner =
       segments_[static_cast<size_t>(random_.below(static_cast<int64_t>(segments_.size())))];
-  if (!inner.has_past_behavior() || std::stoi(inner.id().substr(1)) >= std::stoi(id.substr(1))) {
+  if ((past && !inner.has_past_behavior()) ||
+      std::stoi(inner.id().substr(1)) >= std::stoi(id.substr(1))) {
     return segment;
   }
   segments::v1::Expression outer;
-  *outer.add_all_of() = segment.past_behavior();
+  if (past || segment.live().has_filter()) {
+    *outer.add_all_of() = past ? segment.past_behavior() : segment.live().filter();
+  }
   if (random_.percent(50)) {
     outer.add_all_of()->set_in_segment(inner.id());
   } else {
     outer.add_all_of()->mutable_not_()->set_in_segment(inner.id());
   }
-  *segment.mutable_past_behavior() = outer;
+  if (past) {
+    *segment.mutable_past_behavior() = outer;
+  } else {
+    *segment.mutable_live()->mutable_filter() = outer;
+  }
   return segment;
 }
 
