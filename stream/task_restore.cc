@@ -127,7 +127,7 @@ absl::Status Task::begin_anew(const Restored& restored, std::pair<Offset, Offset
 }
 
 absl::Status Task::load(Restored& restored, std::pair<Offset, Offset> held) {
-  const absl::Status begun =
+  absl::Status begun =
       restored.record ? go_on_from(*std::move(restored.record), held) : begin_anew(restored, held);
   if (!begun.ok()) return begun;
 
