@@ -591,10 +591,13 @@ class Compiler {
 
 }  // namespace
 
-bool SameVersion(const pb::Segment& a, const pb::Segment& b) {
-  return a.id() == b.id() && a.version() == b.version() &&
-         a.create_time().seconds() == b.create_time().seconds() &&
+bool SameSegment(const pb::Segment& a, const pb::Segment& b) {
+  return a.id() == b.id() && a.create_time().seconds() == b.create_time().seconds() &&
          a.create_time().nanos() == b.create_time().nanos();
+}
+
+bool SameVersion(const pb::Segment& a, const pb::Segment& b) {
+  return SameSegment(a, b) && a.version() == b.version();
 }
 
 absl::StatusOr<std::shared_ptr<const RuleSet>> RuleSet::Compile(

@@ -46,8 +46,9 @@ struct ActiveSegment {
   uint64_t change_number = 0;
 };
 
-// The same version of the same segment. One that was made again under the ID of a deleted one has
-// the versions anew.
+// In whichever versions. One that was made again under the ID of a deleted one is another.
+bool SameSegment(const segments::v1::Segment& a, const segments::v1::Segment& b);
+// And in the same version: one made again has the versions anew.
 bool SameVersion(const segments::v1::Segment& a, const segments::v1::Segment& b);
 
 class RuleSet {

@@ -113,9 +113,7 @@ bool Remade(const Segment& applied, const Segment& wanted) {
   if (wanted.status() == segments::v1::SEGMENT_STATUS_INVALID) return false;
   // Nor does the update of such a record say when the segment was created.
   if (!wanted.has_create_time()) return false;
-  return wanted.version() < applied.version() ||
-         applied.create_time().seconds() != wanted.create_time().seconds() ||
-         applied.create_time().nanos() != wanted.create_time().nanos();
+  return wanted.version() < applied.version() || !SameSegment(applied, wanted);
 }
 
 // The definition of a segment that is activated; `before` is null where it is new. In no slot yet.
