@@ -31,9 +31,10 @@ FieldIndex Fields::add(std::string_view path) {
   uint32_t above = 0;
   ForEachKey(path, [&](std::string_view key) {
     const auto added = static_cast<uint32_t>(nodes_.size());
-    const uint32_t next = children_[at].try_emplace(std::string(key), added).first->second;
+    const uint32_t next = children_[at].add(key, added);
     if (next == added) {
       nodes_.emplace_back();
+      nodes_.back().apart = at == 0 ? key == "context" : key == "[]";
       children_.emplace_back();
     }
     if (at != 0) nodes_[above].nested = true;

@@ -7,10 +7,8 @@
 #include <string_view>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
-
-#include "segment/absl_view.h"
 #include "segment/event.h"
+#include "segment/key_table.h"
 
 namespace segmentd {
 
@@ -27,9 +25,11 @@ class Fields {
     FieldIndex field = kNone;
     // Some child has children.
     bool nested = false;
+    // No key of an object leads here: the elements of a list, and the body's context.
+    bool apart = false;
   };
   static constexpr FieldIndex kNone = UINT32_MAX;
-  static constexpr uint32_t kNoNode = UINT32_MAX;
+  static constexpr uint32_t kNoNode = KeyTable::kNone;
 
   Fields();
   // The index of `path`, added when new. Adding is for building; the rest is const and may be
@@ -39,11 +39,7 @@ class Fields {
   // Node 0 is the root.
   const Node& node(uint32_t index) const { return nodes_[index]; }
   // kNoNode when no definition refers to anything under this key.
-  uint32_t child(uint32_t node, std::string_view key) const {
-    const auto& children = children_[node];
-    const auto found = children.find(AbslView(key));
-    return found == children.end() ? kNoNode : found->second;
-  }
+  uint32_t child(uint32_t node, std::string_view key) const { return children_[node].find(key); }
   // Where `path` leads from `node` (from the root, as add() takes it); kNoNode when no definition
   // refers to anything there.
   uint32_t find(uint32_t node, std::string_view path) const;
@@ -54,7 +50,7 @@ class Fields {
  private:
   std::vector<Node> nodes_;
   // By node: the nodes under it by object key; the key of a list's elements is "[]".
-  std::vector<absl::flat_hash_map<std::string, uint32_t>> children_;
+  std::vector<KeyTable> children_;
   std::vector<std::string> paths_;
 };
 

@@ -35,24 +35,10 @@ inline constexpr std::string_view kBlank = " \t\r\n";
 
 // A number as it is written.
 inline std::string_view NumberText(simdjson::ondemand::value& value) {
-  const std::string_view token = value.raw_json_token();
-  return token.substr(0, token.find_last_not_of(kBlank) + 1);
-}
-
-// What stands before the next quote, which there is, with simdjson's padding after the body. Most
-// strings here are short: eight bytes at a time are faster than a call of memchr().
-// The first zero byte of a word: Mycroft's test, as in "Hacker's Delight" 6-1.
-inline std::string_view BeforeQuote(const char* begin) {
-  static_assert(std::endian::native == std::endian::little);
-  static_assert(simdjson::SIMDJSON_PADDING >= sizeof(uint64_t));
-  constexpr uint64_t kOnes = 0x0101010101010101;
-  for (const char* at = begin;; at += sizeof(uint64_t)) {
-    uint64_t word = 0;
-    std::memcpy(&word, at, sizeof(word));
-    word ^= kOnes * '"';
-    const uint64_t zero = (word - kOnes) & ~word & kOnes << 7;
-    if (zero != 0) return {begin, static_cast<size_t>(at + std::countr_zero(zero) / 8 - begin)};
-  }
+  std::string_view token = value.raw_json_token();
+  const auto blank = [](char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; };
+  while (blank(token.back())) token.remove_suffix(1);
+  return token;
 }
 
 struct JsonDecoder::Core {
@@ -82,10 +68,22 @@ struct JsonDecoder::Core {
   // Where the walk is: what a value found here is, as a property of the event and of the profile.
   // Passed in a register.
   struct Place {
+    static constexpr bool kOfProfile = true;
+
     uint32_t node = kNoNode;
     uint32_t path = kNoPath;
 
     bool used() const { return node != kNoNode || path != kNoPath; }
+  };
+  // The same where nothing can be the profile's, as most of what comes is: the walk is compiled
+  // once more for it, without all that concerns the profile.
+  struct EventPlace {
+    static constexpr bool kOfProfile = false;
+    static constexpr uint32_t path = kNoPath;
+
+    uint32_t node = kNoNode;
+
+    bool used() const { return node != kNoNode; }
   };
 
   // What is the same for all that is in an object, and in the objects within, until a list begins.
@@ -98,10 +96,11 @@ struct JsonDecoder::Core {
   };
 
   // A list: its scalars are at `place`, what its objects hold is at `element`.
+  template <typename P>
   struct List {
-    Place place;
+    P place;
     const Surroundings& around;
-    Place element;
+    P element;
     Surroundings elements;
   };
 
@@ -120,24 +119,29 @@ struct JsonDecoder::Core {
 
   [[gnu::always_inline]] bool read_key(simdjson::ondemand::field& field, std::string_view* key) {
     if (plain) {
-      *key = BeforeQuote(field.key().raw());
+      // Between the key and its value are its quote, a colon and what is blank.
+      const char* const begin = field.key().raw();
+      const char* end = field.value().raw_json_token().data() - 1;
+      while (*end != '"') --end;
+      *key = {begin, static_cast<size_t>(end - begin)};
       return true;
     }
     const auto error = field.unescaped_key().get(*key);
     return error == simdjson::SUCCESS || malformed(error);
   }
-  [[gnu::always_inline]] bool read_string(simdjson::ondemand::value& value,
-                                          std::string_view* string) {
-    if (plain) {
-      simdjson::ondemand::raw_json_string raw;
-      if (const auto error = value.get_raw_json_string().get(raw)) return malformed(error);
-      *string = BeforeQuote(raw.raw());
-      return true;
-    }
-    const auto error = value.get_string().get(*string);
-    return error == simdjson::SUCCESS || malformed(error);
+  // Takes a string without escapes, the most common value; false of all else, which is left.
+  [[gnu::always_inline]] bool take_plain(simdjson::ondemand::value& value,
+                                         std::string_view* string) {
+    const std::string_view token = value.raw_json_token();
+    if (token[0] != '"' || !plain || value.get_raw_json_string().error()) return false;
+    // The token reaches to the next one: behind the string's quote it is blank.
+    size_t end = token.size() - 1;
+    while (token[end] != '"') --end;
+    *string = {token.data() + 1, end - 1};
+    return true;
   }
-  void leave(Place at) {
+  template <typename P>
+  void leave(P at) {
     if (at.node != kNoNode) found.leave(at.node);
     if (at.path != kNoPath) commanded.leave(at.path);
   }
@@ -149,20 +153,25 @@ struct JsonDecoder::Core {
   bool member(std::string_view key, simdjson::ondemand::value& value);
   bool scalar_member(BodyScalar member, simdjson::ondemand::value& value);
   bool part_member(BodyPart part, simdjson::ondemand::value& value);
-  bool context_members(simdjson::ondemand::object& object, Place place, const Surroundings& around);
-  bool page_members(simdjson::ondemand::value& value, Place place, const Surroundings& around);
+  bool context_members(simdjson::ondemand::object& object, EventPlace place,
+                       const Surroundings& around);
+  bool page_members(simdjson::ondemand::value& value, EventPlace place, const Surroundings& around);
   // As a property of the event, and for an identify call as the user's profile.
-  bool traits_of_context(simdjson::ondemand::value& value, Place place, const Surroundings& around);
+  bool traits_of_context(simdjson::ondemand::value& value, EventPlace place,
+                         const Surroundings& around);
 
-  // json_walk.cc
+  // json_walk.cc; `P`: Place or EventPlace
 
   // A value with `depth` objects and lists around it. `scalar`: also takes it, if it is one.
-  bool walk(simdjson::ondemand::value& value, Place place, const Surroundings& around, int depth,
+  template <typename P>
+  bool walk(simdjson::ondemand::value& value, P place, const Surroundings& around, int depth,
             Value* scalar = nullptr);
-  bool walk_object(simdjson::ondemand::object& object, Place place, const Surroundings& around,
+  template <typename P>
+  bool walk_object(simdjson::ondemand::object& object, P place, const Surroundings& around,
                    int depth);
   // A list in a list counts as part of it.
-  bool walk_list(simdjson::ondemand::array& list, List* in, int depth);
+  template <typename P>
+  bool walk_list(simdjson::ondemand::array& list, List<P>* in, int depth);
   // CleverTap's `$…` on the profile property at `path`.
   bool command(ProfileOperation operation, simdjson::ondemand::value& value, uint32_t path,
                const Surroundings& around, int depth);
@@ -172,10 +181,14 @@ struct JsonDecoder::Core {
   Value read_scalar(simdjson::ondemand::json_type type, simdjson::ondemand::value& value, bool* ok);
   bool read_number(simdjson::ondemand::value& value, double* out);
   // Goes from an object to what is under a key of it.
-  bool enter(Place in, const Surroundings& around, std::string_view key, Place* at);
+  template <typename P>
+  bool enter(P in, const Surroundings& around, std::string_view key, P* at);
   uint32_t child(uint32_t node, std::string_view key) const;
+  // The same of a key that is written as the path that it means.
+  uint32_t child_by_path(uint32_t node, std::string_view key) const;
   // A missing value stands for null: no property, and the deletion of the profile's.
-  void add(Place at, const Surroundings& around, PropertyLog::Kind kind, Value value);
+  template <typename P>
+  void add(P at, const Surroundings& around, PropertyLog::Kind kind, Value value);
 
   // json_conclude.cc
 

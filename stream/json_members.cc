@@ -12,6 +12,51 @@ namespace segmentd {
 
 namespace ondemand = simdjson::ondemand;
 
+[[gnu::always_inline]] inline bool JsonDecoder::Core::scalar_member(BodyScalar member,
+                                                                    ondemand::value& value) {
+  const auto index = static_cast<size_t>(member);
+  ScalarText& s = scalars[index];
+  const bool again = (scalars_seen >> index & 1) != 0;
+  scalars_seen |= 1U << index;
+
+  ondemand::json_type type{};
+  if (take_plain(value, &s.text)) {
+    s.kind = ScalarText::Kind::kText;
+  } else if (const auto error = value.type().get(type)) {
+    return malformed(error);
+  } else if (type == ondemand::json_type::string) {
+    s.kind = ScalarText::Kind::kText;
+    if (const auto bad = value.get_string().get(s.text)) return malformed(bad);
+  } else if (type == ondemand::json_type::number) {
+    s.kind = ScalarText::Kind::kNumber;
+    s.text = NumberText(value);
+    if (!read_number(value, &s.number)) return false;
+  } else {
+    s.kind =
+        type == ondemand::json_type::null ? ScalarText::Kind::kAbsent : ScalarText::Kind::kOther;
+    if (!check(value, 1)) return false;
+  }
+
+  if (member == BodyScalar::kType) {
+    type_changed |= again;
+    call = s.kind == ScalarText::Kind::kText ? CallOf(s.text) : CallType::kUnknown;
+  } else if (member == BodyScalar::kName) {
+    event_message = true;
+  }
+  return true;
+}
+
+[[gnu::always_inline]] inline bool JsonDecoder::Core::member(std::string_view key,
+                                                             ondemand::value& value) {
+  const BodyMember member = MemberOf(key);
+  if (member < kBodyScalars) return scalar_member(static_cast<BodyScalar>(member), value);
+  if (member < kBodyScalars + kBodyParts)
+    return part_member(static_cast<BodyPart>(member - kBodyScalars), value);
+  batch |= member == kBatchMember;
+  event_message |= member == kEventMessageMember;
+  return check(value, 1);
+}
+
 bool JsonDecoder::Core::pass() {
   scalars_seen = 0;
   parts = {};
@@ -41,46 +86,6 @@ bool JsonDecoder::Core::pass() {
   const char* rest = nullptr;
   if (document.current_location().get(rest) != simdjson::OUT_OF_BOUNDS) {
     return malformed(simdjson::TRAILING_CONTENT);
-  }
-  return true;
-}
-
-bool JsonDecoder::Core::member(std::string_view key, ondemand::value& value) {
-  const BodyMember member = MemberOf(key);
-  if (member < kBodyScalars) return scalar_member(static_cast<BodyScalar>(member), value);
-  if (member < kBodyScalars + kBodyParts)
-    return part_member(static_cast<BodyPart>(member - kBodyScalars), value);
-  batch |= member == kBatchMember;
-  event_message |= member == kEventMessageMember;
-  return check(value, 1);
-}
-
-bool JsonDecoder::Core::scalar_member(BodyScalar member, ondemand::value& value) {
-  const auto index = static_cast<size_t>(member);
-  ScalarText& s = scalars[index];
-  const bool again = (scalars_seen >> index & 1) != 0;
-  scalars_seen |= 1U << index;
-
-  ondemand::json_type type{};
-  if (const auto error = value.type().get(type)) return malformed(error);
-  if (type == ondemand::json_type::string) {
-    s.kind = ScalarText::Kind::kText;
-    if (!read_string(value, &s.text)) return false;
-  } else if (type == ondemand::json_type::number) {
-    s.kind = ScalarText::Kind::kNumber;
-    s.text = NumberText(value);
-    if (!read_number(value, &s.number)) return false;
-  } else {
-    s.kind =
-        type == ondemand::json_type::null ? ScalarText::Kind::kAbsent : ScalarText::Kind::kOther;
-    if (!check(value, 1)) return false;
-  }
-
-  if (member == BodyScalar::kType) {
-    type_changed |= again;
-    call = s.kind == ScalarText::Kind::kText ? CallOf(s.text) : CallType::kUnknown;
-  } else if (member == BodyScalar::kName) {
-    event_message = true;
   }
   return true;
 }
@@ -129,10 +134,10 @@ bool JsonDecoder::Core::part_member(BodyPart part, ondemand::value& value) {
   switch (part) {
     case BodyPart::kProperties:
     case BodyPart::kEvtData:
-      ok = walk_object(object.value_unsafe(), Place{.node = 0}, around, 2);
+      ok = walk_object(object.value_unsafe(), EventPlace{.node = 0}, around, 2);
       break;
     case BodyPart::kContext:
-      ok = context_members(object.value_unsafe(), Place{.node = fields->child(0, "context")},
+      ok = context_members(object.value_unsafe(), EventPlace{.node = fields->child(0, "context")},
                            around);
       break;
     case BodyPart::kProfileData:
@@ -147,7 +152,7 @@ bool JsonDecoder::Core::part_member(BodyPart part, ondemand::value& value) {
   return ok;
 }
 
-bool JsonDecoder::Core::context_members(ondemand::object& object, Place place,
+bool JsonDecoder::Core::context_members(ondemand::object& object, EventPlace place,
                                         const Surroundings& around) {
   add(place, around, PropertyLog::Kind::kPresent, Value());
   for (auto next : object) {
@@ -155,7 +160,7 @@ bool JsonDecoder::Core::context_members(ondemand::object& object, Place place,
     ondemand::field& field = next.value_unsafe();
     std::string_view key;
     if (!read_key(field, &key)) return false;
-    Place at;
+    EventPlace at;
     if (!enter(place, around, key, &at)) return false;
     if (key == "page") {
       if (!page_members(field.value(), at, around)) return false;
@@ -169,7 +174,7 @@ bool JsonDecoder::Core::context_members(ondemand::object& object, Place place,
   return true;
 }
 
-bool JsonDecoder::Core::traits_of_context(ondemand::value& value, Place place,
+bool JsonDecoder::Core::traits_of_context(ondemand::value& value, EventPlace place,
                                           const Surroundings& around) {
   if (leave_out && call != CallType::kUnknown && call != CallType::kIdentify) {
     return walk(value, place, around, 2);
@@ -181,13 +186,13 @@ bool JsonDecoder::Core::traits_of_context(ondemand::value& value, Place place,
   ondemand::json_type type{};
   if (const auto error = value.type().get(type)) return malformed(error);
   range.there = type == ondemand::json_type::object;
-  if (range.there) place.path = kRootPath;
-  if (!walk(value, place, Surroundings{.scope = ++scopes}, 2)) return false;
+  const Place both{.node = place.node, .path = range.there ? kRootPath : kNoPath};
+  if (!walk(value, both, Surroundings{.scope = ++scopes}, 2)) return false;
   range.end = commanded.size();
   return true;
 }
 
-bool JsonDecoder::Core::page_members(ondemand::value& value, Place place,
+bool JsonDecoder::Core::page_members(ondemand::value& value, EventPlace place,
                                      const Surroundings& around) {
   constexpr std::array<std::string_view, 3> kCaptured = {"url", "referrer", "title"};
   page = {};
@@ -202,7 +207,7 @@ bool JsonDecoder::Core::page_members(ondemand::value& value, Place place,
     ondemand::field& field = next.value_unsafe();
     std::string_view key;
     if (!read_key(field, &key)) return false;
-    Place at;
+    EventPlace at;
     if (!enter(place, around, key, &at)) return false;
     const auto* const captured = std::find(kCaptured.begin(), kCaptured.end(), key);
     Value* const scalar = captured == kCaptured.end()

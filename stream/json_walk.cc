@@ -58,9 +58,18 @@ bool IsJsonNumber(std::string_view text) {
 
 }  // namespace
 
-bool JsonDecoder::Core::walk(ondemand::value& value, Place place, const Surroundings& around,
-                             int depth, Value* scalar) {
+template <typename P>
+bool JsonDecoder::Core::walk(ondemand::value& value, P place, const Surroundings& around, int depth,
+                             Value* scalar) {
   if (!place.used() && scalar == nullptr) return check(value, depth);
+  const auto take = [&](const Value& read) {
+    add(place, around, PropertyLog::Kind::kOnly, read);
+    if (scalar != nullptr) *scalar = read;
+  };
+  if (std::string_view string; take_plain(value, &string)) {
+    take(Value::String(string));
+    return true;
+  }
   ondemand::json_type type{};
   if (const auto error = value.type().get(type)) return malformed(error);
   switch (type) {
@@ -76,7 +85,7 @@ bool JsonDecoder::Core::walk(ondemand::value& value, Place place, const Surround
       add(place, around, PropertyLog::Kind::kPresent, Value());
       auto list = value.get_array();
       if (list.error()) return malformed(list.error());
-      List in{.place = place, .around = around};
+      List<P> in{.place = place, .around = around};
       in.elements.listed = true;
       if (around.commands != Commands::kPlain) in.elements.commands = Commands::kRefused;
       if (place.node != kNoNode) in.element.node = fields->child(place.node, "[]");
@@ -92,25 +101,25 @@ bool JsonDecoder::Core::walk(ondemand::value& value, Place place, const Surround
     default: {
       bool ok = false;
       const Value read = read_scalar(type, value, &ok);
-      if (!ok) return false;
-      add(place, around, PropertyLog::Kind::kOnly, read);
-      if (scalar != nullptr) *scalar = read;
-      return true;
+      if (ok) take(read);
+      return ok;
     }
   }
 }
 
-bool JsonDecoder::Core::walk_object(ondemand::object& object, Place place,
-                                    const Surroundings& around, int depth) {
+template <typename P>
+bool JsonDecoder::Core::walk_object(ondemand::object& object, P place, const Surroundings& around,
+                                    int depth) {
   // Of the commands here, by operation: the last of two alike wins.
   std::array<std::pair<uint32_t, uint32_t>, 8> given;
-  if (around.commands != Commands::kPlain) given.fill({0, 0});
+  const bool commands = P::kOfProfile && around.commands != Commands::kPlain;
+  if (commands) given.fill({0, 0});
   for (auto next : object) {
     if (next.error()) return malformed(next.error());
     ondemand::field& field = next.value_unsafe();
     std::string_view key;
     if (!read_key(field, &key)) return false;
-    if (around.commands != Commands::kPlain && !key.empty() && key[0] == '$') {
+    if (commands && !key.empty() && key[0] == '$') {
       const auto operation = OperationOf(key);
       if (!operation || around.commands == Commands::kRefused || place.path == kRootPath) {
         return fail(DecodeError::kBadProfileCommand,
@@ -125,15 +134,20 @@ bool JsonDecoder::Core::walk_object(ondemand::object& object, Place place,
       end = commanded.size();
       continue;
     }
-    Place at;
+    P at;
     if (!enter(place, around, key, &at)) return false;
+    if (!at.used()) {
+      if (!check(field.value(), depth)) return false;
+      continue;
+    }
     if (!walk(field.value(), at, around, depth)) return false;
     leave(at);
   }
   return true;
 }
 
-bool JsonDecoder::Core::walk_list(ondemand::array& list, List* in, int depth) {
+template <typename P>
+bool JsonDecoder::Core::walk_list(ondemand::array& list, List<P>* in, int depth) {
   for (auto next : list) {
     if (next.error()) return malformed(next.error());
     ondemand::value& value = next.value_unsafe();
@@ -143,9 +157,11 @@ bool JsonDecoder::Core::walk_list(ondemand::array& list, List* in, int depth) {
       if (in->around.operation != ProfileOperation::kSet) {
         return fail(DecodeError::kBadProfileCommand, std::string(kListRule));
       }
-      if (in->place.path != kNoPath && in->element.path == kNoPath) {
-        in->element.path = paths.child(in->place.path, "[]", "");
-        if (in->element.path == kNoPath) return profile_too_large();
+      if constexpr (P::kOfProfile) {
+        if (in->place.path != kNoPath && in->element.path == kNoPath) {
+          in->element.path = paths.child(in->place.path, "[]", "");
+          if (in->element.path == kNoPath) return profile_too_large();
+        }
       }
       if (!in->element.used()) {
         if (!check(value, depth)) return false;
@@ -168,7 +184,7 @@ bool JsonDecoder::Core::walk_list(ondemand::array& list, List* in, int depth) {
       if (read.missing()) continue;
       add(in->place, in->around, PropertyLog::Kind::kItem, read);
       // "tags[]" is as good a path as "tags"; the profile knows the second only.
-      add(Place{.node = in->element.node}, in->elements, PropertyLog::Kind::kItem, read);
+      add(EventPlace{.node = in->element.node}, in->elements, PropertyLog::Kind::kItem, read);
     }
   }
   return true;
@@ -218,6 +234,7 @@ bool JsonDecoder::Core::command(ProfileOperation operation, ondemand::value& val
 }
 
 bool JsonDecoder::Core::check(ondemand::value& value, int depth) {
+  if (std::string_view string; take_plain(value, &string)) return true;
   ondemand::json_type type{};
   if (const auto error = value.type().get(type)) return malformed(error);
   if (type == ondemand::json_type::object) {
@@ -253,7 +270,10 @@ Value JsonDecoder::Core::read_scalar(ondemand::json_type type, ondemand::value& 
   switch (type) {
     case ondemand::json_type::string: {
       std::string_view string;
-      *ok = read_string(value, &string);
+      if (!(*ok = take_plain(value, &string))) {
+        const auto error = value.get_string().get(string);
+        *ok = error == simdjson::SUCCESS || malformed(error);
+      }
       return Value::String(string);
     }
     case ondemand::json_type::number: {
@@ -277,7 +297,7 @@ Value JsonDecoder::Core::read_scalar(ondemand::json_type type, ondemand::value& 
 }
 
 bool JsonDecoder::Core::read_number(ondemand::value& value, double* out) {
-  // Most are whole, and read faster as such; -0 is left to what knows it.
+  // -0 is left to what knows it.
   int64_t whole = 0;
   if (value.get_int64().get(whole) == simdjson::SUCCESS && whole != 0) {
     *out = static_cast<double>(whole);
@@ -296,17 +316,31 @@ bool JsonDecoder::Core::read_number(ondemand::value& value, double* out) {
   return true;
 }
 
-// Of each key that something may be wanted of. Flat: whether its hashing is inlined must not depend
-// on what else is in this source.
-[[gnu::flatten]] bool JsonDecoder::Core::enter(Place in, const Surroundings& around,
-                                               std::string_view key, Place* at) {
-  *at = Place();
+[[gnu::always_inline]] inline uint32_t JsonDecoder::Core::child(uint32_t node,
+                                                                std::string_view key) const {
+  const uint32_t child = fields->child(node, key);
+  if (child != kNoNode) return fields->node(child).apart ? kNoNode : child;
+  return fields->node(node).nested ? child_by_path(node, key) : kNoNode;
+}
+
+uint32_t JsonDecoder::Core::child_by_path(uint32_t node, std::string_view key) const {
+  if (key.find('.') == std::string_view::npos && !key.ends_with("[]")) return kNoNode;
+  // Among the properties `context` is out of reach: a path that begins so means the body's.
+  const bool context = node == 0 && key.starts_with("context") && (key[7] == '.' || key[7] == '[');
+  return context ? kNoNode : fields->find(node, key);
+}
+
+template <typename P>
+[[gnu::always_inline]] inline bool JsonDecoder::Core::enter(P in, const Surroundings& around,
+                                                            std::string_view key, P* at) {
+  *at = P();
   if (in.node != kNoNode) {
     const uint32_t node = child(in.node, key);
     at->node = node;
     if (node != kNoNode) found.enter(node, around.scope);
   }
-  if (in.path != kNoPath) {
+  if constexpr (P::kOfProfile) {
+    if (in.path == kNoPath) return true;
     if (key.empty()) {
       return fail(DecodeError::kBadProfileCommand, "a profile property's name is empty");
     }
@@ -317,25 +351,8 @@ bool JsonDecoder::Core::read_number(ondemand::value& value, double* out) {
   return true;
 }
 
-uint32_t JsonDecoder::Core::child(uint32_t node, std::string_view key) const {
-  uint32_t child = fields->child(node, key);
-  if (child == kNoNode) {
-    // A key may be written as the path that it means.
-    if (!fields->node(node).nested) return kNoNode;
-    if (key.find('.') == std::string_view::npos && !key.ends_with("[]")) return kNoNode;
-    child = fields->find(node, key);
-    if (child == kNoNode) return kNoNode;
-  } else if (node != 0 && key == "[]") {
-    return kNoNode;
-  }
-  // Among the properties `context` is out of reach: a path that begins so means the body's.
-  const bool context = node == 0 && key.starts_with("context") &&
-                       (key.size() == 7 || key[7] == '.' || key[7] == '[');
-  return context ? kNoNode : child;
-}
-
-void JsonDecoder::Core::add(Place at, const Surroundings& around, PropertyLog::Kind kind,
-                            Value value) {
+template <typename P>
+void JsonDecoder::Core::add(P at, const Surroundings& around, PropertyLog::Kind kind, Value value) {
   const bool present = kind == PropertyLog::Kind::kPresent;
   if (around.listed) kind = PropertyLog::Kind::kItem;
   if (at.node != kNoNode && (present ? !around.listed : !value.missing())) {
@@ -349,5 +366,16 @@ void JsonDecoder::Core::add(Place at, const Surroundings& around, PropertyLog::K
     commanded.add(at.path, PropertyLog::Kind::kOnly, Value(), ProfileOperation::kDelete);
   }
 }
+
+// What the walk through the body's members calls.
+template bool JsonDecoder::Core::walk(ondemand::value&, Place, const Surroundings&, int, Value*);
+template bool JsonDecoder::Core::walk(ondemand::value&, EventPlace, const Surroundings&, int,
+                                      Value*);
+template bool JsonDecoder::Core::walk_object(ondemand::object&, Place, const Surroundings&, int);
+template bool JsonDecoder::Core::walk_object(ondemand::object&, EventPlace, const Surroundings&,
+                                             int);
+template bool JsonDecoder::Core::enter(EventPlace, const Surroundings&, std::string_view,
+                                       EventPlace*);
+template void JsonDecoder::Core::add(EventPlace, const Surroundings&, PropertyLog::Kind, Value);
 
 }  // namespace segmentd

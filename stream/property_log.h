@@ -38,10 +38,13 @@ class PropertyLog {
 
   // What is added until leave() comes of this place. Scopes are above 0, and new for each object.
   void enter(uint32_t place, uint64_t scope) {
-    if (place >= places_.size()) places_.resize(place + 1);
+    if (place >= places_.size()) grow(place);
     Place& p = places_[place];
     if (p.scope == scope) drop(p.begin, p.end);
-    p = {.scope = scope, .begin = size(), .end = size()};
+    const uint32_t here = size();
+    p.scope = scope;
+    p.begin = here;
+    p.end = here;
   }
   void leave(uint32_t place) { places_[place].end = size(); }
 
@@ -59,13 +62,7 @@ class PropertyLog {
   }
 
   // Voids what was added in [begin, end).
-  void drop(uint32_t begin, uint32_t end) {
-    gathering_ |= begin != end;
-    for (; begin != end; ++begin) {
-      dropped_ += found_[begin].dropped ? 0 : 1;
-      found_[begin].dropped = true;
-    }
-  }
+  void drop(uint32_t begin, uint32_t end);
 
   // Calls emit(target, operation, value) for each target, and for each run of one operation on it.
   // The values are valid until the next record. May be called once.
@@ -109,6 +106,7 @@ class PropertyLog {
     uint32_t end = 0;
   };
 
+  void grow(uint32_t place);
   // By target, then in the order of the body, without what was voided; and room for all items, so
   // that none moves.
   void sort();

@@ -627,6 +627,29 @@ TEST_F(DecoderTest, StringsOfAnyLengthAreTheSameWithAndWithoutEscapesBesideThem)
   }
 }
 
+TEST_F(DecoderTest, BlanksMayStandAroundEverything) {
+  refer({"a", "long property", "l", "o.x"});
+  for (const char* blank : {"", " ", "\n", " \t\r\n ", "                    "}) {
+    for (const char* beside : {"", R"("x":"\n",)"}) {
+      EXPECT_EQ(properties(fmt::format(
+                    R"({0}{{{1}{0}"a"{0}:{0}"b"{0},{0}"long property"{0}:{0}""{0},{0}"l"{0}:{0}[)"
+                    R"({0}"1 "{0},{0}2{0}]{0},{0}"o"{0}:{0}{{{0}"x"{0}:{0}-1.5e1{0}}}{0}}}{0})",
+                    blank, beside)),
+                "u: E @0 a='b' l=['1 ',2] long property='' o.x=-15")
+          << blank;
+    }
+  }
+}
+
+TEST_F(DecoderTest, RefusesWhatStandsBehindAString) {
+  refer({"a"});
+  for (const char* bad : {R"({"a":"b"c})", R"({"a":"b" "c"})", R"({"a":"b"1})", R"({"a" "b":1})",
+                          R"({"a"b:1})", "{\"a\":\"b\"\x01}", "{\"a\"\x01:1}", R"({"a":1"b"})",
+                          R"({"x":"b"c})", R"({"x":"b" "c"})"}) {
+    EXPECT_THAT(properties(bad), StartsWith("malformed_json: ")) << bad;
+  }
+}
+
 TEST_F(DecoderTest, RefusesWhatIsNotUtf8) {
   for (const char* bad :
        {"\x80", "\xC0\xAF", "\xE2\x28\xA1", "\xED\xA0\x80", "\xF5\x80\x80\x80", "\xFF"}) {

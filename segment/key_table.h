@@ -1,0 +1,116 @@
+// Numbers by short strings: object keys and event names, looked up several times an event.
+//
+// A hash table with open addressing and linear probing, at most half full. A key of up to 16 bytes
+// is told by its length and two words that overlap, read without a loop or a call; a longer one is
+// compared as a whole besides.
+//
+// Keys come from definitions, so whoever could make them collide slows down nobody but their own
+// segments; what events bring is only looked up.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace segmentd {
+
+class KeyTable {
+ public:
+  static constexpr uint32_t kNone = UINT32_MAX;
+
+  // The number of `key`: `number`, where the key is new. `number` < kNone.
+  uint32_t add(std::string_view key, uint32_t number) {
+    if (const uint32_t known = find(key); known != kNone) return known;
+    if (slots_.size() < 2 * (keys_.size() + 1)) grow();
+    insert({Words::Of(key), static_cast<uint32_t>(keys_.size()), number});
+    keys_.emplace_back(key);
+    return number;
+  }
+
+  // kNone where it was not added.
+  uint32_t find(std::string_view key) const {
+    const Words words = Words::Of(key);
+    for (size_t at = home(words);; at = (at + 1) & mask_) {
+      const Slot& slot = slots_[at];
+      if (slot.number == kNone) return kNone;
+      if (slot.words == words && (key.size() <= kTold || is(slot, key))) return slot.number;
+    }
+  }
+
+ private:
+  // Keys up to here are told by their words.
+  static constexpr size_t kTold = 2 * sizeof(uint64_t);
+
+  struct Words {
+    uint64_t first = 0;
+    uint64_t last = 0;
+    size_t size = 0;
+
+    static Words Of(std::string_view key) {
+      const char* begin = key.data();
+      const size_t size = key.size();
+      if (size >= sizeof(uint64_t)) {
+        return {Load<uint64_t>(begin), Load<uint64_t>(begin + size - sizeof(uint64_t)), size};
+      }
+      if (size >= sizeof(uint32_t)) {
+        return {Load<uint32_t>(begin), Load<uint32_t>(begin + size - sizeof(uint32_t)), size};
+      }
+      if (size == 0) return {};
+      return {static_cast<unsigned char>(begin[0]),
+              Load<unsigned char>(begin + size / 2) |
+                  static_cast<uint64_t>(Load<unsigned char>(begin + size - 1)) << 8,
+              size};
+    }
+    bool operator==(const Words&) const = default;
+  };
+  struct Slot {
+    Words words;
+    // Its place among the keys.
+    uint32_t key = 0;
+    uint32_t number = kNone;
+  };
+
+  template <typename Word>
+  static Word Load(const char* from) {
+    Word word;
+    std::memcpy(&word, from, sizeof(word));
+    return word;
+  }
+
+  // Multiplicative hashing: the upper bits of a product depend on all of its factors' bits (Knuth,
+  // "The Art of Computer Programming" 3, 6.4).
+  size_t home(const Words& words) const {
+    constexpr uint64_t kFirst = 0x9e3779b97f4a7c15;
+    constexpr uint64_t kLast = 0xd6e8feb86659fd93;
+    const uint64_t mixed = (words.first + words.size) * kFirst ^ std::rotl(words.last * kLast, 32);
+    return (mixed * kFirst) >> 32 & mask_;
+  }
+
+  // Out of line, so that the registers that a call needs are free for the short keys.
+  [[gnu::noinline]] bool is(const Slot& slot, std::string_view key) const {
+    return keys_[slot.key] == key;
+  }
+  void insert(const Slot& slot) {
+    size_t at = home(slot.words);
+    while (slots_[at].number != kNone) at = (at + 1) & mask_;
+    slots_[at] = slot;
+  }
+  void grow() {
+    const std::vector<Slot> old = std::exchange(slots_, std::vector<Slot>(2 * slots_.size()));
+    mask_ = slots_.size() - 1;
+    for (const Slot& slot : old) {
+      if (slot.number != kNone) insert(slot);
+    }
+  }
+
+  std::vector<Slot> slots_ = std::vector<Slot>(2);
+  size_t mask_ = 1;
+  std::vector<std::string> keys_;
+};
+
+}  // namespace segmentd
