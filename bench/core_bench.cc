@@ -71,6 +71,7 @@ void BM_Core(benchmark::State& state) {
         users->prefetch(hashes[i + 16]);
         users->prefetch_user(hashes[i + 8]);
         users->prefetch_state(hashes[i + 4]);
+        Prefetch(records[i + 2]);
       }
       Event event;
       std::string_view id;

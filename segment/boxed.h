@@ -28,7 +28,7 @@ class Boxed {
     if (!has_value()) value_ = std::make_unique<T>();
     return *value_;
   }
-  void prefetch() const { __builtin_prefetch(value_.get(), /*rw=*/1); }
+  [[gnu::always_inline]] void prefetch() const { __builtin_prefetch(value_.get(), /*rw=*/1); }
 
   bool operator==(const Boxed& other) const { return **this == *other; }
 

@@ -15,6 +15,7 @@
 
 #include "segment/calendar.h"
 #include "segment/fields.h"
+#include "segment/key_table.h"
 #include "segment/measure.h"
 #include "segment/predicate.h"
 #include "segment/rule_set.h"
@@ -199,7 +200,9 @@ struct RuleSet::Compiled {
   std::vector<Test> tests;
   std::vector<Atom> atoms;
   absl::flat_hash_map<uint64_t, uint32_t> atom_by_fingerprint;
-  absl::flat_hash_map<std::string, EventIndex> events;
+  // By event name: its place among the events.
+  KeyTable event_names;
+  std::vector<EventIndex> events;
   // By slot.
   std::vector<Rule> rules;
   // By rank: its slot, of all slots, in use or not.

@@ -93,8 +93,9 @@ void Matcher::try_pivot(const EventIndex::Pivot& pivot, const Value& value, Time
 
 void Matcher::match(const Event& event) {
   hits_.clear();
-  const auto it = rules_->events.find(AbslView(event.name));
-  if (it == rules_->events.end()) return;
+  const uint32_t place = rules_->event_names.find(event.name);
+  if (place == KeyTable::kNone) return;
+  const EventIndex& index = rules_->events[place];
   if (++event_ == 0) {  // The marks of 2^32 events ago would seem to be of this one.
     for (Property& p : properties_) p.event = 0;
     for (Outcome& o : outcomes_) o.event = 0;
@@ -102,8 +103,8 @@ void Matcher::match(const Event& event) {
     event_ = 1;
   }
   for (const EventProperty& p : event.properties) properties_[p.field] = {event_, p.value};
-  for (uint32_t atom : it->second.unpivoted) try_atom(atom, event.time);
-  for (const EventIndex::Pivot& pivot : it->second.pivots) {
+  for (uint32_t atom : index.unpivoted) try_atom(atom, event.time);
+  for (const EventIndex::Pivot& pivot : index.pivots) {
     const Value& value = property(pivot.field);
     if (value.missing()) continue;
     if (value.type() == ValueType::kList) {

@@ -242,7 +242,10 @@ class Compiler {
     }
     for (uint32_t i = 0; i < out_.atoms.size(); ++i) {
       const Atom& atom = out_.atoms[i];
-      EventIndex& event = out_.events[atom.event];
+      const auto next = static_cast<uint32_t>(out_.events.size());
+      const uint32_t place = out_.event_names.add(atom.event, next);
+      if (place == next) out_.events.emplace_back();
+      EventIndex& event = out_.events[place];
       std::optional<uint32_t> pivot;
       for (uint32_t test : atom.tests) {
         if (!is_pivot(test)) continue;

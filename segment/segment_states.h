@@ -128,7 +128,7 @@ class SegmentStates {
   }
 
   // Asks the processor for all of them, as far as that is worth it.
-  void prefetch() const {
+  [[gnu::always_inline]] void prefetch() const {
     constexpr size_t kMost = 32;
     const SegmentState* states = states_.data();
     for (size_t i = 0; i < states_.size() && i < kMost; ++i) __builtin_prefetch(&states[i], 1);

@@ -67,7 +67,7 @@ class alignas(64) StoredUser {
 static_assert(sizeof(StoredUser) <= 64 + (sizeof(UserState) + 63) / 64 * 64);
 
 // Asks the processor for the user, but not yet for what its state points to: see Prefetch().
-inline void PrefetchUser(const StoredUser& user) {
+[[gnu::always_inline]] inline void PrefetchUser(const StoredUser& user) {
   constexpr size_t kLine = 64;
   const char* at = reinterpret_cast<const char*>(&user);
   for (size_t i = 0; i < sizeof(StoredUser); i += kLine) __builtin_prefetch(at + i);

@@ -2,6 +2,8 @@
 // is in kafka_*.h.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -43,6 +45,16 @@ struct Record {
   std::string_view value;
   absl::Span<const HeaderView> headers;
 };
+
+// Asks the processor for a record that is to be decoded soon: the client's thread has written it.
+// Inline for the reason that segment/user_state.h gives.
+[[gnu::always_inline]] inline void Prefetch(const Record& record) {
+  constexpr size_t kLine = 64;
+  // Of a longer one the rest comes by itself, as it is read in order.
+  const size_t size = std::min<size_t>(record.value.size(), 8 * kLine);
+  __builtin_prefetch(record.key.data());
+  for (size_t at = 0; at < size; at += kLine) __builtin_prefetch(record.value.data() + at);
+}
 
 // Records read at once, in offset order within a partition. Valid until the next poll of its
 // source.

@@ -1,5 +1,6 @@
 // What was found in a body, as a Body.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <optional>
 #include <string>
@@ -62,9 +63,9 @@ bool JsonDecoder::Core::conclude(Body* body) {
     const Range& range = parts[static_cast<size_t>(BodyPart::kContextTraits)];
     commanded.drop(range.begin, range.end);
   }
-  for (int i = 0; i < kBodyParts; ++i) {
-    const auto part = static_cast<BodyPart>(i);
-    const Range& range = parts[static_cast<size_t>(i)];
+  for (uint32_t seen = parts_seen; seen != 0; seen &= seen - 1) {
+    const auto part = static_cast<BodyPart>(std::countr_zero(seen));
+    const Range& range = parts[static_cast<size_t>(part)];
     if (!Uses(call, part)) {
       if (range.begin != range.end)
         (IsProfile(part) ? commanded : found).drop(range.begin, range.end);

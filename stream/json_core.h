@@ -234,6 +234,8 @@ struct JsonDecoder::Core {
     bool there = false;
   };
   std::array<Range, kBodyParts> parts;
+  // Those of them that the body has, by bit.
+  uint32_t parts_seen = 0;
   // Of context.page, for page calls.
   std::array<Value, 3> page;
   bool batch = false;

@@ -60,6 +60,7 @@ namespace ondemand = simdjson::ondemand;
 bool JsonDecoder::Core::pass() {
   scalars_seen = 0;
   parts = {};
+  parts_seen = 0;
   page = {};
   batch = false;
   event_message = false;
@@ -92,6 +93,7 @@ bool JsonDecoder::Core::pass() {
 
 bool JsonDecoder::Core::part_member(BodyPart part, ondemand::value& value) {
   Range& range = parts[static_cast<size_t>(part)];
+  parts_seen |= BitOf(part);
   PropertyLog& log = IsProfile(part) ? commanded : found;
   log.drop(range.begin, range.end);
   range = {.begin = log.size(), .end = log.size()};
@@ -180,6 +182,7 @@ bool JsonDecoder::Core::traits_of_context(ondemand::value& value, EventPlace pla
     return walk(value, place, around, 2);
   }
   Range& range = parts[static_cast<size_t>(BodyPart::kContextTraits)];
+  parts_seen |= BitOf(BodyPart::kContextTraits);
   commanded.drop(range.begin, range.end);
   if (commanded.size() == 0) paths.clear();
   range = {.begin = commanded.size(), .end = commanded.size()};

@@ -8,10 +8,12 @@
 namespace segmentd {
 namespace {
 
-// How many records ahead each link in the chain of a user's cache misses is asked for.
+// How many records ahead each link in the chain of a user's cache misses is asked for, and the
+// record itself.
 constexpr size_t kIndexAhead = 16;
 constexpr size_t kUserAhead = 8;
 constexpr size_t kStateAhead = 4;
+constexpr size_t kRecordAhead = 2;
 
 std::atomic<uint64_t> lives{0};
 
@@ -54,6 +56,7 @@ size_t Task::apply(absl::Span<const Record> records, Time wall, Step& step) {
     if (left > kIndexAhead) users_->prefetch(hashes_[taken + kIndexAhead]);
     if (left > kUserAhead) users_->prefetch_user(hashes_[taken + kUserAhead]);
     if (left > kStateAhead) users_->prefetch_state(hashes_[taken + kStateAhead]);
+    if (left > kRecordAhead) Prefetch(records[taken + kRecordAhead]);
     // A restored task whose input was not repositioned yet.
     if (records[taken].offset < position_) continue;
     apply_one(records[taken], hashes_[taken], wall, step);
