@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/types/span.h"
+
 #include "bench/backlog.h"
 #include "bench/workload.h"
 #include "segment/engine.h"
@@ -29,7 +31,7 @@ namespace segmentd {
 namespace {
 
 constexpr int64_t kEventsPerUser = 5;
-constexpr size_t kPart = 1000;
+constexpr size_t kRun = 1000;
 constexpr int64_t kStart = 1'790'000'000'000;
 
 using Clock = std::chrono::steady_clock;
@@ -49,9 +51,10 @@ void BM_Core(benchmark::State& state) {
   const bench::Backlog backlog(workload, events, kStart);
   const std::vector<Record>& records = backlog.records();
 
-  // Every round does the same work in the same order. The best time of each part over all rounds is
-  // what the round takes where nothing else disturbs the machine for the length of a part.
-  std::vector<double> best(records.size() / kPart, std::numeric_limits<double>::infinity());
+  // Every round does the same work in the same order, in runs as long as a worker's. The best time
+  // of each run over all rounds is what it takes where nothing else disturbs the machine meanwhile.
+  std::vector<double> best((records.size() + kRun - 1) / kRun,
+                           std::numeric_limits<double>::infinity());
   int64_t changes = 0;
   int64_t dead = 0;
   for (auto _ : state) {
@@ -59,35 +62,35 @@ void BM_Core(benchmark::State& state) {
     Engine engine(rules, Settings());
     Decoder decoder{Settings()};
     auto users = std::make_unique<UserStore>();
-    std::vector<uint64_t> hashes(records.size());
+    std::vector<uint64_t> hashes;
+    hashes.reserve(kRun);
     Changes out;
     changes = 0;
     dead = 0;
     state.ResumeTiming();
-    for (size_t i = 0; i < records.size(); ++i) hashes[i] = UserStore::Hash(records[i].key);
-    auto began = Clock::now();
-    for (size_t i = 0; i < records.size(); ++i) {
-      if (i + 16 < records.size()) {
-        users->prefetch(hashes[i + 16]);
-        users->prefetch_user(hashes[i + 8]);
-        users->prefetch_state(hashes[i + 4]);
-        Prefetch(records[i + 2]);
+    for (size_t begin = 0; begin < records.size(); begin += kRun) {
+      const auto began = Clock::now();
+      const auto run = absl::MakeConstSpan(records).subspan(begin, kRun);
+      hashes.clear();
+      for (const Record& record : run) hashes.push_back(UserStore::Hash(record.key));
+      for (size_t i = 0; i < run.size(); ++i) {
+        const size_t left = run.size() - i;
+        if (left > 16) users->prefetch(hashes[i + 16]);
+        if (left > 8) users->prefetch_user(hashes[i + 8]);
+        if (left > 4) users->prefetch_state(hashes[i + 4]);
+        if (left > 2) Prefetch(run[i + 2]);
+        Event event;
+        std::string_view id;
+        if (!decoder.decode(run[i], rules->fields(), &event, &id).ok()) {
+          ++dead;
+          continue;
+        }
+        out.clear();
+        engine.apply(event, Time::Min(), users->find_or_create(hashes[i], run[i].key).state, out);
+        changes += static_cast<int64_t>(out.size());
       }
-      Event event;
-      std::string_view id;
-      if (!decoder.decode(records[i], rules->fields(), &event, &id).ok()) {
-        ++dead;
-        continue;
-      }
-      out.clear();
-      engine.apply(event, Time::Min(), users->find_or_create(hashes[i], records[i].key).state, out);
-      changes += static_cast<int64_t>(out.size());
-      if ((i + 1) % kPart == 0) {
-        const auto now = Clock::now();
-        best[i / kPart] =
-            std::min(best[i / kPart], std::chrono::duration<double>(now - began).count());
-        began = now;
-      }
+      double& least = best[begin / kRun];
+      least = std::min(least, std::chrono::duration<double>(Clock::now() - began).count());
     }
     state.PauseTiming();
     users.reset();
