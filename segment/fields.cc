@@ -34,7 +34,8 @@ FieldIndex Fields::add(std::string_view path) {
     const uint32_t next = children_[at].add(key, added);
     if (next == added) {
       nodes_.emplace_back();
-      nodes_.back().apart = at == 0 ? key == "context" : key == "[]";
+      nodes_.back().hidden =
+          at == 0 ? key == "context" || key.starts_with("context[") : key == "[]";
       children_.emplace_back();
     }
     if (at != 0) nodes_[above].nested = true;

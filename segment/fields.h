@@ -25,8 +25,9 @@ class Fields {
     FieldIndex field = kNone;
     // Some child has children.
     bool nested = false;
-    // No key of an object leads here: the elements of a list, and the body's context.
-    bool apart = false;
+    // A key of this very name does not lead here: the elements of a list are no member, and among
+    // the properties the body's context is out of reach.
+    bool hidden = false;
   };
   static constexpr FieldIndex kNone = UINT32_MAX;
   static constexpr uint32_t kNoNode = KeyTable::kNone;

@@ -1,14 +1,14 @@
 // Numbers by short strings: object keys and event names, looked up several times an event.
 //
 // A hash table with open addressing and linear probing, at most half full. A key of up to 16 bytes
-// is told by its length and two words that overlap, read without a loop or a call; a longer one is
-// compared as a whole besides.
+// is told by its length and two words that overlap, read without a loop or a call. Of a longer one
+// the second word is a digest, and the key is compared as a whole besides.
 //
-// Keys come from definitions, so whoever could make them collide slows down nobody but their own
-// segments; what events bring is only looked up.
+// The keys come from definitions, of which there are thousands at most: that somebody may choose
+// keys that collide is not guarded against.
 #pragma once
 
-#include <bit>
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -30,6 +30,16 @@ class KeyTable {
     insert({Words::Of(key), static_cast<uint32_t>(keys_.size()), number});
     keys_.emplace_back(key);
     return number;
+  }
+
+  // How many slots a look-up of one of the keys looks at, at most.
+  size_t longest_probe() const {
+    size_t longest = 0;
+    for (size_t at = 0; at < slots_.size(); ++at) {
+      if (slots_[at].number == kNone) continue;
+      longest = std::max(longest, ((at - home(slots_[at].words)) & mask_) + 1);
+    }
+    return longest;
   }
 
   // kNone where it was not added.
@@ -54,6 +64,13 @@ class KeyTable {
     static Words Of(std::string_view key) {
       const char* begin = key.data();
       const size_t size = key.size();
+      if (size > kTold) {
+        uint64_t digest = Load<uint64_t>(begin + size - sizeof(uint64_t));
+        for (size_t at = sizeof(uint64_t); at + sizeof(uint64_t) < size; at += sizeof(uint64_t)) {
+          digest = Mix(digest, Load<uint64_t>(begin + at));
+        }
+        return {Load<uint64_t>(begin), digest, size};
+      }
       if (size >= sizeof(uint64_t)) {
         return {Load<uint64_t>(begin), Load<uint64_t>(begin + size - sizeof(uint64_t)), size};
       }
@@ -82,13 +99,15 @@ class KeyTable {
     return word;
   }
 
-  // Multiplicative hashing: the upper bits of a product depend on all of its factors' bits (Knuth,
-  // "The Art of Computer Programming" 3, 6.4).
+  // Both halves of a product, of which every bit of both factors reaches the lower bits: wyhash's
+  // step (Wang Yi, 2019), with two of its constants.
+  static uint64_t Mix(uint64_t a, uint64_t b) {
+    __extension__ using Wide = unsigned __int128;
+    const Wide product = static_cast<Wide>(a ^ 0xa0761d6478bd642f) * (b ^ 0xe7037ed1a0b428db);
+    return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
+  }
   size_t home(const Words& words) const {
-    constexpr uint64_t kFirst = 0x9e3779b97f4a7c15;
-    constexpr uint64_t kLast = 0xd6e8feb86659fd93;
-    const uint64_t mixed = (words.first + words.size) * kFirst ^ std::rotl(words.last * kLast, 32);
-    return (mixed * kFirst) >> 32 & mask_;
+    return Mix(words.first + words.size, words.last) & mask_;
   }
 
   // Out of line, so that the registers that a call needs are free for the short keys.

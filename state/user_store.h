@@ -83,7 +83,9 @@ class UserStore {
   // Differs from process to process.
   static uint64_t Hash(std::string_view id);
 
-  void prefetch(uint64_t hash) const { __builtin_prefetch(&table_[home(hash)]); }
+  [[gnu::always_inline]] void prefetch(uint64_t hash) const {
+    __builtin_prefetch(&table_[home(hash)]);
+  }
   void prefetch_user(uint64_t hash) const;
   void prefetch_state(uint64_t hash) const;
 

@@ -5,10 +5,8 @@
 #pragma once
 
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
@@ -36,7 +34,8 @@ inline constexpr std::string_view kBlank = " \t\r\n";
 // A number as it is written.
 inline std::string_view NumberText(simdjson::ondemand::value& value) {
   std::string_view token = value.raw_json_token();
-  const auto blank = [](char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; };
+  // Compared one by one: find() of kBlank would be a call for each character.
+  const auto blank = [](char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; };
   while (blank(token.back())) token.remove_suffix(1);
   return token;
 }
@@ -76,7 +75,7 @@ struct JsonDecoder::Core {
     bool used() const { return node != kNoNode || path != kNoPath; }
   };
   // The same where nothing can be the profile's, as most of what comes is: the walk is compiled
-  // once more for it, without all that concerns the profile.
+  // once more for it, without all that asks for a path. Where one is set the code asks kOfProfile.
   struct EventPlace {
     static constexpr bool kOfProfile = false;
     static constexpr uint32_t path = kNoPath;
@@ -139,6 +138,11 @@ struct JsonDecoder::Core {
     while (token[end] != '"') --end;
     *string = {token.data() + 1, end - 1};
     return true;
+  }
+  bool read_string(simdjson::ondemand::value& value, std::string_view* string) {
+    if (take_plain(value, string)) return true;
+    const auto error = value.get_string().get(*string);
+    return error == simdjson::SUCCESS || malformed(error);
   }
   template <typename P>
   void leave(P at) {

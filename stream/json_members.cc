@@ -26,7 +26,7 @@ namespace ondemand = simdjson::ondemand;
     return malformed(error);
   } else if (type == ondemand::json_type::string) {
     s.kind = ScalarText::Kind::kText;
-    if (const auto bad = value.get_string().get(s.text)) return malformed(bad);
+    if (!read_string(value, &s.text)) return false;
   } else if (type == ondemand::json_type::number) {
     s.kind = ScalarText::Kind::kNumber;
     s.text = NumberText(value);

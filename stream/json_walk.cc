@@ -270,10 +270,7 @@ Value JsonDecoder::Core::read_scalar(ondemand::json_type type, ondemand::value& 
   switch (type) {
     case ondemand::json_type::string: {
       std::string_view string;
-      if (!(*ok = take_plain(value, &string))) {
-        const auto error = value.get_string().get(string);
-        *ok = error == simdjson::SUCCESS || malformed(error);
-      }
+      *ok = read_string(value, &string);
       return Value::String(string);
     }
     case ondemand::json_type::number: {
@@ -297,7 +294,7 @@ Value JsonDecoder::Core::read_scalar(ondemand::json_type type, ondemand::value& 
 }
 
 bool JsonDecoder::Core::read_number(ondemand::value& value, double* out) {
-  // -0 is left to what knows it.
+  // Most are whole, and read faster as such; -0 is left to what knows it.
   int64_t whole = 0;
   if (value.get_int64().get(whole) == simdjson::SUCCESS && whole != 0) {
     *out = static_cast<double>(whole);
@@ -319,7 +316,7 @@ bool JsonDecoder::Core::read_number(ondemand::value& value, double* out) {
 [[gnu::always_inline]] inline uint32_t JsonDecoder::Core::child(uint32_t node,
                                                                 std::string_view key) const {
   const uint32_t child = fields->child(node, key);
-  if (child != kNoNode) return fields->node(child).apart ? kNoNode : child;
+  if (child != kNoNode) return fields->node(child).hidden ? kNoNode : child;
   return fields->node(node).nested ? child_by_path(node, key) : kNoNode;
 }
 

@@ -188,6 +188,10 @@ TEST_F(DecoderTest, ReachesTheContext) {
       "context.traits.plan='gold'");
   // Which a property of that name does not.
   EXPECT_EQ(properties(R"({"context":{"ip":"x"},"context.ip":"y","ip":"z"})"), "u: E @0 ip='z'");
+  refer({"context[a]", "context[a].b", "context[]", "contextual"});
+  EXPECT_EQ(properties(R"({"context[a]":"x","context[a]":{"b":"y"},"context[a].b":"z",)"
+                       R"("context[]":["v"],"contextual":"w"})"),
+            "u: E @0 contextual='w'");
 }
 
 TEST_F(DecoderTest, AKeyMayBeWrittenAsAPath) {

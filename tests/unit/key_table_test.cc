@@ -1,11 +1,13 @@
 #include "segment/key_table.h"
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <random>
 #include <string>
 #include <string_view>
 #include <unordered_map>
-#include <vector>
+#include <utility>
 
 #include "gtest/gtest.h"
 
@@ -37,6 +39,28 @@ TEST(KeyTable, TellsKeysOfAnyLengthApartByEveryByte) {
         other[at] = changed;
         EXPECT_EQ(table.find(other), KeyTable::kNone) << length << " " << at;
       }
+    }
+  }
+}
+
+// Names as people give them: alike but for a few digits, wherever these stand.
+TEST(KeyTable, SpreadsKeysThatAreMuchAlike) {
+  using Family = std::pair<std::string_view, std::string_view>;
+  for (const auto& [before, behind] :
+       {Family{"", ""}, Family{"Event ", ""}, Family{"level_", "_done"},
+        Family{"level_", "_started"}, Family{"level_", "_finished"},
+        Family{"screen_", "_was_viewed"}, Family{"checkout_", "_was_completed"},
+        Family{"a rather long name, no. ", ""},
+        Family{"", ": at the beginning of a rather long name"},
+        Family{"in the middle of a name ", " that has many words"}}) {
+    for (const size_t width : {1, 4, 8}) {
+      KeyTable table;
+      for (uint32_t i = 0; i < 2500; ++i) {
+        std::string number = std::to_string(i);
+        number.insert(0, std::max(width, number.size()) - number.size(), '0');
+        table.add(std::string(before) + number + std::string(behind), i);
+      }
+      EXPECT_LE(table.longest_probe(), 24u) << before << behind << " " << width;
     }
   }
 }
