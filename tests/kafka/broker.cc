@@ -22,12 +22,15 @@ Broker::Broker(const std::vector<std::string>& settings) {
   if (mkdtemp(folder.data()) == nullptr) Fail(fmt::format("no folder {} for a broker", folder));
   folder_ = folder;
   for (const std::string& setting : settings) settings_ += fmt::format(" '{}'", setting);
-  // Waits for the end of its input, which comes with the end of this process, however it ends.
-  undertaker_ = popen(fmt::format("cat >/dev/null; KAFKA_DATA_DIR='{0}' deploy/kafka/kafka kill; "
-                                  "rm -rf '{0}'",
-                                  folder_)
-                          .c_str(),
-                      "we");
+  // Waits for the end of its input, which comes with the end of this process, however it ends: what
+  // interrupts the process may reach the undertaker, too.
+  undertaker_ = popen(
+      fmt::format(
+          "trap '' HUP INT TERM; cat >/dev/null; KAFKA_DATA_DIR='{0}' deploy/kafka/kafka kill; "
+          "rm -rf '{0}'",
+          folder_)
+          .c_str(),
+      "we");
   if (undertaker_ == nullptr) Fail("can't start the broker's undertaker");
   start();
 }

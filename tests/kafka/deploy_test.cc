@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 #include <string>
 #include <string_view>
 
@@ -22,6 +23,7 @@ using ::testing::AllOf;
 using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::StartsWith;
 
 struct Outcome {
   int status = -1;
@@ -74,6 +76,23 @@ TEST_F(Deploy, TheDemoPlaysAgainOnTheSameBroker) {
                                     ContainsRegex("Reading about SSH +trigger: Page Viewed"),
                                     HasSubstr(" is in readers (version 1)")));
   }
+}
+
+// On a terminal, where programs draw bars of their progress.
+TEST_F(Deploy, TheDemoWritesEachChangeInALineOfItsOwn) {
+  const std::string demo =
+      Demo(fmt::format("KAFKA_BOOTSTRAP={} SPEED=60000", Broker::Get().address()));
+  const Outcome outcome = Shell(fmt::format("script -qec \"{}\" /dev/null </dev/null", demo));
+  EXPECT_EQ(outcome.status, 0) << outcome.text;
+  EXPECT_THAT(outcome.text, HasSubstr("4,393 events written to segmentd-demo.events"));
+  std::istringstream lines(outcome.text);
+  int changes = 0;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.find("ADD   ") == std::string::npos) continue;
+    ++changes;
+    EXPECT_THAT(line, StartsWith("20"));
+  }
+  EXPECT_GT(changes, 100);
 }
 
 // In the place of Java: a broker that ends at once, and says which controller it was told of.
