@@ -24,6 +24,7 @@
 #include <memory>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -463,6 +464,11 @@ void Wave(const std::string& bootstrap, int64_t users) {
 }  // namespace segmentd
 
 int main(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    if (std::string_view(argv[i]).find_first_not_of("0123456789") != std::string_view::npos) {
+      segmentd::Exit(std::string(argv[i]) + " is no number; [EVENTS] [SECONDS] [USERS] are taken");
+    }
+  }
   const int64_t events = argc > 1 ? std::atoll(argv[1]) : 1'000'000;
   const int64_t seconds = argc > 2 ? std::atoll(argv[2]) : 20;
   const int64_t users = argc > 3 ? std::atoll(argv[3]) : 1'000'000;
