@@ -11,11 +11,12 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "segment/unaligned.h"
 
 namespace segmentd {
 
@@ -65,22 +66,24 @@ class KeyTable {
       const char* begin = key.data();
       const size_t size = key.size();
       if (size > kTold) {
-        uint64_t digest = Load<uint64_t>(begin + size - sizeof(uint64_t));
+        uint64_t digest = ReadUnaligned<uint64_t>(begin + size - sizeof(uint64_t));
         for (size_t at = sizeof(uint64_t); at + sizeof(uint64_t) < size; at += sizeof(uint64_t)) {
-          digest = Mix(digest, Load<uint64_t>(begin + at));
+          digest = Mix(digest, ReadUnaligned<uint64_t>(begin + at));
         }
-        return {Load<uint64_t>(begin), digest, size};
+        return {ReadUnaligned<uint64_t>(begin), digest, size};
       }
       if (size >= sizeof(uint64_t)) {
-        return {Load<uint64_t>(begin), Load<uint64_t>(begin + size - sizeof(uint64_t)), size};
+        return {ReadUnaligned<uint64_t>(begin),
+                ReadUnaligned<uint64_t>(begin + size - sizeof(uint64_t)), size};
       }
       if (size >= sizeof(uint32_t)) {
-        return {Load<uint32_t>(begin), Load<uint32_t>(begin + size - sizeof(uint32_t)), size};
+        return {ReadUnaligned<uint32_t>(begin),
+                ReadUnaligned<uint32_t>(begin + size - sizeof(uint32_t)), size};
       }
       if (size == 0) return {};
       return {static_cast<unsigned char>(begin[0]),
-              Load<unsigned char>(begin + size / 2) |
-                  static_cast<uint64_t>(Load<unsigned char>(begin + size - 1)) << 8,
+              ReadUnaligned<unsigned char>(begin + size / 2) |
+                  static_cast<uint64_t>(ReadUnaligned<unsigned char>(begin + size - 1)) << 8,
               size};
     }
     bool operator==(const Words&) const = default;
@@ -91,13 +94,6 @@ class KeyTable {
     uint32_t key = 0;
     uint32_t number = kNone;
   };
-
-  template <typename Word>
-  static Word Load(const char* from) {
-    Word word;
-    std::memcpy(&word, from, sizeof(word));
-    return word;
-  }
 
   // Both halves of a product, of which every bit of both factors reaches the lower bits: wyhash's
   // step (Wang Yi, 2019), with two of its constants.

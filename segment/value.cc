@@ -1,7 +1,8 @@
 #include "segment/value.h"
 
 #include <bit>
-#include <cstring>
+
+#include "segment/unaligned.h"
 
 namespace segmentd {
 namespace {
@@ -15,13 +16,6 @@ constexpr uint64_t kPrime2 = 0xC2B2AE3D27D4EB4F;
 constexpr uint64_t kPrime3 = 0x165667B19E3779F9;
 constexpr uint64_t kPrime4 = 0x85EBCA77C2B2AE63;
 constexpr uint64_t kPrime5 = 0x27D4EB2F165667C5;
-
-template <typename Word>
-inline uint64_t Read(const char* p) {
-  Word word;
-  std::memcpy(&word, p, sizeof(word));
-  return word;
-}
 
 constexpr uint64_t Round(uint64_t lane, uint64_t word) {
   return std::rotl(lane + word * kPrime2, 31) * kPrime1;
@@ -41,25 +35,25 @@ uint64_t Xxh64(std::string_view bytes, uint64_t seed) {
     uint64_t c = seed;
     uint64_t d = seed - kPrime1;
     for (; left >= 32; left -= 32, p += 32) {
-      a = Round(a, Read<uint64_t>(p));
-      b = Round(b, Read<uint64_t>(p + 8));
-      c = Round(c, Read<uint64_t>(p + 16));
-      d = Round(d, Read<uint64_t>(p + 24));
+      a = Round(a, ReadUnaligned<uint64_t>(p));
+      b = Round(b, ReadUnaligned<uint64_t>(p + 8));
+      c = Round(c, ReadUnaligned<uint64_t>(p + 16));
+      d = Round(d, ReadUnaligned<uint64_t>(p + 24));
     }
     hash = std::rotl(a, 1) + std::rotl(b, 7) + std::rotl(c, 12) + std::rotl(d, 18);
     hash = Merge(Merge(Merge(Merge(hash, a), b), c), d);
   }
   hash += bytes.size();
   for (; left >= 8; left -= 8, p += 8) {
-    hash = std::rotl(hash ^ Round(0, Read<uint64_t>(p)), 27) * kPrime1 + kPrime4;
+    hash = std::rotl(hash ^ Round(0, ReadUnaligned<uint64_t>(p)), 27) * kPrime1 + kPrime4;
   }
   if (left >= 4) {
-    hash = std::rotl(hash ^ Read<uint32_t>(p) * kPrime1, 23) * kPrime2 + kPrime3;
+    hash = std::rotl(hash ^ ReadUnaligned<uint32_t>(p) * kPrime1, 23) * kPrime2 + kPrime3;
     left -= 4;
     p += 4;
   }
   for (; left > 0; --left, ++p) {
-    hash = std::rotl(hash ^ Read<uint8_t>(p) * kPrime5, 11) * kPrime1;
+    hash = std::rotl(hash ^ ReadUnaligned<uint8_t>(p) * kPrime5, 11) * kPrime1;
   }
   hash = (hash ^ hash >> 33) * kPrime2;
   hash = (hash ^ hash >> 29) * kPrime3;
